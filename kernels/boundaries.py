@@ -1,0 +1,105 @@
+"""Finds which iteration each ONNX node belongs to: from our own node names, else from the exporter's module scopes."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+_OWN_NAME = re.compile(r"^iteration\.(\d{1,6})/")
+_SCOPE_ITEM = re.compile(r"^(.*?)\.?(\d{1,6})$")
+_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """`labels[i]` is the iteration of the i-th node, None outside; `source` says how they were found, in words."""
+
+    labels: tuple[int | None, ...]
+    source: str
+
+
+def find_boundaries(nodes: Sequence[onnx.NodeProto], constants: Mapping[str, object]) -> Boundaries:
+    """Labels for the nodes of a graph. Nodes that lie between two labelled iterations join the earlier one."""
+    labels = [_own_label(node.name) for node in nodes]
+    source = "the names written by export_onnx"
+    if not any(label is not None for label in labels):
+        labels, path = _scope_labels(nodes)
+        source = f"the module list {path!r} recorded by the exporter" if path else ""
+    if not any(label is not None for label in labels):
+        return Boundaries(tuple(None for _ in nodes), "")
+    return Boundaries(tuple(_close(nodes, _renumber(labels), constants)), source)
+
+
+def _own_label(name: str) -> int | None:
+    match = _OWN_NAME.match(name)
+    return int(match.group(1)) if match else None
+
+
+def _scope_labels(nodes: Sequence[onnx.NodeProto]) -> tuple[list[int | None], str]:
+    """Labels from the module list that holds the most nodes and at least two items (the outermost on a tie)."""
+    found: list[dict[str, int]] = []
+    count: Counter[str] = Counter()
+    items: defaultdict[str, set[int]] = defaultdict(set)
+    for node in nodes:
+        own: dict[str, int] = {}
+        for scope in _scopes(node):
+            match = _SCOPE_ITEM.match(scope)
+            if match:
+                own.setdefault(match.group(1), int(match.group(2)))
+        found.append(own)
+        count.update(own)
+        for path, item in own.items():
+            items[path].add(item)
+    lists = [path for path in count if len(items[path]) > 1]
+    if not lists:
+        return [None] * len(nodes), ""
+    best = max(lists, key=lambda path: (count[path], -len(path)))
+    return [own.get(best) for own in found], best
+
+
+def _scopes(node: onnx.NodeProto) -> list[str]:
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES_KEY:
+            try:
+                scopes = ast.literal_eval(entry.value)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                return []
+            # The last entry is the operation itself, not a module.
+            return [s for s in scopes[:-1] if isinstance(s, str)] if isinstance(scopes, list) else []
+    return []
+
+
+def _renumber(labels: Sequence[int | None]) -> list[int | None]:
+    present = sorted({label for label in labels if label is not None})
+    position = {label: i for i, label in enumerate(present)}
+    return [None if label is None else position[label] for label in labels]
+
+
+def _close(
+    nodes: Sequence[onnx.NodeProto], labels: list[int | None], constants: Mapping[str, object]
+) -> list[int | None]:
+    """Gives unlabelled nodes between iterations, and labelled ones out of order, the label that data flow demands."""
+    label_of: dict[str, int] = {}
+    closed: list[int] = []
+    for node, label in zip(nodes, labels, strict=True):
+        reached = max((label_of.get(name, -1) for name in node.input), default=-1)
+        if label is not None and all(name in constants or not name for name in node.input):
+            reached = label
+        own = reached if label is None else max(label, reached)
+        closed.append(own)
+        for name in node.output:
+            label_of[name] = own
+    # Backwards: an unlabelled node that no labelled one needs any more belongs to the end.
+    needed: set[str] = set()
+    result: list[int | None] = list(labels)
+    for i in reversed(range(len(nodes))):
+        inside = labels[i] is not None or any(name in needed for name in nodes[i].output)
+        if inside:
+            needed.update(nodes[i].input)
+        result[i] = closed[i] if inside and closed[i] >= 0 else None
+    return result

@@ -1,0 +1,168 @@
+"""Constructors for loop-level expressions; integer arithmetic on literals is carried out, so that indices stay readable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from unfoldc.kernels.loops import (
+    COMPARISONS,
+    Assign,
+    Binary,
+    Cast,
+    Const,
+    Expr,
+    For,
+    Let,
+    Load,
+    Nest,
+    Select,
+    Stmt,
+    Store,
+    Unary,
+    Var,
+)
+
+ZERO = Const(0, "int32")
+
+
+def index(value: int) -> Const:
+    """An integer literal for an index."""
+    return Const(int(value), "int32")
+
+
+def literal(value: float | int | bool, dtype: str) -> Const:
+    """A literal of an element type."""
+    if dtype == "bool":
+        return Const(bool(value), dtype)
+    return Const(int(value) if dtype.startswith(("int", "uint")) else float(value), dtype)
+
+
+def binary(operator: str, a: Expr, b: Expr) -> Expr:
+    """`a operator b`; the result has a's type, or bool for a comparison."""
+    if a.dtype == "int32" and b.dtype == "int32":
+        folded = _fold_index(operator, a, b)
+        if folded is not None:
+            return folded
+    dtype = "bool" if operator in COMPARISONS else a.dtype
+    return Binary(operator, a, b, dtype)
+
+
+def add(a: Expr, b: Expr) -> Expr:
+    return binary("add", a, b)
+
+
+def sub(a: Expr, b: Expr) -> Expr:
+    return binary("sub", a, b)
+
+
+def mul(a: Expr, b: Expr) -> Expr:
+    return binary("mul", a, b)
+
+
+def unary(operator: str, a: Expr) -> Expr:
+    return Unary(operator, a, "bool" if operator in ("not", "isnan") else a.dtype)
+
+
+def select(condition: Expr, a: Expr, b: Expr) -> Expr:
+    return Select(condition, a, b, a.dtype)
+
+
+def cast(a: Expr, dtype: str) -> Expr:
+    return a if a.dtype == dtype else Cast(a, dtype)
+
+
+def _fold_index(operator: str, a: Expr, b: Expr) -> Expr | None:
+    x = a.value if isinstance(a, Const) else None
+    y = b.value if isinstance(b, Const) else None
+    if x is not None and y is not None:
+        table: dict[str, Callable[[], int]] = {
+            "add": lambda: int(x + y),
+            "sub": lambda: int(x - y),
+            "mul": lambda: int(x * y),
+            "floordiv": lambda: int(x // y),
+            "mod": lambda: int(x % y),
+        }
+        return index(table[operator]()) if operator in table else None
+    if operator == "add" and x == 0:
+        return b
+    if operator in ("add", "sub") and y == 0:
+        return a
+    if operator == "mul" and (x == 0 or y == 0):
+        return ZERO
+    if operator == "mul" and x == 1:
+        return b
+    if operator in ("mul", "floordiv") and y == 1:
+        return a
+    if operator == "mod" and y == 1:
+        return ZERO
+    return None
+
+
+def map_expr(e: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
+    """Rebuilds an expression bottom-up-free: `change` may replace a node (then its children are not visited) or return None."""
+    new = change(e)
+    if new is not None:
+        return new
+    if isinstance(e, Load):
+        return Load(e.buffer, tuple(map_expr(i, change) for i in e.indices), e.dtype)
+    if isinstance(e, Unary):
+        return Unary(e.operator, map_expr(e.a, change), e.dtype)
+    if isinstance(e, Binary):
+        a, b = map_expr(e.a, change), map_expr(e.b, change)
+        folded = _fold_index(e.operator, a, b) if a.dtype == "int32" and b.dtype == "int32" else None
+        return folded if folded is not None else Binary(e.operator, a, b, e.dtype)
+    if isinstance(e, Select):
+        return Select(map_expr(e.condition, change), map_expr(e.a, change), map_expr(e.b, change), e.dtype)
+    if isinstance(e, Cast):
+        return Cast(map_expr(e.a, change), e.dtype)
+    return e
+
+
+def map_stmt(s: Stmt, change: Callable[[Expr], Expr | None]) -> Stmt:
+    """Applies `map_expr` to every expression of a statement."""
+    if isinstance(s, Let):
+        return Let(s.name, map_expr(s.value, change), s.mutable)
+    if isinstance(s, Assign):
+        return Assign(s.name, map_expr(s.value, change))
+    if isinstance(s, Store):
+        return Store(s.buffer, tuple(map_expr(i, change) for i in s.indices), map_expr(s.value, change))
+    if isinstance(s, For):
+        return For(s.var, s.extent, tuple(map_stmt(b, change) for b in s.body), s.kind)
+    return Nest(s.origins, tuple(map_stmt(b, change) for b in s.body))
+
+
+def substitute(s: Stmt, var: str, value: Expr) -> Stmt:
+    """`s` with the loop variable replaced."""
+    return map_stmt(s, lambda e: value if isinstance(e, Var) and e.name == var else None)
+
+
+def expressions(s: Stmt) -> list[Expr]:
+    """The expressions that stand directly or deeper in a statement (not their sub-expressions)."""
+    if isinstance(s, Let | Assign):
+        return [s.value]
+    if isinstance(s, Store):
+        return [*s.indices, s.value]
+    return [e for b in s.body for e in expressions(b)]
+
+
+def walk(e: Expr) -> list[Expr]:
+    """The expression and all its sub-expressions."""
+    if isinstance(e, Load):
+        return [e, *(x for i in e.indices for x in walk(i))]
+    if isinstance(e, Unary | Cast):
+        return [e, *walk(e.a)]
+    if isinstance(e, Binary):
+        return [e, *walk(e.a), *walk(e.b)]
+    if isinstance(e, Select):
+        return [e, *walk(e.condition), *walk(e.a), *walk(e.b)]
+    return [e]
+
+
+def statements(body: tuple[Stmt, ...]) -> list[Stmt]:
+    """All statements, nested ones included, in order."""
+    found: list[Stmt] = []
+    for s in body:
+        found.append(s)
+        if isinstance(s, For | Nest):
+            found.extend(statements(s.body))
+    return found

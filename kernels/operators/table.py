@@ -1,0 +1,109 @@
+"""The table of operators: everything the compiler knows of an ONNX operator is one entry here.
+
+Three kinds of operator, by how an element of the result is made:
+  pointwise  one scalar expression of the input elements at the same place (NumPy broadcasting);
+  view       the element of one input at another place: no arithmetic, no copy;
+  reduction  a loop that accumulates.
+Import (types), the NumPy reference, constant folding, lowering, cost and documentation are keyed by this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from unfoldc.kernels.loops import Expr, Stmt
+from unfoldc.kernels.program import Node, TensorType
+
+Arrays = Sequence[np.ndarray | None]
+Index = tuple[Expr, ...]
+
+
+class Lowering(Protocol):
+    """What an operator may ask of the lowering while it builds one element of its result."""
+
+    def type(self, value: str) -> TensorType: ...
+    def constant(self, value: str) -> np.ndarray | None: ...
+    def element(self, value: str, at: Index) -> Expr:
+        """The element of a value; broadcasting is the operator's affair, see `broadcast_index`."""
+        ...
+
+    def emit(self, statement: Stmt) -> None:
+        """Adds a statement to the block under construction."""
+        ...
+
+    def fresh(self, prefix: str) -> str:
+        """A new identifier."""
+        ...
+
+    def nested(self, build: Callable[[], None]) -> tuple[Stmt, ...]:
+        """The statements that `build` emits, as a block of their own."""
+        ...
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One entry.
+
+    evaluate(attributes, inputs) is the NumPy meaning, element(lowering, node, at) the expression of one result element.
+    infer(attributes, types, constants) gives the result types; without it they are read off `evaluate` on zeros.
+    flops counts floating-point operations from the input and output types. `constant_inputs` are positions whose value
+    decides a shape or an index map and must be known at compile time.
+    """
+
+    name: str
+    kind: str
+    evaluate: Callable[[Mapping[str, Any], Arrays], tuple[np.ndarray, ...]]
+    element: Callable[[Lowering, Node, Index], Expr]
+    flops: Callable[[Sequence[TensorType], TensorType], int] = lambda inputs, output: 0
+    infer: Callable[[Mapping[str, Any], Sequence[TensorType | None], Arrays], tuple[TensorType, ...]] | None = None
+    constant_inputs: tuple[int, ...] = ()
+
+
+OPERATORS: dict[str, Operator] = {}
+
+
+def register(operator: Operator) -> None:
+    """Adds an entry; a second one of the same name is a mistake."""
+    if operator.name in OPERATORS:
+        raise ValueError(f"operator {operator.name} is registered twice")
+    OPERATORS[operator.name] = operator
+
+
+def result_types(
+    operator: Operator, attributes: Mapping[str, Any], types: Sequence[TensorType | None], constants: Arrays
+) -> tuple[TensorType, ...]:
+    """Types of the results; raises ValueError or IndexError where the inputs do not fit together."""
+    if operator.infer is not None:
+        return operator.infer(attributes, types, constants)
+    zeros = [
+        c if c is not None else (None if t is None else np.broadcast_to(np.zeros((), t.dtype), t.shape))
+        for t, c in zip(types, constants, strict=True)
+    ]
+    with np.errstate(all="ignore"):
+        results = operator.evaluate(attributes, zeros)
+    return tuple(TensorType(str(r.dtype), tuple(r.shape)) for r in results)
+
+
+def array(values: Arrays, i: int) -> np.ndarray:
+    """Input `i`, which must be there."""
+    value = values[i] if i < len(values) else None
+    if value is None:
+        raise ValueError(f"input {i} is missing")
+    return value
+
+
+def optional(values: Arrays, i: int) -> np.ndarray | None:
+    """Input `i`, or None where the node leaves it out."""
+    return values[i] if i < len(values) else None
+
+
+def broadcast_index(at: Index, shape: tuple[int, ...]) -> Index:
+    """The index into an operand of this shape when the result is read at `at` (NumPy broadcasting)."""
+    from unfoldc.kernels.build import ZERO
+
+    own = at[len(at) - len(shape) :]
+    return tuple(ZERO if n == 1 else i for i, n in zip(own, shape, strict=True))

@@ -1,0 +1,76 @@
+"""Decides which values are stored and which are computed where they are read: this is what fuses an iteration.
+
+A value is computed inside its reader (inlined) if all its readers end in one stored value that has no more elements than
+it, so that nothing is computed twice, and if no reduction reads it, which would compute it once per term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from unfoldc.kernels.operators import OPERATORS
+from unfoldc.kernels.program import Node, Program
+
+
+def stored_values(program: Program) -> frozenset[str]:
+    """Names of the node results that get a buffer; the others are inlined, views always unless they leave their part."""
+    crossing = _crossing(program)
+    stored: set[str] = set()
+    stored |= _stored(program, program.begin, crossing)
+    for segment in program.segments:
+        stored |= _stored(program, segment.nodes, set(segment.carried.values()))
+    stored |= _stored(program, program.end, set(program.outputs))
+    return frozenset(stored)
+
+
+def _crossing(program: Program) -> set[str]:
+    """Values of `begin` that are read later; a view is looked through to what it shows."""
+    maker = {o: n for n in program.begin for o in n.outputs}
+    result: set[str] = {s.initial for s in program.states if s.initial in maker}
+    later: list[str] = [i for s in program.segments for n in s.nodes for i in n.inputs]
+    later += [i for n in program.end for i in n.inputs]
+    later += [*program.outputs, *(v for s in program.segments for v in s.carried.values())]
+    seen: set[str] = set()
+    while later:
+        name = later.pop()
+        if name in seen or name not in maker:
+            continue
+        seen.add(name)
+        if OPERATORS[maker[name].operator].kind == "view":
+            later.extend(maker[name].inputs)
+        else:
+            result.add(name)
+    return result
+
+
+def _stored(program: Program, nodes: Sequence[Node], forced: Iterable[str]) -> set[str]:
+    stored = {o for n in nodes for o in n.outputs if o in set(forced)}
+    readers: dict[str, list[Node]] = {}
+    for node in nodes:
+        for name in set(node.inputs):
+            readers.setdefault(name, []).append(node)
+    root: dict[str, str | None] = {}
+    for node in reversed(nodes):
+        for name in node.outputs:
+            root[name] = name if name in stored else _root(program, name, node, readers.get(name, []), root)
+            if root[name] is None:
+                root[name] = name
+                stored.add(name)
+    return stored
+
+
+def _root(program: Program, name: str, node: Node, readers: list[Node], root: dict[str, str | None]) -> str | None:
+    """The stored value inside which `name` may be computed, "" for a view read by several, None if it must be stored."""
+    kind = OPERATORS[node.operator].kind
+    found: set[str] = set()
+    for reader in readers:
+        if OPERATORS[reader.operator].kind == "reduction":
+            found.add("")
+        else:
+            found.update(str(root[o]) for o in reader.outputs)
+    if kind == "view":
+        return next(iter(found)) if len(found) == 1 else ""
+    if len(found) != 1 or "" in found:
+        return None
+    target = next(iter(found))
+    return target if program.types[target].size <= program.types[name].size else None

@@ -1,0 +1,167 @@
+"""The compiler from end to end: one visible list of passes, then loops, then text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from unfoldc.errors import InputError, ModelError
+from unfoldc.kernels.artifact import Artifact, MemoryPlan
+from unfoldc.kernels.check_batch import coupled
+from unfoldc.kernels.cost import cost
+from unfoldc.kernels.from_onnx import ImportedModel, import_onnx
+from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.lower import lower
+from unfoldc.kernels.passes.fold_constants import fold_constants
+from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
+from unfoldc.kernels.passes.remove_dead import remove_dead
+from unfoldc.kernels.passes.roll_iterations import roll_iterations
+from unfoldc.kernels.passes.share_weights import share_weights
+from unfoldc.kernels.printers.c import c_sources
+from unfoldc.kernels.printers.c_api import state_layout
+from unfoldc.kernels.program import Program
+from unfoldc.kernels.schedule import schedule
+from unfoldc.kernels.target_spec import TargetSpec
+from unfoldc.kernels.verify import verify_loops, verify_program
+
+BACKENDS = ("c", "numba", "tvm", "reference")
+
+# In this order: folding first would destroy the likeness of the layers.
+PASSES: tuple[Callable[[Program], Program], ...] = (
+    share_weights,
+    roll_iterations,
+    fold_constants,
+    hoist_invariants,
+    remove_dead,
+)
+
+
+def optimise(program: Program, verify: bool = False) -> Program:
+    """Runs the passes; with `verify` the result of each is checked, and a ValueError names the pass that broke it."""
+    for pass_ in PASSES:
+        program = pass_(program)
+        if verify:
+            verify_program(program, after=pass_.__name__)
+    return program
+
+
+def load_program(
+    path: Path | str, batch: int | str | None = None, dimensions: Mapping[str, int] | None = None
+) -> tuple[ImportedModel, Program]:
+    """The imported model and its optimised program of one problem.
+
+    A model that couples the problems of a batch is compiled for the fixed number of problems `batch`, as one problem;
+    raises ModelError if that number is left open.
+    """
+    model = import_onnx(path, batch=batch, dimensions=dimensions)
+    program = optimise(model.program)
+    if not any(port.batched for port in model.inputs):
+        return model, program
+    two = import_onnx(path, batch=batch, dimensions=dimensions, batch_size=2)
+    reason = coupled(lower(optimise(two.program)), lower(program))
+    if not reason:
+        return model, program
+    if not isinstance(batch, int):
+        raise ModelError(
+            str(path),
+            f"the model couples the problems of a batch: {reason}",
+            "models that treat each problem on its own, or a fixed number of problems",
+            "Compile with batch=N, or export with a fixed batch.",
+        )
+    model = import_onnx(path, batch=batch, dimensions=dimensions, batch_size=batch)
+    together = replace(
+        model,
+        inputs=tuple(replace(p, shape=(batch, *p.shape), batched=False) if p.batched else p for p in model.inputs),
+        outputs=tuple(replace(p, shape=(batch, *p.shape), batched=False) if p.batched else p for p in model.outputs),
+        batch=None,
+    )
+    return together, optimise(model.program)
+
+
+def compile_onnx(
+    path: Path | str,
+    spec: TargetSpec,
+    backend: str,
+    symbol: str = "solver",
+    batch: int | str | None = None,
+    dimensions: Mapping[str, int] | None = None,
+    host: bool | None = None,
+) -> Artifact:
+    """Compiles a model for a target; `host` adds the driver that this machine's loader calls (default: spec is "host").
+
+    Raises ModelError for the file, InputError for an option.
+    """
+    check_symbol(symbol)
+    if backend not in BACKENDS:
+        raise InputError("compile", f"back end {backend!r}", ", ".join(BACKENDS), "Choose one of those.")
+    model, program = load_program(path, batch, dimensions)
+    return build_artifact(model, program, spec, backend, symbol, spec.name == "host" if host is None else host)
+
+
+def build_artifact(
+    model: ImportedModel, program: Program, spec: TargetSpec, backend: str, symbol: str, host: bool
+) -> Artifact:
+    """Lowers, schedules and prints an optimised program."""
+    plain = lower(program)
+    scheduled = schedule(plain, spec)
+    notes: dict[str, object] = {"boundaries": model.boundaries, "not_rolled": list(program.notes), "metadata": dict(model.metadata)}
+    sources: dict[str, str] = {}
+    if backend == "c":
+        wide = schedule(plain, spec, spec.batch_lanes) if spec.batch_lanes > 1 and _wide(model) else None
+        sources, reason = c_sources(
+            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=spec.batch_lanes
+        )
+        notes["one_by_one"] = reason
+    elif backend == "numba":
+        from unfoldc.kernels.printers.numba_cpu import numba_sources
+
+        sources = numba_sources(symbol, scheduled, model.inputs, model.outputs)
+    elif backend == "tvm":
+        from unfoldc.kernels.printers.tvm import tvm_sources
+
+        sources = tvm_sources(symbol, scheduled, model.inputs, model.outputs, host=host)
+    return Artifact(
+        symbol=symbol,
+        backend=backend,
+        target=spec,
+        iterations=program.iterations,
+        inputs=model.inputs,
+        outputs=model.outputs,
+        sources=sources,
+        weights=dict(scheduled.constants),
+        memory=memory_plan(scheduled, spec),
+        cost=cost(program),
+        batch=model.batch,
+        early_stop=program.early_stop,
+        notes=notes,
+    )
+
+
+def memory_plan(program: LoopProgram, spec: TargetSpec) -> MemoryPlan:
+    """Bytes of the caller-owned state, of the scratch within it, and of the constants."""
+    return MemoryPlan(
+        state_bytes=state_layout(program).bytes(spec.word_bits // 8),
+        scratch_bytes=program.scratch_bytes,
+        constant_bytes=sum(value.nbytes for value in program.constants.values()),
+    )
+
+
+def verified(program: Program) -> LoopProgram:
+    """Lowers with every check on; for tests."""
+    loops = lower(optimise(program, verify=True))
+    verify_loops(loops)
+    return loops
+
+
+def check_symbol(symbol: str) -> None:
+    """Raises InputError unless `symbol` is a plain C identifier."""
+    if not re.fullmatch(r"[a-zA-Z][A-Za-z0-9_]{0,39}", symbol):
+        raise InputError(
+            "compile", f"symbol {symbol!r}", "a letter, then up to 39 letters, digits or _", "Choose another name."
+        )
+
+
+def _wide(model: ImportedModel) -> bool:
+    return any(port.batched for port in model.inputs)

@@ -1,0 +1,134 @@
+"""The first part of every printed Numba module: views on raw memory and the operations whose LLVM form matters.
+
+Kept as text: a printed module is complete in itself, so that the hash of its text names all that Numba's cache depends on.
+`minimum` and `maximum` are LLVM's own, which return NaN when either side is NaN; `select` has no branches, which keeps
+loops free to become vector code. On aarch64 the generic counter may be read by user programs, the cycle counter may not.
+"""
+
+PRELUDE = '''\
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
+
+CACHE = "__file__" in globals()
+inf, nan = float("inf"), float("nan")
+OPTIONS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+part = njit(inline="always", **OPTIONS)
+
+
+def readable(dtype, ndim):
+    return types.Array(dtype, ndim, "C", readonly=True)
+
+
+def writable(dtype, ndim):
+    return types.Array(dtype, ndim, "C")
+
+
+@intrinsic
+def view(typing, address, size, dtype):
+    """The flat array of `size` elements at an address."""
+    kind = types.Array(dtype.dtype, 1, "C")
+
+    def generate(context, builder, signature, arguments):
+        array = make_array(kind)(context, builder)
+        element = context.get_data_type(kind.dtype)
+        width = context.get_constant(types.intp, context.get_abi_sizeof(element))
+        data = builder.inttoptr(arguments[0], element.as_pointer())
+        populate_array(array, data=data, shape=(arguments[1],), strides=(width,), itemsize=width, meminfo=None)
+        return array._getvalue()
+
+    return kind(types.int64, types.intp, dtype), generate
+
+
+@intrinsic
+def counter(typing):
+    """The counter that stamps are read from."""
+
+    def generate(context, builder, signature, arguments):
+        word = ir.IntType(64)
+        machine = builder.module.triple.partition("-")[0]
+        if machine in ("aarch64", "arm64"):
+            read = ir.InlineAsm(ir.FunctionType(word, []), "mrs $0, cntvct_el0", "=r,~{memory}", side_effect=True)
+        else:
+            read = builder.module.declare_intrinsic("llvm.readcyclecounter", (), ir.FunctionType(word, []))
+        return builder.call(read, [])
+
+    return types.int64(), generate
+
+
+@intrinsic
+def select(typing, condition, a, b):
+    kind = typing.unify_types(a, b)
+
+    def generate(context, builder, signature, arguments):
+        flag = context.cast(builder, arguments[0], signature.args[0], types.boolean)
+        return builder.select(flag, arguments[1], arguments[2])
+
+    return kind(types.boolean, kind, kind), generate
+
+
+def extremum(name, sign):
+    @intrinsic
+    def operation(typing, a, b):
+        kind = typing.unify_types(a, b)
+
+        def generate(context, builder, signature, arguments):
+            if isinstance(kind, types.Float):
+                word = arguments[0].type
+                function = builder.module.declare_intrinsic(name, [word], ir.FunctionType(word, [word, word]))
+                return builder.call(function, arguments)
+            compare = builder.icmp_signed if kind.signed else builder.icmp_unsigned
+            return builder.select(compare(sign, *arguments), *arguments)
+
+        return kind(kind, kind), generate
+
+    return operation
+
+
+def unary(name):
+    @intrinsic
+    def operation(typing, a):
+        def generate(context, builder, signature, arguments):
+            return builder.call(builder.module.declare_intrinsic(name, [arguments[0].type]), arguments)
+
+        return a(a), generate
+
+    return operation
+
+
+@intrinsic
+def isnan(typing, a):
+    def generate(context, builder, signature, arguments):
+        return builder.fcmp_unordered("uno", arguments[0], arguments[0])
+
+    return types.boolean(a), generate
+
+
+@intrinsic
+def quotient(typing, a, b):
+    """Integer division towards zero."""
+    kind = typing.unify_types(a, b)
+
+    def generate(context, builder, signature, arguments):
+        return (builder.sdiv if kind.signed else builder.udiv)(*arguments)
+
+    return kind(kind, kind), generate
+
+
+minimum, maximum = extremum("llvm.minimum", "<"), extremum("llvm.maximum", ">")
+sqrt, floor, ceil, nearest = unary("llvm.sqrt"), unary("llvm.floor"), unary("llvm.ceil"), unary("llvm.rint")
+
+
+@part
+def stamp(ticks, slot, last):
+    """Adds the ticks since `last` to one of the counts, unless there are none."""
+    now = last
+    if ticks.size != 0:
+        now = counter()
+        ticks[slot] += np.uint64(now - last)
+    return now
+'''

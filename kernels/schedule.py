@@ -1,0 +1,43 @@
+"""Chooses loop transformations for a target: the one place that knows which pass suits which machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from unfoldc.kernels.loops import LoopProgram, Step, Stmt
+from unfoldc.kernels.passes.block_rows import block_rows
+from unfoldc.kernels.passes.plan_memory import plan_memory
+from unfoldc.kernels.passes.sweep_columns import sweep_columns
+from unfoldc.kernels.target_spec import TargetSpec
+
+_COLUMNS = 4
+_LANE_ROWS = 6
+
+
+def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1) -> LoopProgram:
+    """The program as the target should run it: rows blocked, columns swept where vectors pay, memory planned.
+
+    lanes > 1 schedules for that many problems side by side: every operation is a vector over problems already, so rows
+    are blocked for registers only.
+    """
+    buffers = dict(program.buffers)
+
+    def transform(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        if lanes > 1:
+            return block_rows(body, _LANE_ROWS)
+        if spec.vector_bits >= 128:
+            body, added = sweep_columns(body, buffers, _COLUMNS, shortest=spec.vector_bits // 32)
+            buffers.update(added)
+        return block_rows(body, spec.accumulators)
+
+    return plan_memory(replace(_map_parts(program, transform), buffers=buffers))
+
+
+def _map_parts(program: LoopProgram, change: Callable[[tuple[Stmt, ...]], tuple[Stmt, ...]]) -> LoopProgram:
+    return replace(
+        program,
+        begin=change(program.begin),
+        steps=tuple(Step(s.first, s.count, change(s.body)) for s in program.steps),
+        end=change(program.end),
+    )
