@@ -1,4 +1,4 @@
-"""What the compiler hands over: sources, ports, memory and cost; everything that follows (build, load, run) reads only this."""
+"""What the compiler hands over: sources, ports, memory and cost; what follows (build, load, run) reads only this."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unfoldc.kernels.target_spec import TargetSpec
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output. `shape` is that of one problem; the caller's array has the batch axis in front where `batched`."""
+    """An input or output. `shape` is one problem's; the caller's array has the batch axis in front where `batched`."""
 
     name: str
     dtype: str
@@ -31,7 +31,7 @@ class Port:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes of one solver: `state_bytes` is the whole caller-owned state, scratch included; `constant_bytes` live in flash."""
+    """Bytes: `state_bytes` is all of the caller's state, scratch included; `constant_bytes` live in flash."""
 
     state_bytes: int
     scratch_bytes: int
@@ -54,7 +54,8 @@ class Artifact:
 
     `symbol` prefixes every function: `<symbol>_begin`, `<symbol>_iterate`, `<symbol>_end`, `<symbol>_solve`.
     `sources` maps a file name to its text; `weights` holds the constant buffers by name for back ends that load them as
-    arrays (the C sources carry them as text). `batch` is None where the caller chooses the batch at each call, else the one fixed at compile time.
+    arrays (the C sources carry them as text). `batch` is None where the caller chooses the batch at each call, else the
+    one fixed at compile time.
     `early_stop` is empty when the answer may be read after any iteration, else the reason why not.
     """
 

@@ -1,4 +1,4 @@
-"""Constructors for loop-level expressions; integer arithmetic on literals is carried out, so that indices stay readable."""
+"""Constructors and walks for loop-level expressions; index arithmetic on literals is carried out at once."""
 
 from __future__ import annotations
 
@@ -48,26 +48,32 @@ def binary(operator: str, a: Expr, b: Expr) -> Expr:
 
 
 def add(a: Expr, b: Expr) -> Expr:
+    """`a + b`."""
     return binary("add", a, b)
 
 
 def sub(a: Expr, b: Expr) -> Expr:
+    """`a - b`."""
     return binary("sub", a, b)
 
 
 def mul(a: Expr, b: Expr) -> Expr:
+    """`a * b`."""
     return binary("mul", a, b)
 
 
 def unary(operator: str, a: Expr) -> Expr:
+    """`operator a`; of a's type, or bool for `not` and `isnan`."""
     return Unary(operator, a, "bool" if operator in ("not", "isnan") else a.dtype)
 
 
 def select(condition: Expr, a: Expr, b: Expr) -> Expr:
+    """`a` where the condition holds, else `b`; of a's type."""
     return Select(condition, a, b, a.dtype)
 
 
 def cast(a: Expr, dtype: str) -> Expr:
+    """`a` converted to `dtype`; itself where it has that type."""
     return a if a.dtype == dtype else Cast(a, dtype)
 
 
@@ -99,7 +105,7 @@ def _fold_index(operator: str, a: Expr, b: Expr) -> Expr | None:
 
 
 def map_expr(e: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
-    """Rebuilds an expression bottom-up-free: `change` may replace a node (then its children are not visited) or return None."""
+    """Rebuilds an expression: `change` may replace a node (whose children are then left alone) or return None."""
     new = change(e)
     if new is not None:
         return new

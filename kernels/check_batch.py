@@ -11,7 +11,7 @@ from unfoldc.kernels.loops import Expr, Load, LoopProgram, Nest, Stmt, Store, Va
 
 
 def coupled(two: LoopProgram, one: LoopProgram) -> str:
-    """Says which step couples the problems of a batch, empty if none does. `two` and `one` differ in the batch size only.
+    """Says which step couples the problems of a batch, empty if none does. `two` and `one` differ in batch size only.
 
     A buffer is batched where its first axis is 2 in `two` and 1 in `one`; inputs without a batch axis are shared.
     """
@@ -38,7 +38,9 @@ def _check(nest: Stmt, batched: set[str]) -> str:
     label = nest.origins[0] if isinstance(nest, Nest) and nest.origins else "a copy"
     stores = [s for s in build.statements((nest,)) if isinstance(s, Store)]
     for store in stores:
-        loads = [e for top in build.expressions(nest) for e in build.walk(top) if isinstance(e, Load) and e.buffer in batched]
+        loads = [
+            e for top in build.expressions(nest) for e in build.walk(top) if isinstance(e, Load) and e.buffer in batched
+        ]
         if store.buffer not in batched:
             if loads:
                 return f"{label} mixes the problems of a batch into one value"

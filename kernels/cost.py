@@ -11,7 +11,7 @@ from unfoldc.kernels.program import Node, Program, Segment
 
 
 def cost(program: Program) -> Cost:
-    """Floating-point operations and bytes touched for one problem; bytes count stored values, weights and states once."""
+    """Floating-point operations and bytes touched for one problem; stored values, weights, states count once."""
     per_segment = [(flops(program, s.nodes), _bytes(program, s)) for s in program.segments]
     return Cost(
         begin_flops=flops(program, program.begin),

@@ -84,7 +84,10 @@ class _Importer:
             tensor = value.type.tensor_type
             if not value.type.HasField("tensor_type") or tensor.elem_type not in ELEMENT_TYPES:
                 raise self.fail(
-                    f"input {value.name!r}", "its type is not supported", ", ".join(ELEMENT_TYPES.values()), "Export it anew."
+                    f"input {value.name!r}",
+                    "its type is not supported",
+                    ", ".join(ELEMENT_TYPES.values()),
+                    "Export it anew.",
                 )
             self.types[value.name] = TensorType(ELEMENT_TYPES[tensor.elem_type], self.shape(value))
             names.append(value.name)
@@ -103,7 +106,12 @@ class _Importer:
             inputs = inputs[:-1]
         for name in inputs:
             if name and name not in self.types:
-                raise self.fail(place, f"it reads {name!r}, which nothing before it makes", "values made earlier", "Export it again.")
+                raise self.fail(
+                    place,
+                    f"it reads {name!r}, which nothing before it makes",
+                    "values made earlier",
+                    "Export it again.",
+                )
         if operator == "Constant":
             self.add_constant(proto.output[0], _constant_value(attributes), place)
             return None
@@ -111,7 +119,9 @@ class _Importer:
             attributes["to"] = self.cast_type(attributes.get("to"), place)
         if operator == "CastLike":
             operator, attributes, inputs = "Cast", {"to": self.types[inputs[1]].dtype}, inputs[:1]
-        if operator in ("Identity", "Dropout") or (operator == "Cast" and self.types[inputs[0]].dtype == attributes["to"]):
+        if operator in ("Identity", "Dropout") or (
+            operator == "Cast" and self.types[inputs[0]].dtype == attributes["to"]
+        ):
             self.alias[proto.output[0]] = inputs[0]
             return None
         outputs = tuple(proto.output)
@@ -132,7 +142,9 @@ class _Importer:
 
     def cast_type(self, to: Any, place: str) -> str:
         if to not in ELEMENT_TYPES:
-            raise self.fail(place, f"a cast to type number {to}", ", ".join(ELEMENT_TYPES.values()), "Export in float32.")
+            raise self.fail(
+                place, f"a cast to type number {to}", ", ".join(ELEMENT_TYPES.values()), "Export in float32."
+            )
         return ELEMENT_TYPES[to]
 
     def add_constant(self, name: str, value: np.ndarray, place: str) -> None:
@@ -182,14 +194,19 @@ class _Importer:
 def _constant_value(attributes: Mapping[str, Any]) -> np.ndarray:
     if "value" in attributes:
         return np.asarray(attributes["value"])
-    for key, dtype in (("value_float", np.float32), ("value_floats", np.float32), ("value_int", np.int64), ("value_ints", np.int64)):  # fmt: skip
+    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    for key, dtype in kinds.items():
         if key in attributes:
             return np.asarray(attributes[key], dtype)
     raise ValueError("Constant without a number")
 
 
 def import_onnx(
-    path: Path | str, *, batch: int | str | None = None, dimensions: Mapping[str, int] | None = None, batch_size: int = 1
+    path: Path | str,
+    *,
+    batch: int | str | None = None,
+    dimensions: Mapping[str, int] | None = None,
+    batch_size: int = 1,
 ) -> ImportedModel:
     """Reads a model.
 
@@ -264,7 +281,11 @@ class _Built:
 
 
 def _build(
-    importer: _Importer, graph: onnx.GraphProto, inputs: tuple[str, ...], outputs: tuple[str, ...], metadata: Mapping[str, Any]
+    importer: _Importer,
+    graph: onnx.GraphProto,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    metadata: Mapping[str, Any],
 ) -> _Built:
     initial = {t.name for t in graph.initializer} | {o for n in graph.node if n.op_type == "Constant" for o in n.output}
     boundaries = find_boundaries(graph.node, dict.fromkeys(initial))

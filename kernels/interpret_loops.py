@@ -5,8 +5,8 @@ into an input or a constant, a scalar used outside its block. Memory that was ne
 smallest value), and the scratch buffers share one arena as soon as the program has a memory plan, so that a pass that
 drops a store or overlays two live buffers shows in the outputs.
 
-Beyond `loops.py`: `floordiv` and `mod` round towards minus infinity, `div` of integers towards zero, `round` goes to
-the even neighbour on a tie, integers wrap.
+Beyond `loops.py`: `floordiv` and `mod` are for integers that are not negative (languages differ on others), `div` of
+integers rounds towards zero, `round` goes to the even neighbour on a tie, integers wrap.
 """
 
 from __future__ import annotations
@@ -168,6 +168,12 @@ def _divide(a: Any, b: Any) -> Any:
     return a.dtype.type(magnitude if (a < 0) == (b < 0) else -magnitude)
 
 
+def _natural(a: Any) -> Any:
+    if a.dtype.kind not in "iu" or a < 0:
+        raise ValueError(f"floordiv and mod take integers from 0, not {a.dtype} {a}")
+    return a
+
+
 def _erf(a: Any) -> Any:
     import math
 
@@ -195,8 +201,8 @@ BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
     "div": _divide,
-    "floordiv": lambda a, b: a // b,
-    "mod": lambda a, b: a % b,
+    "floordiv": lambda a, b: _natural(a) // _natural(b),
+    "mod": lambda a, b: _natural(a) % _natural(b),
     "min": np.minimum,
     "max": np.maximum,
     "pow": lambda a, b: a**b,

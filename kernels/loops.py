@@ -60,6 +60,8 @@ class Load:
 
 @dataclass(frozen=True)
 class Unary:
+    """`operator a`; `operator` is one of `UNARY_OPERATORS`."""
+
     operator: str
     a: Expr
     dtype: str
@@ -67,6 +69,8 @@ class Unary:
 
 @dataclass(frozen=True)
 class Binary:
+    """`a operator b`, both of one type; `operator` is one of `BINARY_OPERATORS`."""
+
     operator: str
     a: Expr
     b: Expr
@@ -105,12 +109,16 @@ class Let:
 
 @dataclass(frozen=True)
 class Assign:
+    """Gives a mutable scalar a new value."""
+
     name: str
     value: Expr
 
 
 @dataclass(frozen=True)
 class Store:
+    """Writes one element of a buffer."""
+
     buffer: str
     indices: tuple[Expr, ...]
     value: Expr
@@ -118,6 +126,8 @@ class Store:
 
 @dataclass(frozen=True)
 class For:
+    """Runs `body` for `var` = 0 .. extent - 1; `kind` is one of `LOOP_KINDS`."""
+
     var: str
     extent: int
     body: tuple[Stmt, ...]
@@ -146,6 +156,7 @@ class Buffer:
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         n = 1
         for d in self.shape:
             n *= d
@@ -153,6 +164,7 @@ class Buffer:
 
     @property
     def nbytes(self) -> int:
+        """Size in bytes."""
         return self.size * np.dtype(self.dtype).itemsize
 
 
@@ -186,4 +198,5 @@ class LoopProgram:
 
     @property
     def iterations(self) -> int:
+        """K, the number of iterations."""
         return sum(s.count for s in self.steps)

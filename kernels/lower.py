@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -157,7 +158,7 @@ class _Part:
                 if name in self.context.stored:
                     type_ = self.type(name)
                     buffer = self.context.add("h" if space == "state" else "t", type_, space)
-                    nests.append(self.nest(buffer, type_, lambda at, node=node: self.compute(node, at)))
+                    nests.append(self.nest(buffer, type_, partial(self.compute, node)))
                     self.place[name] = buffer
         return nests
 
@@ -173,7 +174,8 @@ def lower(program: Program) -> LoopProgram:
     context.place.update(states)
     steps = tuple(Step(s.first, s.count, _lower_segment(context, s, states)) for s in program.segments)
     end = _lower_end(context, outputs)
-    used = {s.buffer for part in (begin, *(t.body for t in steps), end) for s in build.statements(part) if isinstance(s, Store)}  # fmt: skip
+    parts = (begin, *(step.body for step in steps), end)
+    used = {s.buffer for part in parts for s in build.statements(part) if isinstance(s, Store)}
     buffers = {n: b for n, b in context.buffers.items() if b.space in ("input", "output", "constant") or n in used}
     return LoopProgram(buffers, context.constants, tuple(inputs), tuple(outputs), begin, steps, end)
 
@@ -223,10 +225,14 @@ def _lower_segment(context: _Context, segment: Segment, states: dict[str, str]) 
             continue
         if value in states:
             type_, source = part.type(value), part.place[value + " (before)"]
-            copies.append(part.nest(states[state], type_, lambda at, t=type_, b=source: Load(b, at, t.dtype)))
+            copies.append(part.nest(states[state], type_, partial(_read, source, type_.dtype)))
         else:
             copies.append(part.copy(value, states[state]))
     return store_in_place([*early, *nests], copies, keep=set())[0]
+
+
+def _read(buffer: str, dtype: str, at: Index) -> Expr:
+    return Load(buffer, at, dtype)
 
 
 def _lower_end(context: _Context, outputs: list[str]) -> tuple[Stmt, ...]:

@@ -30,7 +30,9 @@ def read_model(path: Path) -> onnx.ModelProto:
         data = path.read_bytes() if size <= _LARGEST_FILE else b""
     except OSError as error:
         reason = error.strerror or "cannot be read"
-        raise ModelError(where, f"the file cannot be read ({reason})", "a readable .onnx file", "Check the path.") from None
+        raise ModelError(
+            where, f"the file cannot be read ({reason})", "a readable .onnx file", "Check the path."
+        ) from None
     if size > _LARGEST_FILE:
         raise ModelError(where, f"the file has {size} bytes", "at most 2 GiB", "Store the weights as external data.")
     model = onnx.ModelProto()
@@ -41,15 +43,17 @@ def read_model(path: Path) -> onnx.ModelProto:
             where, "this is not an ONNX file, or it is truncated", "a complete ONNX file", "Export or copy it again."
         ) from None
     if not model.HasField("graph") or not model.graph.output:
-        raise ModelError(where, "the file holds no graph with outputs", "a complete ONNX file", "Export or copy it again.")
+        raise ModelError(
+            where, "the file holds no graph with outputs", "a complete ONNX file", "Export or copy it again."
+        )
     _load_external(model, path.parent, where)
     return model
 
 
 def external_files(model: onnx.ModelProto) -> list[str]:
     """Names of the external data files, as the model gives them."""
-    names = set()
-    for tensor in external_data_helper._get_all_tensors(model):  # noqa: SLF001
+    names: set[str] = set()
+    for tensor in external_data_helper._get_all_tensors(model):
         if external_data_helper.uses_external_data(tensor):
             names.update(e.value for e in tensor.external_data if e.key == "location")
     return sorted(names)

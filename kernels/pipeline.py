@@ -106,7 +106,11 @@ def build_artifact(
     """Lowers, schedules and prints an optimised program."""
     plain = lower(program)
     scheduled = schedule(plain, spec)
-    notes: dict[str, object] = {"boundaries": model.boundaries, "not_rolled": list(program.notes), "metadata": dict(model.metadata)}
+    notes: dict[str, object] = {
+        "boundaries": model.boundaries,
+        "not_rolled": list(program.notes),
+        "metadata": dict(model.metadata),
+    }
     sources: dict[str, str] = {}
     if backend == "c":
         wide = schedule(plain, spec, spec.batch_lanes) if spec.batch_lanes > 1 and _wide(model) else None

@@ -23,6 +23,7 @@ class TensorType:
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         n = 1
         for d in self.shape:
             n *= d
@@ -30,12 +31,13 @@ class TensorType:
 
     @property
     def nbytes(self) -> int:
+        """Size in bytes."""
         return self.size * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a node comes from: its name and operator in the ONNX file, and its iteration (None outside the iterations)."""
+    """Where a node comes from: its name and operator in the ONNX file, and its iteration (None outside of them)."""
 
     node: str
     operator: str
@@ -58,7 +60,7 @@ class Node:
 
 @dataclass(frozen=True)
 class State:
-    """A value carried from iteration to iteration: read under its own name inside a segment, set by `initial` in `begin`."""
+    """A value carried from iteration to iteration: read under its own name, set by `initial` in `begin`."""
 
     name: str
     initial: str

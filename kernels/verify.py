@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from unfoldc.kernels.build import walk
 from unfoldc.kernels.loops import (
     BINARY_OPERATORS,
     ITERATION,
@@ -24,7 +25,6 @@ from unfoldc.kernels.loops import (
     Unary,
     Var,
 )
-from unfoldc.kernels.build import walk
 from unfoldc.kernels.operators import OPERATORS, result_types
 from unfoldc.kernels.program import Node, Program
 
@@ -42,11 +42,11 @@ def verify_program(program: Program, after: str = "import") -> None:
     known = set(program.inputs) | {n for n, _ in program.constants.items()}
     _verify_nodes(program, program.begin, known, fail_after=after)
     outside = known | {o for n in program.begin for o in n.outputs}
-    for state in program.states:
-        if state.initial not in outside:
-            fail(f"state {state.name!r} starts from {state.initial!r}, which begin does not make")
-        if program.types[state.initial] != program.types[state.name]:
-            fail(f"state {state.name!r} starts from a value of another type")
+    for slot in program.states:
+        if slot.initial not in outside:
+            fail(f"state {slot.name!r} starts from {slot.initial!r}, which begin does not make")
+        if program.types[slot.initial] != program.types[slot.name]:
+            fail(f"state {slot.name!r} starts from a value of another type")
     states = {s.name for s in program.states}
     expected = 0
     visible = outside | states
@@ -109,7 +109,9 @@ def verify_loops(program: LoopProgram) -> None:
             raise VerificationError(f"constant {name!r} has shape {program.constants[name].shape}, not {buffer.shape}")
     _verify_body(program, program.begin, {}, {}, ("state", "scratch"))
     for step in program.steps:
-        _verify_body(program, step.body, {ITERATION: (step.first, step.first + step.count - 1)}, {}, ("state", "scratch"))
+        _verify_body(
+            program, step.body, {ITERATION: (step.first, step.first + step.count - 1)}, {}, ("state", "scratch")
+        )
     _verify_body(program, program.end, {}, {}, ("output", "scratch"))
 
 
@@ -191,11 +193,9 @@ def bounds(e: Expr, ranges: _Ranges) -> tuple[int, int]:
         if e.operator == "floordiv" and c == d > 0:
             return a // c, b // c
         if e.operator == "mod" and c == d > 0:
-            return (a, b) if 0 <= a and b < c else (0, c - 1)
+            return (a, b) if a >= 0 and b < c else (0, c - 1)
         if e.operator == "min":
             return min(a, c), min(b, d)
         if e.operator == "max":
             return max(a, c), max(b, d)
     return 0, 0
-
-

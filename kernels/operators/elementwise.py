@@ -10,7 +10,16 @@ import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Expr
-from unfoldc.kernels.operators.table import Arrays, Index, Lowering, Operator, array, broadcast_index, optional, register
+from unfoldc.kernels.operators.table import (
+    Arrays,
+    Index,
+    Lowering,
+    Operator,
+    array,
+    broadcast_index,
+    optional,
+    register,
+)
 from unfoldc.kernels.program import Node, TensorType
 
 Scalar = Callable[[Mapping[str, Any], list[Expr]], Expr]
@@ -143,7 +152,7 @@ def _erf(x: np.ndarray) -> Any:
     return np.vectorize(erf, otypes=[x.dtype])(x)
 
 
-for _name, _op, _function in (
+_BINARIES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("Add", "add", np.add),
     ("Sub", "sub", np.subtract),
     ("Mul", "mul", np.multiply),
@@ -156,10 +165,8 @@ for _name, _op, _function in (
     ("Equal", "eq", np.equal),
     ("And", "and", np.logical_and),
     ("Or", "or", np.logical_or),
-):
-    _binary(_name, _op, _function)
-
-for _name, _op, _function in (
+)
+_UNARIES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("Neg", "neg", np.negative),
     ("Abs", "abs", np.abs),
     ("Sqrt", "sqrt", np.sqrt),
@@ -174,7 +181,12 @@ for _name, _op, _function in (
     ("Round", "round", np.round),
     ("Not", "not", np.logical_not),
     ("IsNaN", "isnan", np.isnan),
-):
+)
+
+for _name, _op, _function in _BINARIES:
+    _binary(_name, _op, _function)
+
+for _name, _op, _function in _UNARIES:
     _unary(_name, _op, _function)
 
 for _name, _op, _function in (("Min", "min", np.minimum), ("Max", "max", np.maximum), ("Sum", "add", np.add)):
@@ -196,7 +208,5 @@ pointwise(
 )
 pointwise("Cast", _cast_numpy, lambda a, e: build.cast(e[0], a["to"]), flops=0)
 register(
-    Operator(
-        "Clip", "pointwise", lambda a, v: (np.asarray(_clip_numpy(a, v)),), _clip_element, lambda i, o: 2 * o.size
-    )
+    Operator("Clip", "pointwise", lambda a, v: (np.asarray(_clip_numpy(a, v)),), _clip_element, lambda i, o: 2 * o.size)
 )

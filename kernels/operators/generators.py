@@ -30,7 +30,7 @@ def _constant_of_shape_element(lowering: Lowering, node: Node, at: Index) -> Exp
 
 def _range(attributes: Mapping[str, Any], v: Arrays) -> tuple[np.ndarray, ...]:
     start, stop, step = (array(v, i).reshape(()) for i in range(3))
-    return (np.arange(start, stop, step, dtype=array(v, 0).dtype),)
+    return (np.arange(start.item(), stop.item(), step.item(), dtype=array(v, 0).dtype),)
 
 
 def _folded(lowering: Lowering, node: Node, at: Index) -> Expr:
@@ -39,7 +39,5 @@ def _folded(lowering: Lowering, node: Node, at: Index) -> Expr:
 
 register(Operator("Shape", "view", _shape, _folded))
 register(Operator("Size", "view", lambda a, v: (np.asarray(array(v, 0).size, np.int64),), _folded))
-register(
-    Operator("ConstantOfShape", "pointwise", _constant_of_shape, _constant_of_shape_element, constant_inputs=(0,))
-)
+register(Operator("ConstantOfShape", "pointwise", _constant_of_shape, _constant_of_shape_element, constant_inputs=(0,)))
 register(Operator("Range", "view", _range, _folded, constant_inputs=(0, 1, 2)))

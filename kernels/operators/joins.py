@@ -28,7 +28,9 @@ def _concat_element(lowering: Lowering, node: Node, at: Index) -> Expr:
         inside = build.binary("min", build.binary("max", build.sub(at[axis], build.index(start)), build.ZERO),
                               build.index(n - 1))  # fmt: skip
         value = lowering.element(name, (*at[:axis], inside, *at[axis + 1 :]))
-        result = value if result is None else build.select(build.binary("lt", at[axis], build.index(end)), value, result)
+        result = (
+            value if result is None else build.select(build.binary("lt", at[axis], build.index(end)), value, result)
+        )
         end = start
     if result is None:
         raise ValueError("Concat without inputs")

@@ -9,7 +9,16 @@ import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Assign, Expr, For, Let, Local, Var
-from unfoldc.kernels.operators.table import Arrays, Index, Lowering, Operator, array, broadcast_index, optional, register
+from unfoldc.kernels.operators.table import (
+    Arrays,
+    Index,
+    Lowering,
+    Operator,
+    array,
+    broadcast_index,
+    optional,
+    register,
+)
 from unfoldc.kernels.program import Node, TensorType
 
 

@@ -25,8 +25,14 @@ Index = tuple[Expr, ...]
 class Lowering(Protocol):
     """What an operator may ask of the lowering while it builds one element of its result."""
 
-    def type(self, value: str) -> TensorType: ...
-    def constant(self, value: str) -> np.ndarray | None: ...
+    def type(self, value: str) -> TensorType:
+        """Element type and shape of a value."""
+        ...
+
+    def constant(self, value: str) -> np.ndarray | None:
+        """The content of a value that is the same constant in each iteration, else None."""
+        ...
+
     def element(self, value: str, at: Index) -> Expr:
         """The element of a value; broadcasting is the operator's affair, see `broadcast_index`."""
         ...

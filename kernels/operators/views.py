@@ -9,7 +9,16 @@ import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Const, Expr
-from unfoldc.kernels.operators.table import Arrays, Index, Lowering, Operator, array, broadcast_index, optional, register
+from unfoldc.kernels.operators.table import (
+    Arrays,
+    Index,
+    Lowering,
+    Operator,
+    array,
+    broadcast_index,
+    optional,
+    register,
+)
 from unfoldc.kernels.program import Node
 
 Source = Callable[[Lowering, Node, Index], Index]

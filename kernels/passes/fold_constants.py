@@ -57,7 +57,9 @@ def _varies(name: str, stacked: set[str], viewed: dict[str, Node]) -> bool:
     return name in stacked or (name in viewed and any(_varies(i, stacked, viewed) for i in viewed[name].inputs))
 
 
-def _value(name: str, constants: dict[str, np.ndarray], stacked: set[str], viewed: dict[str, Node], k: int) -> np.ndarray:
+def _value(
+    name: str, constants: dict[str, np.ndarray], stacked: set[str], viewed: dict[str, Node], k: int
+) -> np.ndarray:
     if name in viewed:
         node = viewed[name]
         results = _evaluate(node, constants, stacked, viewed, k)

@@ -1,7 +1,7 @@
 """Decides which values are stored and which are computed where they are read: this is what fuses an iteration.
 
-A value is computed inside its reader (inlined) if all its readers end in one stored value that has no more elements than
-it, so that nothing is computed twice, and if no reduction reads it, which would compute it once per term.
+A value is computed inside its reader (inlined) if all its readers end in one stored value that has no more elements
+than it, so that nothing is computed twice, and if no reduction reads it, which would compute it once per term.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from unfoldc.kernels.program import Node, Program
 
 
 def stored_values(program: Program) -> frozenset[str]:
-    """Names of the node results that get a buffer; the others are inlined, views always unless they leave their part."""
+    """Names of the node results that get a buffer; others are inlined, views always unless they leave their part."""
     crossing = _crossing(program)
     stored: set[str] = set()
     stored |= _stored(program, program.begin, crossing)
@@ -60,7 +60,7 @@ def _stored(program: Program, nodes: Sequence[Node], forced: Iterable[str]) -> s
 
 
 def _root(program: Program, name: str, node: Node, readers: list[Node], root: dict[str, str | None]) -> str | None:
-    """The stored value inside which `name` may be computed, "" for a view read by several, None if it must be stored."""
+    """The stored value inside which `name` may be computed, "" for a view of several readers, None to store it."""
     kind = OPERATORS[node.operator].kind
     found: set[str] = set()
     for reader in readers:

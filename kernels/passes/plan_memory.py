@@ -14,7 +14,7 @@ _ALIGN = 8
 
 
 def plan_memory(program: LoopProgram) -> LoopProgram:
-    """Fills `scratch_offsets` and `scratch_bytes`: per element type one region, first fit over the top-level statements."""
+    """Fills `scratch_offsets` and `scratch_bytes`: a region per element type, first fit over top-level statements."""
     scratch = {n: b for n, b in program.buffers.items() if b.space == "scratch"}
     lives: dict[str, tuple[int, int, int]] = {}
     for number, part in enumerate((program.begin, *(s.body for s in program.steps), program.end)):
@@ -41,9 +41,7 @@ def _lifetimes(part: Sequence[Stmt], scratch: dict[str, Buffer]) -> dict[str, tu
     return found
 
 
-def _place(
-    own: dict[str, Buffer], lives: dict[str, tuple[int, int, int]], offsets: dict[str, int], start: int
-) -> int:
+def _place(own: dict[str, Buffer], lives: dict[str, tuple[int, int, int]], offsets: dict[str, int], start: int) -> int:
     """First-fit decreasing; returns the bytes that the region takes."""
     placed: list[str] = []
     size = 0

@@ -52,7 +52,7 @@ class _Slots:
         kinds = {(str(v.dtype), v.shape) for v in values}
         if len(kinds) > 1:
             k = next(i for i, v in enumerate(values) if v.shape != values[0].shape or v.dtype != values[0].dtype)
-            raise _Cut(k, f"constant {names[k]!r} is {values[k].dtype}{list(values[k].shape)}, its counterpart "
+            raise _CutError(k, f"constant {names[k]!r} is {values[k].dtype}{list(values[k].shape)}, its counterpart "
                           f"{names[0]!r} is {values[0].dtype}{list(values[0].shape)}")  # fmt: skip
         if names not in self.stacked:
             self.stacked[names] = f"{names[0]} (stacked {self.layers[0].first}+{len(names)})"
@@ -65,26 +65,26 @@ class _Slots:
         first = self.layers[0].first
         state = f"state {first}.{len(self.carried)}"
         if not self.outside(names[0], 0):
-            raise _Cut(1, f"{names[0]!r} is read in the iteration that makes it later")
+            raise _CutError(1, f"{names[0]!r} is read in the iteration that makes it later")
         self.carried[names] = state
         self.initial[state] = names[0]
         twins = [self.inverse[k].get(name) for k, name in enumerate(names[1:])]
         if len(names) == 1:
-            raise _Cut(1, "only one iteration reads it")
+            raise _CutError(1, "only one iteration reads it")
         if all(t is not None and t == twins[0] for t in twins):
             self.next_value[state] = str(twins[0])
         elif all(t is None for t in twins):
             # A value of two iterations ago: it has waited one iteration in a state of its own.
             if len(names) < 3:
-                raise _Cut(1, f"{names[1]!r} comes from outside, {names[0]!r} too, and they differ")
+                raise _CutError(1, f"{names[1]!r} comes from outside, {names[0]!r} too, and they differ")
             self.next_value[state] = self.classify(names[1:])
         else:
             k = next(i for i, t in enumerate(twins) if t != twins[0])
-            raise _Cut(k + 1, f"{names[k + 1]!r} is not what {names[1]!r} is in its iteration")
+            raise _CutError(k + 1, f"{names[k + 1]!r} is not what {names[1]!r} is in its iteration")
         return state
 
 
-class _Cut(ValueError):
+class _CutError(ValueError):
     """The run must end before its `position`-th layer."""
 
     def __init__(self, position: int, reason: str) -> None:
@@ -126,7 +126,7 @@ def _longest_run(program: Program, at: int, stacks: dict[str, tuple[str, ...]]) 
     while count > 1:
         try:
             return _body(program, at, alignments[:count], stacks), count, reason
-        except _Cut as cut:
+        except _CutError as cut:
             count, reason = min(cut.position, count - 1), str(cut)
     return Run(template, {}, {}, [{}]), 1, reason
 

@@ -1,4 +1,4 @@
-"""Lets a loop nest store straight into the place where its result is needed, instead of a buffer that is then copied."""
+"""Lets a loop nest store straight into the place where its result is needed, sparing a buffer and a copy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ def store_in_place(nests: Sequence[Nest], copies: Sequence[Nest], keep: set[str]
             continue
         maker = next((i for i, n in enumerate(work) if source in _stores(n)), None)
         others = [c for c in copies if c is not copy and source in _loads([c])]
-        if maker is None or others or target in _loads(work[maker + 1 :]) or not _own_element_only(work[maker], target, source):
+        if (
+            maker is None
+            or others
+            or target in _loads(work[maker + 1 :])
+            or not _own_element_only(work[maker], target, source)
+        ):
             left.append(copy)
             continue
         work = [_rename_nest(n, {source: target}) for n in work]
@@ -61,7 +66,9 @@ def _own_element_only(nest: Nest, target: str, source: str) -> bool:
     stores = [s for s in build.statements((nest,)) if isinstance(s, Store) and s.buffer == source]
     if len(stores) != 1:
         return False
-    reads = [e for top in build.expressions(nest) for e in build.walk(top) if isinstance(e, Load) and e.buffer == target]
+    reads = [
+        e for top in build.expressions(nest) for e in build.walk(top) if isinstance(e, Load) and e.buffer == target
+    ]
     return all(read.indices == stores[0].indices for read in reads)
 
 
@@ -72,7 +79,11 @@ def _rename_nest(nest: Nest, names: dict[str, str]) -> Nest:
         return None
 
     def statement(s: Stmt) -> Stmt:
-        s = build.map_stmt(s, change) if not isinstance(s, For | Nest) else replace(s, body=tuple(map(statement, s.body)))
+        s = (
+            build.map_stmt(s, change)
+            if not isinstance(s, For | Nest)
+            else replace(s, body=tuple(map(statement, s.body)))
+        )
         if isinstance(s, Store) and s.buffer in names:
             return Store(names[s.buffer], s.indices, s.value)
         return s

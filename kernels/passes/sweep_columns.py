@@ -22,7 +22,7 @@ _Parts = tuple[list[Stmt], Let, For, Assign, list[Stmt], list[Stmt]]
 def sweep_columns(
     body: Sequence[Stmt], buffers: Mapping[str, Buffer], columns: int, shortest: int
 ) -> tuple[tuple[Stmt, ...], dict[str, Buffer]]:
-    """Applies the transformation where it fits and the results are at least `shortest`; returns the new scratch buffers too."""
+    """Applies it where it fits and there are at least `shortest` results; returns the new scratch buffers too."""
     added: dict[str, Buffer] = {}
 
     def visit(stmts: Sequence[Stmt]) -> tuple[Stmt, ...]:
@@ -46,7 +46,7 @@ def sweep_columns(
 
 
 def _parts(loop: For) -> _Parts | None:
-    """before, accumulator, reduction loop, its assignment, the statements before that, after; None if of another form."""
+    """Before, accumulator, reduction loop, its assignment, what precedes that, after; None if of another form."""
     reductions = [i for i, s in enumerate(loop.body) if isinstance(s, For)]
     if len(reductions) != 1:
         return None
@@ -57,7 +57,11 @@ def _parts(loop: For) -> _Parts | None:
     if not isinstance(reduction, For) or len(mutable) != 1 or any(not isinstance(s, Let) for s in before):
         return None
     *inner, last = reduction.body
-    if not isinstance(last, Assign) or last.name != mutable[0].name or any(not isinstance(s, Let) or s.mutable for s in inner):
+    if (
+        not isinstance(last, Assign)
+        or last.name != mutable[0].name
+        or any(not isinstance(s, Let) or s.mutable for s in inner)
+    ):
         return None
     value = last.value
     if not (isinstance(value, Binary) and value.operator == "add" and value.a == Local(last.name, value.dtype)):

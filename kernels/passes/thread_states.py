@@ -14,8 +14,8 @@ from unfoldc.kernels.program import Node, Program, Segment, State, TensorType
 class Run:
     """A segment to be, with the states it found itself.
 
-    `initial[state]` is the value that the state holds before the run, `next_value[state]` the body's value that it holds
-    after each iteration; `inverse[k]` maps values of the k-th layer to those of the body.
+    `initial[state]` is the value that the state holds before the run, `next_value[state]` the body's value that it
+    holds after each iteration; `inverse[k]` maps values of the k-th layer to those of the body.
     """
 
     segment: Segment
@@ -50,7 +50,9 @@ class _Threader:
         maker, layer = self.made_in[name]
         run = self.runs[maker]
         if layer != run.segment.count - 1:
-            raise ValueError(f"{name!r}, a value of iteration {run.segment.first + layer}, is used after later iterations")
+            raise ValueError(
+                f"{name!r}, a value of iteration {run.segment.first + layer}, is used after later iterations"
+            )
         body_name = run.inverse[layer].get(name, name)
         for state, value in self.carried[maker].items():
             if value == body_name and self.lives(state, maker, reader):
@@ -75,7 +77,7 @@ class _Threader:
         return name
 
     def enter(self, r: int) -> None:
-        """Creates the states that run `r` found, and lets earlier segments set them where they make the first content."""
+        """Creates the states that run `r` found; earlier segments set them where they make the first content."""
         for state, first in self.runs[r].initial.items():
             t = self.types[first]
             if first in self.made_in:

@@ -1,45 +1,23 @@
-"""What the printers share: row-major positions, walks over expressions and statements, text for comments."""
+"""What several printers need of expressions and bodies: row-major positions, simplified, and the buffers in use."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from unfoldc.kernels.loops import (
-    Assign,
-    Binary,
-    Cast,
-    Const,
-    Expr,
-    For,
-    Let,
-    Load,
-    Nest,
-    Select,
-    Stmt,
-    Store,
-    Unary,
-)
+from unfoldc.kernels import build
+from unfoldc.kernels.loops import Binary, Cast, Const, Expr, Load, Stmt, Store
 
-INDEX_TYPES = ("int32", "int64")
-
-
-def strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """Elements from one position of an axis to the next, in row-major order."""
-    steps: list[int] = []
-    size = 1
-    for n in reversed(shape):
-        steps.append(size)
-        size *= n
-    return tuple(reversed(steps))
+_INDEX_TYPES = ("int32", "int64")
 
 
 def flatten(indices: Sequence[Expr], shape: Sequence[int]) -> Expr:
     """The row-major position of an element, simplified; int64 where an index is, else int32."""
     dtype = "int64" if any(index.dtype == "int64" for index in indices) else "int32"
     position: Expr = Const(0, dtype)
-    for index, step in zip(indices, strides(shape), strict=True):
-        position = Binary("add", position, Binary("mul", Cast(index, dtype), Const(step, dtype), dtype), dtype)
+    step = 1
+    for index, n in zip(reversed(indices), reversed(shape), strict=True):
+        position = Binary("add", Binary("mul", Cast(index, dtype), Const(step, dtype), dtype), position, dtype)
+        step *= n
     return simplify(position)
 
 
@@ -48,7 +26,7 @@ def simplify(e: Expr) -> Expr:
 
     Its value and its type stay; what is no sum, product, quotient or cast of integers comes back unchanged.
     """
-    if e.dtype not in INDEX_TYPES:
+    if e.dtype not in _INDEX_TYPES:
         return e
     if isinstance(e, Cast):
         a = simplify(e.a)
@@ -61,7 +39,7 @@ def simplify(e: Expr) -> Expr:
     if e.operator in ("add", "mul") and _whole(a):
         a, b = b, a
     if not _whole(b):
-        return Binary(e.operator, a, b, e.dtype)
+        return _regrouped(e.operator, a, b, e.dtype)
     n = _value(b)
     if _whole(a) and (folded := _fold(e.operator, _value(a), n)) is not None:
         return Const(folded, e.dtype)
@@ -77,67 +55,15 @@ def simplify(e: Expr) -> Expr:
     return Binary(e.operator, a, b, e.dtype)
 
 
-def children(e: Expr) -> tuple[Expr, ...]:
-    """The direct operands of an expression, the indices of a load included."""
-    match e:
-        case Load(_, indices):
-            return indices
-        case Unary(_, a) | Cast(a):
-            return (a,)
-        case Binary(_, a, b):
-            return (a, b)
-        case Select(condition, a, b):
-            return (condition, a, b)
-        case _:
-            return ()
-
-
-def walk(e: Expr) -> Iterator[Expr]:
-    """An expression and all its operands, outermost first."""
-    yield e
-    for child in children(e):
-        yield from walk(child)
-
-
-def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
-    """All statements, nested ones after the one that holds them."""
-    for statement in body:
-        yield statement
-        if isinstance(statement, For | Nest):
-            yield from statements(statement.body)
-
-
-def expressions(body: Sequence[Stmt]) -> Iterator[Expr]:
-    """All expressions of a body, operands included."""
-    for statement in statements(body):
-        match statement:
-            case Let(_, value) | Assign(_, value):
-                yield from walk(value)
-            case Store(_, indices, value):
-                for index in indices:
-                    yield from walk(index)
-                yield from walk(value)
-
-
 def buffers_used(body: Sequence[Stmt]) -> frozenset[str]:
     """The buffers that a body reads or writes."""
-    read = {e.buffer for e in expressions(body) if isinstance(e, Load)}
-    return frozenset(read | buffers_written(body))
+    found = {e.buffer for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)}
+    return buffers_written(body) | found
 
 
 def buffers_written(body: Sequence[Stmt]) -> frozenset[str]:
     """The buffers that a body writes."""
-    return frozenset(s.buffer for s in statements(body) if isinstance(s, Store))
-
-
-def operators_used(body: Sequence[Stmt]) -> frozenset[str]:
-    """The unary and binary operators of a body."""
-    return frozenset(e.operator for e in expressions(body) if isinstance(e, Unary | Binary))
-
-
-def comment(text: str) -> str:
-    """A name from a model file as it may stand in a comment: letters, digits, `_` and `.`, 40 characters."""
-    return re.sub(r"[^A-Za-z0-9_.]", "_", text)[:40]
+    return frozenset(s.buffer for s in build.statements(tuple(body)) if isinstance(s, Store))
 
 
 def round_up(n: int, multiple: int) -> int:
@@ -146,7 +72,7 @@ def round_up(n: int, multiple: int) -> int:
 
 
 def _whole(e: Expr) -> bool:
-    return isinstance(e, Const) and e.dtype in INDEX_TYPES
+    return isinstance(e, Const) and e.dtype in _INDEX_TYPES
 
 
 def _value(e: Expr) -> int:
@@ -167,6 +93,13 @@ def _fold(operator: str, a: int, b: int) -> int | None:
         case "mod" if b:
             return a % b
     return None
+
+
+def _regrouped(operator: str, a: Expr, b: Expr, dtype: str) -> Expr:
+    """`a + (b + c)` as `(a + b) + c`, which needs no brackets."""
+    if operator == "add" and isinstance(b, Binary) and b.operator in ("add", "sub"):
+        return simplify(Binary(b.operator, Binary("add", a, b.a, dtype), b.b, dtype))
+    return Binary(operator, a, b, dtype)
 
 
 def _shifted(a: Expr, by: int, dtype: str) -> Expr:

@@ -65,7 +65,10 @@ def _lane_sources(symbol: str, program: LoopProgram, inputs: Sequence[Port], cou
     own = f"{symbol}_lanes"
     printer = _Printer(own, symbol, program, layout, varying, count)
     text = printer.file()
-    return {f"{symbol}_lanes.c": text, f"{symbol}_lanes.h": _lane_header(symbol, program, layout, varying, count, dtype)}
+    return {
+        f"{symbol}_lanes.c": text,
+        f"{symbol}_lanes.h": _lane_header(symbol, program, layout, varying, count, dtype),
+    }
 
 
 def _lane_header(
@@ -144,7 +147,15 @@ class _Printer:
     def _begin(self) -> list[str]:
         keep = [f"    s->{name} = {name};" for name in self.layout.pointers]
         body = self._body(self.program.begin, set(self.program.inputs))
-        return [self.heads()["begin"] + " {", "    s->k = 0;", *keep, *self._unused(self.program.begin, keep), *body, "}", ""]
+        return [
+            self.heads()["begin"] + " {",
+            "    s->k = 0;",
+            *keep,
+            *self._unused(self.program.begin, keep),
+            *body,
+            "}",
+            "",
+        ]
 
     def _unused(self, body: Sequence[Stmt], keep: list[str]) -> list[str]:
         used = _buffers(body)
@@ -174,7 +185,13 @@ class _Printer:
         used = _buffers(self.program.end)
         spaces = {self.program.buffers[n].space for n in used}
         unused = [] if spaces & {"state", "scratch"} or used & set(self.layout.pointers) else ["    (void)s;"]
-        return [head + " {", *unused, *self._body(self.program.end, set(self.program.outputs), constant=not self.layout.end_writes), "}", ""]
+        return [
+            head + " {",
+            *unused,
+            *self._body(self.program.end, set(self.program.outputs), constant=not self.layout.end_writes),
+            "}",
+            "",
+        ]
 
     def _solve(self) -> list[str]:
         inputs, outputs = ", ".join(["s", *self.program.inputs]), ", ".join(["s", *self.program.outputs])
@@ -210,7 +227,9 @@ class _Printer:
                 source = f"{member} + {offset}" if offset else member
             qualifier = "" if name in written and not constant else "const "
             self.lines.append(f"    {qualifier}{kind} *const restrict {name} = s->{source};")
-        if any(e.name == "k" for s in body for top in build.expressions(s) for e in build.walk(top) if hasattr(e, "name")):
+        if any(
+            e.name == "k" for s in body for top in build.expressions(s) for e in build.walk(top) if hasattr(e, "name")
+        ):
             self.lines.append("    const int32_t k = s->k;")
 
     def _type(self, buffer: Buffer) -> str:

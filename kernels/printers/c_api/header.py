@@ -28,8 +28,13 @@ class StateLayout:
 
     def bytes(self, word: int = 4) -> int:
         """Size of the struct for pointers of `word` bytes, padding included."""
-        size, widest = 4, max([4, *(np.dtype(d).itemsize for _, d, _ in self.arrays), *([word] if self.pointers else [])])
-        members = [(word, word)] * len(self.pointers) + [(np.dtype(d).itemsize, np.dtype(d).itemsize * n) for _, d, n in self.arrays]
+        size, widest = (
+            4,
+            max([4, *(np.dtype(d).itemsize for _, d, _ in self.arrays), *([word] if self.pointers else [])]),
+        )
+        members = [(word, word)] * len(self.pointers) + [
+            (np.dtype(d).itemsize, np.dtype(d).itemsize * n) for _, d, n in self.arrays
+        ]
         for align, length in members:
             size = -(-size // align) * align + length
         return -(-size // widest) * widest
@@ -51,7 +56,9 @@ def state_layout(program: LoopProgram) -> StateLayout:
         for b in region:
             scratch[b.name] = (member, (program.scratch_offsets[b.name] - start) // size)
         arrays.append((member, dtype, max(scratch[b.name][1] + b.size for b in region)))
-    writes = any(isinstance(s, Store) and program.buffers[s.buffer].space == "scratch" for s in build.statements(program.end))
+    writes = any(
+        isinstance(s, Store) and program.buffers[s.buffer].space == "scratch" for s in build.statements(program.end)
+    )
     return StateLayout(pointers, tuple(arrays), scratch, writes)
 
 
@@ -81,7 +88,9 @@ def prototypes(symbol: str, program: LoopProgram, layout: StateLayout) -> dict[s
     }
 
 
-def header_text(symbol: str, program: LoopProgram, layout: StateLayout, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
+def header_text(
+    symbol: str, program: LoopProgram, layout: StateLayout, inputs: Sequence[Port], outputs: Sequence[Port]
+) -> str:
     """`<symbol>.h`."""
     heads = prototypes(symbol, program, layout)
     guard = f"{symbol.upper()}_H"
@@ -94,12 +103,16 @@ def header_text(symbol: str, program: LoopProgram, layout: StateLayout, inputs: 
         'extern "C" {',
         "#endif",
         "",
-        f"#define {symbol.upper()}_ITERATIONS {program.iterations}",
+        f"#define {symbol}_ITERATIONS {program.iterations}",
         "",
     ]
     for name, port in zip(program.inputs + program.outputs, [*inputs, *outputs], strict=True):
         lines.append(f"/* {name}: {clean(port.name)} {list(port.shape)} {port.dtype} */")
-    lines += ["", "/* Everything a solve needs; yours to place, one per solve that runs at the same time. */", "typedef struct {"]
+    lines += [
+        "",
+        "/* Everything a solve needs; yours to place, one per solve that runs at the same time. */",
+        "typedef struct {",
+    ]
     lines.append("    int32_t k; /* the next iteration, from 0 */")
     for name in layout.pointers:
         lines.append(f"    const {C_TYPES[program.buffers[name].dtype]} *{name}; /* must stay in place until end */")
@@ -110,7 +123,7 @@ def header_text(symbol: str, program: LoopProgram, layout: StateLayout, inputs: 
         "",
         "/* Prepares a solve. */",
         heads["begin"] + ";",
-        f"/* Runs one iteration; does nothing after the last, {symbol.upper()}_ITERATIONS. */",
+        f"/* Runs one iteration; does nothing after the last, {symbol}_ITERATIONS. */",
         heads["iterate"] + ";",
         "/* Gives the answer after the iterations that have run. */",
         heads["end"] + ";",

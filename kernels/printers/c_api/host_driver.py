@@ -142,7 +142,8 @@ def host_driver_text(
             if p.batched
         )
         values["lanes"] = _LANES.substitute(
-            pack="".join(_pack(symbol, i, p) for i, p in enumerate(inputs) if p.batched) or "    (void)w; (void)inputs; (void)b;\n",
+            pack="".join(_pack(symbol, i, p) for i, p in enumerate(inputs) if p.batched)
+            or "    (void)w; (void)inputs; (void)b;\n",
             unpack="".join(_unpack(symbol, i, p) for i, p in enumerate(outputs)),
         )
         values["solve_lanes"] = _SOLVE_LANES.substitute(inner)

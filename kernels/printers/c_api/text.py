@@ -33,7 +33,7 @@ def number(value: float | int | bool, dtype: str) -> str:
         return text if int(value) >= 0 else f"({text})"
     suffix = "f" if dtype == "float32" else ""
     if np.isnan(value):
-        return f"__builtin_nan{suffix}(\"\")"
+        return f'__builtin_nan{suffix}("")'
     if np.isinf(value):
         return f"{'-' if value < 0 else ''}__builtin_inf{suffix}()"
     text = repr(float(value)) if dtype == "float64" else str(np.float32(value))

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unfoldc.kernels.loops import ITERATION, Assign, For, Let, LoopProgram, Nest, Stmt, Store
-from unfoldc.kernels.printers.expressions import buffers_used, comment
-from unfoldc.kernels.printers.numba_cpu.expressions import ExpressionPrinter
+from unfoldc.kernels.printers.expressions import buffers_used
+from unfoldc.kernels.printers.numba_cpu.expressions import NumbaExpressions
 from unfoldc.kernels.printers.numba_cpu.layout import Layout, plan
-from unfoldc.kernels.printers.numba_cpu.names import Names
 from unfoldc.kernels.printers.numba_cpu.prelude import PRELUDE
+from unfoldc.kernels.printers.python_text import Names, comment
 
 if TYPE_CHECKING:
     from unfoldc.kernels.artifact import Port
 
-TYPES = frozenset(
-    {"bool", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
+OWN = (
+    "workspace",
+    "addresses",
+    "batch",
+    "iterations",
+    "ticks",
+    "problem",
+    "last",
+    "begin",
+    "end",
+    "solve",
+    "read_counter",
 )
+RESERVED = frozenset(dir(builtins)) | frozenset(OWN) | frozenset(compile(PRELUDE, "prelude", "exec").co_names)
 _INDENT = "    "
 
 
-def check(program: LoopProgram) -> list[str]:
-    """What keeps a program from being printed, one sentence each."""
-    return [
-        f"buffer {name} has element type {buffer.dtype}; Numba takes {', '.join(sorted(TYPES))}"
-        for name, buffer in sorted(program.buffers.items())
-        if buffer.dtype not in TYPES
-    ]
-
-
-def print_source(program: LoopProgram, symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
-    """The source of a module whose `solve` runs the program; a pure function of its arguments.
+def numba_sources(symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port]) -> dict[str, str]:
+    """`<symbol>.py`, the source of a module whose `solve` runs the program; a pure function of its arguments.
 
     `inputs` and `outputs` describe the buffers of `program.inputs` and `program.outputs`, in this order: where a port is
     `batched`, its array has the batch axis in front. The module defines
@@ -44,7 +47,7 @@ def print_source(program: LoopProgram, symbol: str, inputs: Sequence[Port], outp
     - `read_counter()`, `WORKSPACE_BYTES`, and `WEIGHTS`: per type its name, the number of elements and the constants in
       it, each with its first element.
     """
-    return _Module(program, symbol, inputs, outputs).text()
+    return {f"{symbol}.py": _Module(program, symbol, inputs, outputs).text()}
 
 
 class _Module:
@@ -52,7 +55,7 @@ class _Module:
         self.program, self.symbol = program, symbol
         self.ports = (*zip(program.inputs, inputs, strict=True), *zip(program.outputs, outputs, strict=True))
         self.layout: Layout = plan(program)
-        self.names = Names()
+        self.names = Names(RESERVED, prefixes=("weights_", "iterate_"))
         self.slots = {name: i for i, (name, _) in enumerate(self.ports)}
         self.bases = ["workspace", *(f"weights_{dtype}" for dtype in self.layout.weights)]
 
@@ -62,7 +65,7 @@ class _Module:
         k = self.names(ITERATION, "int32")
         functions += [self._function(f"iterate_{i}", step.body, k) for i, step in enumerate(steps)]
         functions.append(self._function("end", self.program.end))
-        head = f"# The solver {comment(self.symbol)}: begin, {self.program.iterations} iterations, end.\n"
+        head = f"# The solver {self.symbol}: begin, {self.program.iterations} iterations, end.\n"
         return "\n\n".join([head + PRELUDE.rstrip("\n") + "\n" + self._facts(), *functions, self._driver()])
 
     def _facts(self) -> str:
@@ -87,14 +90,14 @@ class _Module:
                 address = _sum(*self.layout.places[buffer])
             view = f"view({address}, {facts.size}, np.{_view_type(facts.dtype)})"
             lines.append(f"{_INDENT}{self.names(buffer, 'buffer')} = {view}")
-        printer = ExpressionPrinter(self.names, lambda buffer: self.program.buffers[buffer].shape)
+        printer = NumbaExpressions(self.names, lambda buffer: self.program.buffers[buffer].shape)
         lines += self._block(body, printer, 1)
         return "\n".join([*lines, ""]) if len(lines) > 2 else "\n".join([*lines, f"{_INDENT}pass", ""])
 
     def _table(self) -> str:
         return f"addresses = view({_sum('workspace', self.layout.table)}, {len(self.slots)}, np.int64)"
 
-    def _block(self, body: tuple[Stmt, ...], printer: ExpressionPrinter, depth: int) -> list[str]:
+    def _block(self, body: tuple[Stmt, ...], printer: NumbaExpressions, depth: int) -> list[str]:
         pad = _INDENT * depth
         lines: list[str] = []
         for statement in body:
@@ -107,7 +110,7 @@ class _Module:
                     lines.append(f"{pad}for {self.names(var, 'int32')} in range({extent}):")
                     lines += self._block(inner, printer, depth + 1) or [f"{pad}{_INDENT}pass"]
                 case Nest(origins, inner):
-                    lines += [f"{pad}# {comment(origin)}" for origin in origins]
+                    lines += [pad + line for line in comment(origins)]
                     lines += self._block(inner, printer, depth)
         return lines
 

@@ -1,0 +1,179 @@
+"""The exported file against the module: ONNX's own checker, then the same inputs through ONNX Runtime and PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from unfoldc.errors import ExportError
+from unfoldc.export.arguments import Examples, flatten
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Iterates = Callable[[Sequence[Tensor]], Mapping[str, Tensor]]
+
+# The largest error allowed, relative to the norm; exact for whole numbers.
+LIMITS = {"float64": 1e-9, "float32": 1e-4, "float16": 2e-2}
+_SEED = 20250
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What the comparison found: the largest error relative to the norm, over `runs` runs; `limit` is what was allowed.
+
+    `iterates` says whether the iterates were compared as well.
+    """
+
+    error: float
+    limit: float
+    runs: int
+    iterates: bool
+
+
+def check_model(path: Path) -> None:
+    """ONNX's checker, types and shapes included.
+
+    Raises:
+        ExportError: it objects.
+    """
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:
+        raise ExportError(
+            path.name,
+            f"ONNX's checker objects: {str(error).strip().splitlines()[0]}",
+            "a valid ONNX model",
+            "Try another opset; if that does not help, report this with the module.",
+        ) from error
+
+
+def compare(
+    path: Path, module: nn.Module, examples: Examples, outputs: Sequence[str], iterates: Iterates | None = None
+) -> Agreement:
+    """Run the file and the module on the examples and on fresh random inputs, with several batch sizes if that is free.
+
+    The error of a problem is ||onnx - torch|| / max(||torch||, median norm of the batch); NaN and infinity must stand in
+    the same places. `iterates` gives PyTorch's values of the further outputs.
+
+    Raises:
+        ExportError: they differ by more than `LIMITS` allows, or one of them cannot run.
+    """
+    run = _session(path)
+    generator = torch.Generator().manual_seed(_SEED)
+    batches = (1, examples.batch, examples.batch + 3) if examples.batch is not None else (0, 0)
+    largest, limit = 0.0, 0.0
+    inputs = [(size, examples.resized(size)) for size in batches[1:2]]
+    inputs += [(size, fresh(examples, size, generator)) for size in batches]
+    for size, tensors in inputs:
+        wanted = dict(zip(outputs, flatten(_answer(module, tensors, size)), strict=False))
+        wanted.update(iterates(tensors) if iterates is not None else {})
+        found = run({n: array(t) for n, t in zip(examples.names, tensors, strict=True)})
+        for name, expected in wanted.items():
+            theirs = array(expected)
+            allowed = LIMITS.get(str(theirs.dtype), 0.0)
+            error = relative_error(found[name], theirs, batched=examples.batch is not None and theirs.ndim > 0)
+            if not error <= allowed:
+                raise _disagreement(name, size, error, allowed)
+            largest, limit = max(largest, error), max(limit, allowed)
+    return Agreement(largest, limit, len(inputs), iterates is not None)
+
+
+def relative_error(found: Array, wanted: Array, *, batched: bool) -> float:
+    """The largest error of a problem relative to max(its norm, the median norm of the batch); infinite where NaN differ."""
+    if found.shape != wanted.shape:
+        return float("inf")
+    rows = (len(wanted), -1) if batched and wanted.ndim and len(wanted) else (1, -1)
+    a, b = found.astype(np.float64).reshape(rows), wanted.astype(np.float64).reshape(rows)
+    strange = ~np.isfinite(b)
+    if not np.array_equal(np.isfinite(a), ~strange) or not np.array_equal(a[strange], b[strange], equal_nan=True):
+        return float("inf")
+    a, b = np.where(strange, 0.0, a), np.where(strange, 0.0, b)
+    norms = np.linalg.norm(b, axis=1)
+    scale = np.maximum(norms, np.median(norms))
+    errors = np.linalg.norm(a - b, axis=1)
+    return float(np.max(np.where(scale > 0, errors / np.where(scale > 0, scale, 1.0), errors), initial=0.0))
+
+
+def fresh(examples: Examples, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Random inputs like the examples: rows drawn from them, plus noise of half their spread; signs are kept if all agree.
+
+    An input without a batch axis, often a matrix of some structure, moves by a thousandth; whole numbers are drawn only.
+    """
+    result = []
+    for tensor, batched in zip(examples.tensors, examples.batched, strict=True):
+        drawn = tensor.cpu()
+        if batched:
+            drawn = drawn[torch.randint(len(tensor), (size,), generator=generator)]
+        if tensor.is_floating_point() and tensor.numel():
+            spread = float(drawn.double().std(correction=0)) or 1.0
+            share = 0.5 if batched or examples.batch is None else 1e-3
+            noise = torch.randn(drawn.shape, generator=generator, dtype=torch.float64) * spread * share
+            moved = drawn.double() + noise
+            drawn = (moved.abs() if bool((drawn >= 0).all()) and bool((drawn > 0).any()) else moved).to(tensor.dtype)
+        result.append(drawn.to(tensor.device))
+    return tuple(result)
+
+
+def array(tensor: Tensor) -> Array:
+    """A tensor as a contiguous NumPy array."""
+    return np.ascontiguousarray(tensor.detach().cpu().numpy())
+
+
+def _session(path: Path) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise _cannot_run(path, error) from error
+    names = [value.name for value in session.get_outputs()]
+    read = {value.name for value in session.get_inputs()}
+
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        try:
+            answer = session.run(None, {n: a for n, a in inputs.items() if n in read})
+        except Exception as error:
+            raise _cannot_run(path, error) from error
+        return dict(zip(names, answer, strict=True))
+
+    return run
+
+
+def _answer(module: nn.Module, tensors: Sequence[Tensor], size: int) -> Any:
+    try:
+        return module(*(t.clone() for t in tensors))
+    except Exception as error:
+        raise ExportError(
+            f"{type(module).__name__}.forward",
+            f"it ran on the example but not on fresh inputs{f' with a batch of {size}' if size else ''}: {error}",
+            "a module that runs on inputs like the example, of any batch size",
+            "Check the module with that input, pass batch='fixed', or pass check=False.",
+        ) from error
+
+
+def _cannot_run(path: Path, error: Exception) -> ExportError:
+    return ExportError(
+        path.name,
+        f"ONNX Runtime cannot run the exported model: {str(error).strip().splitlines()[0]}",
+        "operators and types that ONNX Runtime has on the CPU",
+        "Export in float32, write the step differently, or pass check=False to do without the comparison.",
+    )
+
+
+def _disagreement(name: str, size: int, error: float, allowed: float) -> ExportError:
+    return ExportError(
+        f"output {name}",
+        f"ONNX Runtime and PyTorch differ by {error:.2e} relative to the norm{f' with a batch of {size}' if size else ''}",
+        f"at most {allowed:.0e}",
+        "If forward draws random numbers or keeps state between calls, take that out; if the solver amplifies rounding, "
+        "export it in float64; nothing was written.",
+    )

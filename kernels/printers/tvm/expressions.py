@@ -1,0 +1,137 @@
+"""Expressions in TVM's script, which is Python: operators where Python has them, functions of `T` elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from unfoldc.kernels.loops import Binary, Const, Expr, Load, Local, Unary, Var
+from unfoldc.kernels.printers.expressions import flatten, simplify
+from unfoldc.kernels.printers.python_text import ATOM, Names, PythonPrinter, Text
+
+
+class TvmExpressions(PythonPrinter):
+    """Prints expressions; `temporaries` collects the lines that must stand before the statement in work.
+
+    `flat` maps a buffer that lies in an arena to the arena's name and the buffer's first element there, `shape` gives a
+    buffer's shape. TVM's script has no inner scopes as ours, so `declare` gives each scalar an identifier of its own.
+    """
+
+    calls = {
+        "abs": "T.abs", "sqrt": "T.sqrt", "exp": "T.exp", "log": "T.log", "tanh": "T.tanh", "erf": "T.erf", "sin": "T.sin",
+        "cos": "T.cos", "floor": "T.floor", "ceil": "T.ceil", "round": "T.nearbyint", "not": "T.Not", "isnan": "T.isnan",
+        "and": "T.And", "or": "T.Or", "pow": "T.pow",
+    }  # fmt: skip
+    choice = "T.Select"
+
+    def __init__(
+        self,
+        names: Names,
+        flat: Mapping[str, tuple[str, int]],
+        shape: Callable[[str], tuple[int, ...]],
+    ) -> None:
+        super().__init__(names)
+        self._flat, self._shape = flat, shape
+        self.temporaries: list[str] = []
+        self.zeros: dict[str, str] = {}
+        self._scalars: dict[str, str] = {}
+        self._named: dict[str, str] = {}
+        self._count = 0
+
+    def start(self) -> None:
+        """Begins a statement."""
+        self.temporaries, self._named = [], {}
+
+    def fresh(self, name: str) -> str:
+        """An identifier that nothing else has."""
+        self._count += 1
+        return self.name(name, f"scalar {self._count}")
+
+    def declare(self, name: str, mutable: bool) -> str:
+        """The identifier of a scalar that is declared here; a mutable one is an array of one element."""
+        identifier = self.fresh(name)
+        self._scalars[name] = f"{identifier}[0]" if mutable else identifier
+        return identifier
+
+    def literal(self, value: float | int | bool, dtype: str) -> str:
+        """A constant that reads back exactly."""
+        if dtype == "bool":
+            return f"T.bool({bool(value)})"
+        if not dtype.startswith("float"):
+            return str(int(value)) if dtype == "int32" else f"T.{dtype}({int(value)})"
+        number = float(value)
+        other = "nan" if math.isnan(number) else "inf" if number > 0 else "-inf"
+        return f"T.{dtype}({repr(number) if math.isfinite(number) else repr(other)})".replace("'", '"')
+
+    def local(self, name: str, dtype: str) -> str:
+        """The value of a scalar."""
+        return self._scalars[name]
+
+    def element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
+        """One element of a buffer, or of the arena that it lies in."""
+        if buffer in self._flat:
+            arena, first = self._flat[buffer]
+            place = flatten(indices, self._shape(buffer))
+            place = simplify(Binary("add", place, Const(first, place.dtype), place.dtype))
+            return f"{self.name(arena, 'buffer')}[{self.text(place)}]"
+        return f"{self.name(buffer, 'buffer')}[{', '.join(map(self.text, indices)) or '0'}]"
+
+    def cast(self, a: Expr, dtype: str) -> Text:
+        """A conversion."""
+        if dtype == a.dtype:
+            return self.print(a)
+        if dtype == "bool":
+            return f"{self.side(a, 2)} != {self.literal(0, a.dtype)}", 1
+        return f'T.Cast("{dtype}", {self.text(a)})', ATOM
+
+    def binary(self, e: Binary) -> Text:
+        """An operator of two operands. TVM's own minimum and maximum lose NaN."""
+        if e.operator in ("min", "max"):
+            if not e.dtype.startswith("float"):
+                return self.call(f"T.{e.operator}", e.a, e.b)
+            return self._extremum(e)
+        if e.operator == "div" and not e.dtype.startswith("float"):
+            return self.call("T.truncdiv", e.a, e.b)
+        if e.operator in ("mul", "div") and e.dtype.startswith("float"):
+            return super().binary(replace(e, a=self._kept(e.a), b=self._kept(e.b)))
+        return super().binary(e)
+
+    def _kept(self, e: Expr) -> Expr:
+        """A factor as it is, but a literal 0 through a variable: TVM takes `x * 0` and `0 / x` for 0, and refuses `x / 0`."""
+        if not isinstance(e, Const) or e.value:
+            return e
+        name = f"zero_{e.dtype}"
+        if e.dtype not in self.zeros:
+            self.zeros[e.dtype] = self.declare(name, True)
+        return Local(name, e.dtype)
+
+    def _extremum(self, e: Binary) -> Text:
+        """The side that compares true, or a NaN on the other side; a second comparison where neither side is surely a number."""
+        sign = "<" if e.operator == "min" else ">"
+        a, b = self._short(e.a), self._short(e.b)
+        if _number(e.b):
+            return f"T.Select({b} {sign} {a}, {b}, {a})", ATOM
+        if _number(e.a):
+            return f"T.Select({a} {sign} {b}, {a}, {b})", ATOM
+        return f"T.Select(T.Or({a} {sign} {b}, T.isnan({a})), {a}, {b})", ATOM
+
+    def _short(self, e: Expr) -> str:
+        """Text that may be repeated: anything longer is computed once, into a temporary."""
+        value = self.text(e)
+        if isinstance(e, Const | Var | Local | Load):
+            return value
+        if value not in self._named:
+            self._named[value] = self.fresh("m")
+            self.temporaries.append(f"{self._named[value]}: T.let[T.{e.dtype}] = {value}")
+        return self._named[value]
+
+    def unary(self, e: Unary) -> Text:
+        """An operator of one operand."""
+        if e.operator == "neg":
+            return f"-{self.side(e.a, ATOM)}", 6
+        return super().unary(e)
+
+
+def _number(e: Expr) -> bool:
+    return isinstance(e, Const) and not math.isnan(e.value)

@@ -1,0 +1,281 @@
+"""A build folder: a compiled solver on disk. Like a shared library it is code, and loading it is trusting it.
+
+It holds `artifact.json` (everything about the solver, with a SHA-256 of each file), the sources, `weights.npz`, the
+compiled product (a shared library or firmware) and a copy of the model with its external data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from unfoldc.errors import InputError, ModelError
+from unfoldc.kernels.artifact import Artifact, Cost, MemoryPlan, Port
+from unfoldc.kernels.target_spec import TargetSpec
+
+FORMAT = 1
+INDEX = "artifact.json"
+WEIGHTS = "weights.npz"
+
+
+@dataclass(frozen=True)
+class Build:
+    """A compiled solver and the folder it lies in.
+
+    `kind`: "host" or "emulated". `product`: the file an engine runs, "" where it runs the sources. `processor`: the
+    machine a host product was compiled for. `model`: the copy of the ONNX file, with the `options` it is imported with.
+    `external`: SHA-256 of the model's external data files.
+    """
+
+    artifact: Artifact
+    folder: Path
+    target: str
+    kind: str
+    product: str = ""
+    processor: str = ""
+    model: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    external: Mapping[str, str] = field(default_factory=dict)
+
+
+class Sources(Mapping[str, str]):
+    """The source files of a build by name, each read when it is asked for."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self._paths = {name: _inside(folder, name) for name in names}
+
+    def __getitem__(self, name: str) -> str:
+        path = self._paths[name]
+        return path.read_text(encoding="utf-8") if path.is_file() else _missing(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+class Weights(Mapping[str, np.ndarray]):
+    """The arrays of a `weights.npz`, read when the first one is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._arrays: dict[str, np.ndarray] | None = None
+
+    def _read(self) -> dict[str, np.ndarray]:
+        if self._arrays is None:
+            try:
+                with self._path.open("rb") as file:
+                    archive = np.load(file, allow_pickle=False)
+                    self._arrays = {name: archive[name] for name in archive.files}
+            except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+                raise _damaged(self._path, str(error)) from None
+        return self._arrays
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+
+def write_build(build: Build) -> None:
+    """Complete a folder that already holds the product and the model: write sources, weights and, last, the index."""
+    folder, artifact = build.folder, build.artifact
+    for name, text in artifact.sources.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    if artifact.weights:
+        np.savez(folder / WEIGHTS, allow_pickle=False, **artifact.weights)
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != INDEX)
+    index = {
+        "format": FORMAT,
+        **{key: getattr(build, key) for key in ("kind", "product", "processor", "model")},
+        **{key: dict(getattr(build, key)) for key in ("options", "external")},
+        "target": build.target,
+        "artifact": {
+            **{key: getattr(artifact, key) for key in ("symbol", "backend", "iterations", "batch", "early_stop")},
+            **{key: asdict(getattr(artifact, key)) for key in ("target", "memory", "cost")},
+            **{key: [asdict(port) for port in getattr(artifact, key)] for key in ("inputs", "outputs")},
+            "sources": sorted(artifact.sources),
+            "notes": dict(artifact.notes),
+        },
+        "files": {name: digest(folder / name) for name in files},
+    }
+    (folder / INDEX).write_text(json.dumps(index, indent=1, default=_plain) + "\n", encoding="utf-8")
+
+
+def read_build(folder: Path, *, check: bool = True) -> Build:
+    """Read a build folder. `check` compares every file with its SHA-256, else only the product.
+
+    Raises ModelError for a missing, truncated or changed file and for a format this version does not know.
+    """
+    index_file = folder / INDEX
+    try:
+        index = json.loads(index_file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelError(
+            str(folder),
+            f"no {INDEX} in it" if folder.is_dir() else "no such folder",
+            "a folder written by solver.save",
+            "Check the path, or compile the model again.",
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise _damaged(index_file, str(error)) from None
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        found = index.get("format") if isinstance(index, dict) else type(index).__name__
+        raise ModelError(
+            str(index_file),
+            f"format {found!r}",
+            f"format {FORMAT}",
+            "Save the solver again with this version of unfoldc.",
+        )
+    try:
+        build = _restore(index, folder)
+        files = dict(index["files"])
+        for name in files if check else [build.product] if build.product else []:
+            _check_file(folder, name, files[name])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _damaged(index_file, f"{type(error).__name__}: {error}") from None
+    return build
+
+
+def copy_build(build: Build, folder: Path) -> Path:
+    """Copy a build to `folder` under its final name at the end, so that nothing half-written stays behind.
+
+    An earlier build there is replaced; a folder that holds anything else is refused with InputError.
+    """
+    if folder.exists() and not (folder / INDEX).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            str(folder),
+            "it holds something else",
+            "a new or empty folder, or an earlier build",
+            "Choose another folder.",
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with aside(folder.parent) as partial:
+        try:
+            shutil.copytree(build.folder, partial, dirs_exist_ok=True)
+        except (shutil.Error, FileNotFoundError) as error:
+            if build.folder.is_dir():
+                raise
+            raise InputError(
+                str(folder), f"the compiled files are gone ({error})", "a solver whose cache entry still exists",
+                "Compile or load the model again, then save.",
+            ) from None  # fmt: skip
+        replace_folder(partial, folder)
+    return folder
+
+
+@contextlib.contextmanager
+def aside(parent: Path) -> Iterator[Path]:
+    """A new folder in `parent` to write into; whatever is left of it at the end is removed."""
+    partial = parent / f".partial-{os.getpid()}-{secrets.token_hex(6)}"
+    partial.mkdir()
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def replace_folder(new: Path, final: Path) -> None:
+    """Rename `new` to `final`, taking away what was there; if that fails the old folder is put back."""
+    if not final.exists():
+        new.rename(final)
+        return
+    with aside(final.parent) as bin_folder:
+        old = bin_folder / "old"
+        final.rename(old)
+        try:
+            new.rename(final)
+        except OSError:
+            old.rename(final)
+            raise
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _restore(index: Mapping[str, Any], folder: Path) -> Build:
+    found = index["artifact"]
+    target, cost = found["target"], found["cost"]
+    artifact = Artifact(
+        symbol=found["symbol"],
+        backend=found["backend"],
+        iterations=int(found["iterations"]),
+        target=TargetSpec(**{**target, "float_types": tuple(target["float_types"])}),
+        inputs=_ports(found["inputs"]),
+        outputs=_ports(found["outputs"]),
+        sources=Sources(folder, found["sources"]),
+        weights=Weights(folder / WEIGHTS) if WEIGHTS in index["files"] else {},
+        memory=MemoryPlan(**found["memory"]),
+        cost=Cost(cost["begin_flops"], tuple(cost["iterate_flops"]), cost["end_flops"], tuple(cost["iterate_bytes"])),
+        batch=found["batch"],
+        early_stop=found["early_stop"],
+        notes=found["notes"],
+    )
+    facts = {key: index[key] for key in ("target", "kind", "product", "processor", "model", "options", "external")}
+    return Build(artifact=artifact, folder=folder, **facts)
+
+
+def _ports(items: list[dict[str, Any]]) -> tuple[Port, ...]:
+    return tuple(Port(p["name"], p["dtype"], tuple(p["shape"]), p["batched"]) for p in items)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise ValueError(f"file name {name!r} leaves the folder")
+    return folder / relative
+
+
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    path = _inside(folder, name)
+    if not path.is_file():
+        _missing(path)
+    if digest(path) != expected:
+        raise _damaged(path, "its content is not what was saved")
+
+
+def _missing(path: Path) -> str:
+    raise ModelError(
+        str(path),
+        "the file is missing",
+        "a complete build folder",
+        "Copy the folder again, or compile the model again.",
+    )
+
+
+def _damaged(path: Path, reason: str) -> ModelError:
+    return ModelError(
+        str(path),
+        f"the file is damaged ({reason})",
+        "a file as solver.save wrote it",
+        "Copy the folder again, or compile the model again.",
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, tuple | set | frozenset):
+        return sorted(value)
+    if isinstance(value, Path):
+        return value.name
+    raise TypeError(f"cannot be saved: {type(value).__name__}")

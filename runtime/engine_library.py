@@ -1,0 +1,124 @@
+"""Runs a solver that was compiled to a shared library (from C, or by TVM), through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unfoldc.errors import ToolError
+from unfoldc.kernels.artifact import Artifact
+
+# A NumPy array object is the object header followed by the address of its elements: NumPy's C interface (PyArray_DATA)
+# promises that to every extension. `array.ctypes.data` takes 0.9 us, which is more than many a solve.
+_DATA = object.__basicsize__
+_ALIGNMENT = 64
+
+
+def address(array: np.ndarray) -> int:
+    """The address of the first element."""
+    return ctypes.c_void_p.from_address(id(array) + _DATA).value or 0
+
+
+class _Workspace(ctypes.c_void_p):
+    """An aligned block of memory, and tables of addresses for solvers with several inputs or outputs."""
+
+    memory: np.ndarray
+    inputs: Any
+    outputs: Any
+
+
+class LibraryEngine:
+    """A compiled solver in a shared library; ctypes releases the GIL while it runs.
+
+    Each call takes a workspace from a pool and puts it back (`list.pop` and `append` are atomic), so that threads
+    never share one. Raises ToolError where the library cannot be loaded or lacks the entry points.
+    """
+
+    def __init__(self, artifact: Artifact, library: Path) -> None:
+        self._counts = (len(artifact.inputs), len(artifact.outputs))
+        self._one = self._counts == (1, 1)
+        try:
+            loaded = ctypes.CDLL(str(library))
+            self._size = _entry(loaded, f"{artifact.symbol}_host_workspace", ctypes.c_long)()
+            solve = _entry(loaded, f"{artifact.symbol}_host_solve", None)
+            profile = _entry(loaded, f"{artifact.symbol}_host_profile", None)
+        except (OSError, AttributeError) as error:
+            raise ToolError(
+                str(library),
+                f"cannot be loaded ({error})",
+                "a shared library built by unfoldc for this machine",
+                "Compile the model again on this machine.",
+            ) from None
+        pointers = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_int]
+        solve.argtypes = pointers
+        profile.argtypes = [*pointers, ctypes.c_void_p]
+        self._solve: Callable[..., None] = solve
+        self._profile: Callable[..., None] = profile
+        self._pool: list[_Workspace] = []
+
+    def solve(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int) -> None:
+        """Solve `batch` problems with that many iterations; write the answers into `outputs`."""
+        try:
+            workspace = self._pool.pop()
+        except IndexError:
+            workspace = self._new_workspace()
+        if self._one:  # the array objects themselves are the tables of one address
+            self._solve(workspace, id(inputs[0]) + _DATA, id(outputs[0]) + _DATA, batch, iterations)
+        else:
+            self._solve(workspace, *_fill(workspace, inputs, outputs), batch, iterations)
+        self._pool.append(workspace)
+
+    def profile(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        batch: int,
+        iterations: int,
+        ticks: np.ndarray,
+    ) -> None:
+        """Like `solve`, and add the ticks of begin, of each iteration and of end to the K + 2 items of `ticks`."""
+        try:
+            workspace = self._pool.pop()
+        except IndexError:
+            workspace = self._new_workspace()
+        tables = _fill(workspace, inputs, outputs)
+        self._profile(workspace, *tables, batch, iterations, address(ticks))
+        self._pool.append(workspace)
+
+    def _new_workspace(self) -> _Workspace:
+        memory = np.zeros(self._size + _ALIGNMENT, np.uint8)
+        start = address(memory)
+        workspace = _Workspace(start + -start % _ALIGNMENT)
+        workspace.memory = memory
+        workspace.inputs = (ctypes.c_void_p * max(self._counts[0], 1))()
+        workspace.outputs = (ctypes.c_void_p * max(self._counts[1], 1))()
+        return workspace
+
+
+def _entry(library: ctypes.CDLL, name: str, result: Any) -> Any:
+    function = library[name]
+    function.restype = result
+    return function
+
+
+def _fill(workspace: _Workspace, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> tuple[Any, Any]:
+    for i, array in enumerate(inputs):
+        workspace.inputs[i] = address(array)
+    for i, array in enumerate(outputs):
+        workspace.outputs[i] = address(array)
+    return workspace.inputs, workspace.outputs
+
+
+def _check_layout() -> None:
+    probe = np.zeros(1)
+    if address(probe) != probe.ctypes.data:
+        raise ImportError(
+            "this build of NumPy or Python lays out arrays differently; engine_library.address must be adapted"
+        )
+
+
+_check_layout()

@@ -1,0 +1,50 @@
+"""Opens a build folder as a solver."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+from unfoldc.runtime.artifact_folder import Build, read_build, write_build
+from unfoldc.runtime.backends import open_engine
+from unfoldc.runtime.machine import processor
+from unfoldc.runtime.products import make_product
+from unfoldc.runtime.solver import Solver
+
+
+def open_build(build: Build, *, backend_reason: str = "", temporary: bool = False) -> Solver:
+    """The solver of a build; a `temporary` folder is removed with the solver."""
+    solver = Solver(build, open_engine(build), backend_reason=backend_reason)
+    if temporary:
+        weakref.finalize(solver, shutil.rmtree, build.folder, ignore_errors=True)
+    return solver
+
+
+def load(folder: str | Path) -> Solver:
+    """The solver in a folder written by `Solver.save`. Runs code from it: load only what you would execute.
+
+    A library that was compiled for another processor is compiled again from its sources, beside the folder's own.
+    Raises ModelError for a missing, truncated or changed file or an unknown format.
+    """
+    build = read_build(Path(folder))
+    reason = f"saved with backend {build.artifact.backend}"
+    if build.kind != "host" or not build.product or build.processor == processor():
+        return open_build(build, backend_reason=reason)
+    return open_build(_rebuilt(build), backend_reason=f"{reason}; compiled again for this processor", temporary=True)
+
+
+def _rebuilt(build: Build) -> Build:
+    folder = Path(tempfile.mkdtemp(prefix="unfoldc-"))
+    try:
+        if build.model:
+            shutil.copytree((build.folder / build.model).parent, (folder / build.model).parent)
+        product = make_product(build.artifact, build.target, build.kind, folder)
+        again = replace(build, folder=folder, product=product, processor=processor())
+        write_build(again)
+        return read_build(folder, check=False)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

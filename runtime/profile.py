@@ -1,0 +1,128 @@
+"""The table of a profile: one row per iteration, and what the whole solver takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part of a solve; None where a figure does not apply.
+
+    seconds_p50, seconds_p99: median and 99th percentile over the repetitions. error: of the answer when the solver
+    stops after this iteration, relative to what `Profile.error_of` says.
+    """
+
+    seconds_p50: float | None = None
+    seconds_p99: float | None = None
+    instructions: int | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class IterationRow(Row):
+    """The row of iteration `k`, counted from 1; `error` is that of the answer after `k` iterations."""
+
+    k: int = 0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a solver takes, part by part.
+
+    Seconds are those of one call for the whole batch. The whole call, `seconds_p50` and `seconds_p99`, is timed without
+    stamps and contains the way from Python into the compiled code and back, `dispatch_seconds`. The rest is shared out
+    over begin, the iterations and end by the stamps inside the compiled program: their counter is calibrated against
+    that time, so that the rows add up to it. `stamp_seconds` is the cost of one stamp and `stamp_overhead` that of all
+    of them (0.02: 2 %), both at batch 1 from medians of interleaved runs with and without stamps; noise may make them
+    slightly negative.
+
+    On an emulated device instructions are counted for one problem and nothing is timed. `flash_bytes`, `ram_bytes` and
+    `stack_bytes` are measured there; `constant_bytes` and `state_bytes` are the compiler's plan, everywhere.
+    """
+
+    backend: str
+    target: str
+    batch: int
+    repeats: int
+    iterations: list[IterationRow]
+    begin: Row
+    end: Row
+    constant_bytes: int
+    state_bytes: int
+    error_of: str
+    seconds_p50: float | None = None
+    seconds_p99: float | None = None
+    dispatch_seconds: float | None = None
+    stamp_seconds: float | None = None
+    stamp_overhead: float | None = None
+    instructions: int | None = None
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    stack_bytes: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists, as written by `to_json`."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The profile as a JSON object."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    def __str__(self) -> str:
+        emulated = self.instructions is not None
+        runs = "one problem, emulated" if emulated else f"batch {self.batch}, {self.repeats} repetitions"
+        title = f"{len(self.iterations)} iterations on {self.target}, backend {self.backend}, {runs}"
+        return "\n".join([title, *_table(self), *_notes(self)])
+
+
+def duration(seconds: float) -> str:
+    """Seconds in a unit that a person reads: `16 ns`, `2.31 us`."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if abs(seconds) >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def _notes(profile: Profile) -> list[str]:
+    notes = [f"constants {profile.constant_bytes} bytes, state {profile.state_bytes} bytes"]
+    if profile.flash_bytes is not None:
+        sizes = (profile.flash_bytes, profile.ram_bytes, profile.stack_bytes)
+        notes = ["flash {} bytes, RAM {} bytes, stack {} bytes (measured)".format(*sizes)]
+    if profile.dispatch_seconds is not None:
+        notes.append(f"the way into the compiled code and back: {duration(profile.dispatch_seconds)}")
+    if profile.stamp_seconds is not None and profile.stamp_overhead is not None:
+        cost, all_of_them = duration(profile.stamp_seconds), f"{profile.stamp_overhead:+.1%}"
+        notes.append(f"a stamp costs {cost}, all of them {all_of_them} (not in the times above)")
+    elif profile.seconds_p50 is not None:
+        notes.append("this back end has no stamps: no times per iteration")
+    if any(row.error is not None for row in profile.iterations):
+        notes.append(f"error: {profile.error_of}")
+    return notes
+
+
+def _table(profile: Profile) -> list[str]:
+    whole = Row(profile.seconds_p50, profile.seconds_p99, profile.instructions)
+    parts: list[tuple[str, Row]] = [("begin", profile.begin)]
+    parts += [(str(row.k), row) for row in profile.iterations]
+    parts.append(("end", profile.end))
+    computing = sum(row.seconds_p50 or 0.0 for _, row in parts)
+    rows = [row for _, row in parts]
+    cells = [["iteration", *(name for name, _ in parts), "whole call"]]
+    columns: list[tuple[str, Callable[[Row], str]]] = [
+        ("time p50", lambda r: "" if r.seconds_p50 is None else duration(r.seconds_p50)),
+        ("time p99", lambda r: "" if r.seconds_p99 is None else duration(r.seconds_p99)),
+        ("share", lambda r: "" if r is whole or not r.seconds_p50 else f"{r.seconds_p50 / computing:.1%}"),
+        ("instructions", lambda r: "" if r.instructions is None else str(r.instructions)),
+        ("error", lambda r: "" if r.error is None else f"{r.error:.3g}"),
+    ]
+    for title, text in columns:
+        column = [text(row) for row in [*rows, whole]]
+        if any(column):
+            cells.append([title, *column])
+    widths = [max(map(len, column)) for column in cells]
+    lines = zip(*cells, strict=True)
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]

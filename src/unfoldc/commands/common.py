@@ -1,0 +1,204 @@
+"""What several commands share: options of a compilation, arrays from and to files, progress, JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unfoldc.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from unfoldc.runtime.solver import Solver
+
+Subparsers = Any  # argparse keeps this type to itself
+
+
+def new_command(
+    commands: Subparsers, name: str, run: Callable[[argparse.Namespace], int | None], summary: str, example: str
+) -> argparse.ArgumentParser:
+    """A sub-command whose help ends with an example."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON on standard output instead of text")
+
+
+def add_dimensions(parser: argparse.ArgumentParser) -> None:
+    """`--batch` and `--dimension`, for models with lengths left open."""
+    parser.add_argument(
+        "--batch", type=_batch, metavar="N", help='fix the batch; "dynamic", the default, leaves it open'
+    )
+    parser.add_argument(
+        "--dimension", type=_dimension, action="append", default=[], metavar="NAME=N", help="bind a dynamic length"
+    )
+
+
+def add_compilation(parser: argparse.ArgumentParser) -> None:
+    """Everything that `unfoldc.compile` takes."""
+    parser.add_argument("--target", default="host", help="device to compile for (`unfoldc targets` lists them); host")
+    parser.add_argument("--backend", default="auto", help="auto, c, numba, tvm or reference; auto")
+    add_dimensions(parser)
+    parser.add_argument("--no-cache", action="store_true", help="compile even if the cache has the result")
+
+
+def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver:
+    """The solver of `arguments.model`: an ONNX file is compiled, a build folder is loaded."""
+    from unfoldc import pipeline
+
+    path = Path(arguments.model)
+    if path.is_dir():
+        return pipeline.load(path)
+    with status() as progress:
+        return pipeline.compile(
+            path,
+            arguments.target,
+            arguments.backend,
+            batch=arguments.batch,
+            dimensions=dict(arguments.dimension),
+            symbol=symbol,
+            cache=not arguments.no_cache,
+            progress=progress,
+        )
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """A line on standard error that says what is going on, on a terminal only, and is wiped at the end."""
+    shown = sys.stderr.isatty()
+
+    def say(text: str) -> None:
+        if shown:
+            sys.stderr.write(f"\r\x1b[K{text} ...")
+            sys.stderr.flush()
+
+    try:
+        yield say
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def read_inputs(solver: Solver, items: list[str]) -> dict[str, Any]:
+    """Arrays by input name from `file.npy`, `name=file.npy`, `file.npz`; raises InputError for what cannot be read."""
+    names = [port.name for port in solver.inputs]
+    found: dict[str, Any] = {}
+    for item in items:
+        name, _, file = item.rpartition("=")
+        if Path(item).is_file():  # a file name may hold a =
+            name, file = "", item
+        arrays = read_arrays(Path(file))
+        if isinstance(arrays, Mapping):
+            new: dict[str, Any] = dict(arrays)
+            if name:
+                raise InputError(f"input {name}", f"{file} holds several arrays", "a .npy file", f"Write {file} alone.")
+        else:
+            free = [n for n in names if n not in found]
+            if not name and not free:
+                raise InputError(file, "an array too many", ", ".join(names), "Leave it out.")
+            new = {name or free[0]: arrays}
+        for key, array in new.items():
+            if key in found:
+                raise InputError(f"input {key}", f"given again in {file}", "each input once", "Leave one out.")
+            found[key] = array
+    return found
+
+
+def read_arrays(path: Path) -> Any:
+    """The array of a .npy file, or a dictionary of those of a .npz file; nothing in them is executed."""
+    import numpy as np
+
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except OSError as error:
+        raise InputError(
+            str(path), f"cannot be read ({error.strerror or error})", "a .npy or .npz file", "Check the path."
+        ) from None
+    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
+        reason = "it holds Python objects" if "allow_pickle" in str(error) else f"it is damaged ({error})"
+        raise InputError(
+            str(path), reason, "a .npy or .npz file of numbers", "Write it with numpy.save or numpy.savez."
+        ) from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write one array to .npy, any number to .npz; aside first, so that no half-written file stays.
+
+    Raises InputError for another ending, or several arrays and .npy.
+    """
+    import os
+    import secrets
+
+    import numpy as np
+
+    if path.suffix not in (".npy", ".npz") or (path.suffix == ".npy" and len(arrays) != 1):
+        allowed = ".npz" if len(arrays) != 1 else ".npy or .npz"
+        raise InputError(
+            str(path), f"{len(arrays)} arrays and the ending {path.suffix!r}", allowed, "Choose another file name."
+        )
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with partial.open("xb") as file:
+            if path.suffix == ".npy":
+                np.save(file, next(iter(arrays.values())), allow_pickle=False)
+            else:
+                np.savez(file, allow_pickle=False, **arrays)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def print_json(value: Any) -> None:
+    """A JSON document on standard output; text is taken to be JSON already."""
+    print(value if isinstance(value, str) else json.dumps(value, indent=1))
+
+
+def table(rows: list[list[str]], right: tuple[int, ...] = ()) -> str:
+    """Rows of text in aligned columns; the columns in `right` are flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def positive(text: str) -> int:
+    """A whole number above zero, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return number
+
+
+def _batch(text: str) -> int | str:
+    return text if text == "dynamic" else positive(text)
+
+
+def _dimension(text: str) -> tuple[str, int]:
+    name, equals, length = text.rpartition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=N")
+    return name, positive(length)

@@ -1,0 +1,56 @@
+"""`unfoldc compile`: an ONNX file to a build folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from unfoldc.commands.common import Subparsers, add_compilation, add_json, new_command, open_solver, print_json
+
+
+def add(commands: Subparsers) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser = new_command(
+        commands,
+        "compile",
+        run,
+        "compile an ONNX file for a target into a build folder",
+        "unfoldc compile lista.onnx --target cortex-m4 -o build/lista",
+    )
+    parser.add_argument("model", help="an ONNX file")
+    parser.add_argument("-o", "--output", metavar="FOLDER", help="build folder; build/<name of the model>-<target>")
+    parser.add_argument("--symbol", default="solver", help="prefix of the functions in generated C; solver")
+    add_compilation(parser)
+    add_json(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Compile, save, and say what was made."""
+    solver = open_solver(arguments, arguments.symbol)
+    default = Path("build") / f"{Path(arguments.model).stem}-{arguments.target}"
+    folder = solver.save(arguments.output or default)
+    memory = solver.artifact.memory
+    if arguments.json:
+        print_json(
+            {
+                "folder": str(folder),
+                "target": solver.target,
+                "backend": solver.backend,
+                "backend_reason": solver.backend_reason,
+                "iterations": solver.iterations,
+                "inputs": {p.name: {"dtype": p.dtype, "shape": p.shape, "batched": p.batched} for p in solver.inputs},
+                "outputs": {p.name: {"dtype": p.dtype, "shape": p.shape, "batched": p.batched} for p in solver.outputs},
+                "constant_bytes": memory.constant_bytes,
+                "state_bytes": memory.state_bytes,
+                **({"flash_bytes": solver.flash_bytes, "ram_bytes": solver.ram_bytes}),
+            }
+        )
+        return
+    print(solver.signature)
+    print(f"{solver.iterations} iterations for {solver.target}, backend {solver.backend} ({solver.backend_reason})")
+    if solver.flash_bytes is not None:
+        print(f"flash {solver.flash_bytes} bytes, RAM {solver.ram_bytes} bytes without the stack")
+    else:
+        print(f"constants {memory.constant_bytes} bytes, state {memory.state_bytes} bytes")
+    print(f"written to {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")

@@ -1,0 +1,199 @@
+"""From an ONNX file to a solver that can be called: compile, build, cache, open."""
+
+from __future__ import annotations
+
+import operator
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unfoldc.cache import cache_folder, cache_key, prune, touch
+from unfoldc.errors import InputError, ModelError, UnfoldcError
+from unfoldc.runtime.artifact_folder import Build, aside, digest, read_build, replace_folder, write_build
+from unfoldc.runtime.backends import choose
+from unfoldc.runtime.load import load, open_build
+from unfoldc.runtime.machine import processor
+from unfoldc.runtime.products import make_product
+from unfoldc.runtime.solver import Solver
+from unfoldc.targets import find_target
+
+if TYPE_CHECKING:
+    from unfoldc.targets import Target
+
+__all__ = ["compile", "load"]
+
+_MODEL = "model/model.onnx"  # in a folder of its own: its external data keep their names, which are not ours to choose
+_SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Request:
+    path: Path
+    model: bytes
+    target: Target
+    target_name: str
+    backend: str
+    options: dict[str, Any]
+    symbol: str
+    progress: Progress
+
+
+def compile(
+    path: str | Path,
+    target: str = "host",
+    backend: str = "auto",
+    *,
+    batch: int | str | None = None,
+    dimensions: Mapping[str, int] | None = None,
+    symbol: str = "solver",
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Solver:
+    """Compile an ONNX file for a target and open it as a `Solver`.
+
+    backend: "auto" takes C where zig is installed, else Numba, else NumPy (`solver.backend_reason` says why).
+    batch: a number fixes the model's dynamic leading axis; None or "dynamic" leaves it to each call. dimensions binds
+    other dynamic lengths by name. symbol prefixes the functions of generated C. cache: keep the result in
+    `$XDG_CACHE_HOME/unfoldc` and take it from there. progress is called with a line of text at each step.
+
+    Raises ModelError for a damaged or unsupported model, InputError for a wrong option, TargetError where the program
+    does not fit the device, ToolError for a missing tool.
+    """
+    found = find_target(target)
+    chosen, reason = choose(backend, target, found.kind)
+    request = _Request(
+        Path(path),
+        _read(Path(path)),
+        found,
+        target,
+        chosen,
+        _options(batch, dimensions),
+        _symbol(symbol),
+        progress or _silent,
+    )
+    store = cache_folder() if cache else None
+    if store is None:
+        folder = Path(tempfile.mkdtemp(prefix="unfoldc-"))
+        try:
+            return open_build(_compile_into(request, folder), backend_reason=reason, temporary=True)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    entry = store / cache_key(
+        request.model,
+        {**request.options, "target": target, "spec": repr(found.spec), "backend": chosen, "symbol": symbol},
+    )
+    build = _cached(entry, request.path)
+    if build is None:
+        with aside(store) as partial:
+            made = _compile_into(request, partial)
+            if _read(request.path) == request.model:
+                _publish(partial, entry)
+                prune(store)
+                build = read_build(entry, check=False)
+            else:  # somebody wrote to the model meanwhile: what was compiled must not be found under the old content
+                raise ModelError(
+                    str(path),
+                    "the file changed while it was compiled",
+                    "a file at rest",
+                    f"Compile again ({made.target}).",
+                )
+    return open_build(build, backend_reason=reason)
+
+
+def _cached(entry: Path, path: Path) -> Build | None:
+    """The build in a cache entry, if it is whole and the model's external data are still those it was made from."""
+    try:
+        build = read_build(entry, check=False)
+        for name, expected in build.external.items():
+            if digest(path.parent / name) != expected:
+                return None
+    except (UnfoldcError, OSError):
+        return None
+    touch(entry)
+    return build
+
+
+def _publish(partial: Path, entry: Path) -> None:
+    try:
+        replace_folder(partial, entry)
+    except OSError:
+        if not entry.is_dir():  # else another process was faster, with the same result
+            raise
+
+
+def _compile_into(request: _Request, folder: Path) -> Build:
+    from unfoldc.kernels.pipeline import compile_onnx
+
+    request.progress("compiling the model")
+    artifact = compile_onnx(
+        request.path, request.target.spec, request.backend, symbol=request.symbol, **request.options
+    )
+    copy = folder / _MODEL
+    copy.parent.mkdir()
+    external = _copy_external(request.path, copy.parent)
+    copy.write_bytes(request.model)
+    request.progress(f"building for {request.target_name}")
+    product = make_product(artifact, request.target_name, request.target.kind, folder)
+    build = Build(
+        artifact=artifact, folder=folder, target=request.target_name, kind=request.target.kind,
+        product=product, processor=processor(), model=_MODEL,
+        options=request.options, external=external,
+    )  # fmt: skip
+    write_build(build)
+    return build
+
+
+def _copy_external(path: Path, folder: Path) -> dict[str, str]:
+    """Copy the model's external data, which the importer found to lie beside the model; their digests by name."""
+    import onnx
+
+    from unfoldc.kernels.onnx_file import external_files
+
+    names = external_files(onnx.load(path, load_external_data=False))
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path.parent / name, folder / name)
+    return {name: digest(folder / name) for name in names}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            str(path), f"the file cannot be read ({error.strerror})", "a readable .onnx file", "Check the path."
+        ) from None
+
+
+def _options(batch: int | str | None, dimensions: Mapping[str, int] | None) -> dict[str, Any]:
+    fixed = (
+        None if batch is None or batch == "dynamic" else _length("batch", batch, 'a positive number, "dynamic" or None')
+    )
+    lengths = {name: _length(f"dimension {name}", n, "a positive number") for name, n in (dimensions or {}).items()}
+    return {"batch": fixed, "dimensions": lengths or None}
+
+
+def _length(name: str, value: Any, allowed: str) -> int:
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise InputError(name, repr(value), allowed, "Change the option.")
+    return number
+
+
+def _symbol(symbol: str) -> str:
+    if not isinstance(symbol, str) or not _SYMBOL.fullmatch(symbol):
+        raise InputError("symbol", repr(symbol), "a letter, then up to 39 letters, digits or _", "Choose another name.")
+    return symbol
+
+
+def _silent(_: str) -> None:
+    return None

@@ -1,0 +1,84 @@
+"""What a target is: the compiler's view of the device, its memories, how to build for it, which packages that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+from unfoldc.errors import ToolError
+from unfoldc.kernels.target_spec import TargetSpec
+
+_MODULES = {"ziglang": "ziglang", "unicorn": "unicorn", "pyelftools": "elftools"}
+
+
+@dataclass(frozen=True)
+class MemoryRegion:
+    """`length` bytes from address `start`."""
+
+    start: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The first address behind the region."""
+        return self.start + self.length
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device to compile for.
+
+    `kind` is "host" (the running computer) or "emulated" (firmware that runs in the emulator: counts are exact, times
+    unknown). `flags` select the processor in the C compiler. `flash` and `ram` are where the linker puts things; the
+    limits that hold are `spec.flash_bytes` and `spec.ram_bytes` (None: no device in particular, so no limit). `source`
+    says where the figures come from and how memory is counted; `packages` are the PyPI distributions that building and
+    running take.
+    """
+
+    spec: TargetSpec
+    kind: Literal["host", "emulated"]
+    summary: str
+    source: str
+    packages: tuple[str, ...]
+    flags: tuple[str, ...]
+    flash: MemoryRegion | None = None
+    ram: MemoryRegion | None = None
+    clock_hz: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that `find_target` takes."""
+        return self.spec.name
+
+    def missing(self) -> tuple[str, ...]:
+        """The packages of this target that are not installed."""
+        return missing_packages(self.packages)
+
+    def install_command(self) -> str:
+        """The pip command that installs what is missing; empty when nothing is."""
+        return install_command(self.missing())
+
+
+def missing_packages(packages: Iterable[str]) -> tuple[str, ...]:
+    """Those of `packages` that are not installed; looks for them without importing them."""
+    return tuple(p for p in packages if find_spec(_MODULES.get(p, p)) is None)
+
+
+def install_command(packages: Iterable[str]) -> str:
+    """The pip command that installs `packages`; empty for none."""
+    names = " ".join(packages)
+    return f"python -m pip install {names}" if names else ""
+
+
+def require_packages(packages: Iterable[str], purpose: str) -> None:
+    """Raise `ToolError`, with the pip command, when one of `packages` is not installed."""
+    missing = missing_packages(packages)
+    if missing:
+        raise ToolError(
+            where=purpose,
+            found=f"{' and '.join(missing)} not installed in this Python",
+            allowed="the tools come from PyPI and need no administrator rights",
+            do=f"Run `{install_command(missing)}`.",
+        )

@@ -1,0 +1,125 @@
+"""What an ELF file says: the image to load, what it takes of flash and RAM, where its functions are."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unfoldc.errors import TargetError
+from unfoldc.targets.description import Target, require_packages
+
+_PARTS = ("begin", "iterate", "end", "solve", "run", "iterations", "reset", "vectors")
+_SYMBOL_TYPES = ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE")
+
+
+@dataclass(frozen=True)
+class Function:
+    """Machine code from `start`, `size` bytes; `frame_bytes` of stack, without what it calls (None: unknown)."""
+
+    name: str
+    start: int
+    size: int
+    frame_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """A linked program for a microcontroller.
+
+    `flash_bytes`: code, constants and the initial values of data. `ram_bytes`: data and zeroed data, from the start of
+    RAM to the end of the last section; the stack comes on top. `image` holds (address, bytes) to be written to flash.
+    """
+
+    elf: Path
+    symbol: str
+    flash_bytes: int
+    ram_bytes: int
+    symbols: Mapping[str, int] = field(repr=False)
+    functions: tuple[Function, ...] = field(repr=False)
+    image: tuple[tuple[int, bytes], ...] = field(repr=False)
+
+    def locate(self, address: int) -> str:
+        """`address` as a function's name, offset and the address itself, for messages."""
+        i = bisect_right(self.functions, address, key=lambda f: f.start) - 1
+        if i >= 0 and address < self.functions[i].start + max(self.functions[i].size, 1):
+            f = self.functions[i]
+            return f"{f.name}+{address - f.start:#x} ({address:#010x})"
+        return f"{address:#010x}, where there is no code"
+
+
+def read_firmware(elf: Path, symbol: str, target: Target) -> Firmware:
+    """Read the firmware that `build_firmware` made for `symbol` and `target`; `TargetError` if it is no such file."""
+    require_packages(["pyelftools"], f"reading {elf.name}")
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    if target.flash is None or target.ram is None:
+        raise _not_firmware(elf, symbol, f"{target.name} takes no firmware")
+    try:
+        with elf.open("rb") as stream:
+            file = ELFFile(stream)
+            segments = [s for s in file.iter_segments("PT_LOAD") if s["p_memsz"]]
+            loads = [(s["p_paddr"], s["p_filesz"], s.data()) for s in segments if s["p_filesz"]]
+            ends = [s["p_vaddr"] + s["p_memsz"] for s in segments if s["p_vaddr"] >= target.ram.start]
+            symbols, functions = _symbols(file)
+    except OSError as e:
+        raise _not_firmware(elf, symbol, f"it cannot be read ({e.strerror})") from e
+    # A damaged file makes pyelftools fail in many ways, not with its own error only.
+    except (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError, EOFError) as e:
+        raise _not_firmware(elf, symbol, "it is not a whole ELF file") from e
+    missing = [name for name in ("main", *(f"{symbol}_firmware_{n}" for n in _PARTS)) if name not in symbols]
+    if missing:
+        raise _not_firmware(elf, symbol, f"it has no {missing[0]}")
+    if any(not target.flash.start <= at <= at + size <= target.flash.end for at, size, _ in loads):
+        raise _not_firmware(elf, symbol, f"it was linked for other addresses than those of {target.name}")
+    return Firmware(
+        elf=elf,
+        symbol=symbol,
+        flash_bytes=max(at + size for at, size, _ in loads) - target.flash.start,
+        ram_bytes=max(ends, default=target.ram.start) - target.ram.start,
+        symbols=symbols,
+        functions=functions,
+        image=tuple((at, data) for at, _, data in loads),
+    )
+
+
+def _symbols(file: Any) -> tuple[dict[str, int], tuple[Function, ...]]:
+    table = file.get_section_by_name(".symtab")
+    entries = [s for s in table.iter_symbols() if s.name and s["st_info"]["type"] in _SYMBOL_TYPES]
+    frames = _frames(file)
+    functions = {}
+    for s in entries:
+        if s["st_info"]["type"] == "STT_FUNC":
+            start = s["st_value"] & ~1  # the lowest bit says that the code is Thumb
+            functions[start] = Function(s.name, start, s["st_size"], frames.get(start))
+    names = {s.name: s["st_value"] for s in entries if not s.name.startswith("$")}
+    return names, tuple(functions[start] for start in sorted(functions))
+
+
+def _frames(file: Any) -> dict[int, int]:
+    """Function address -> bytes of its stack frame; `.stack_sizes` holds pairs of address and size (ULEB128)."""
+    section = file.get_section_by_name(".stack_sizes")
+    data = section.data() if section else b""
+    frames, i = {}, 0
+    while i + 4 < len(data):
+        address, size, shift, i = int.from_bytes(data[i : i + 4], "little"), 0, 0, i + 4
+        while i < len(data):
+            byte = data[i]
+            size |= (byte & 0x7F) << shift
+            shift, i = shift + 7, i + 1
+            if byte < 0x80:
+                break
+        frames[address & ~1] = size
+    return frames
+
+
+def _not_firmware(elf: Path, symbol: str, found: str) -> TargetError:
+    return TargetError(
+        where=f"firmware {elf.name}",
+        found=found,
+        allowed=f"a firmware built by unfoldc for '{symbol}'",
+        do="Compile the model again for this target.",
+    )

@@ -1,0 +1,80 @@
+"""TIR of an artifact -> an object file, by the LLVM inside TVM -> a shared library for the running computer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unfoldc.errors import ToolError
+from unfoldc.kernels.artifact import Artifact
+from unfoldc.targets.description import require_packages
+from unfoldc.targets.host_build import build_library
+from unfoldc.targets.toolchains import Progress, build_folder, publish
+
+# The same freedoms as the C compiler gets: sums may be reordered and contracted, NaN and Inf keep their meaning.
+_FAST_MATH = {f"fast-math-{flag}": True for flag in ("reassoc", "contract", "nsz", "arcp")}
+
+
+def build_tvm_library(
+    artifact: Artifact, folder: Path, *, flags: Sequence[str] = (), progress: Progress | None = None
+) -> Path:
+    """Compile the TIR and the C sources of `artifact`, link them, and return `<folder>/<symbol>.so`.
+
+    `flags` go to the C compiler. Raises `ToolError` where TVM or the C compiler is missing or refuses.
+    """
+    made = build_object(artifact, folder)
+    try:
+        return build_library(artifact, folder, objects=[made], flags=flags, progress=progress)
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def build_object(artifact: Artifact, folder: Path) -> Path:
+    """Compile `<symbol>.tir` for this computer into `<folder>/<symbol>_tir.o`: functions with a plain C interface.
+
+    The script is executed as it is read, so it is to be trusted like any other code. Raises `ToolError`.
+    """
+    purpose = f"building {artifact.symbol} with TVM"
+    require_packages(["tvm"], purpose)
+    if artifact.target.name != "host":
+        raise ToolError(
+            where=purpose,
+            found=f"the target {artifact.target.name}",
+            allowed="host",
+            do="Compile with backend='c' for other targets.",
+        )
+    name = f"{artifact.symbol}_tir.o"
+    with build_folder(folder, {}) as temporary:
+        try:
+            _compile(artifact.sources[f"{artifact.symbol}.tir"]).write_to_file(str(temporary / name))
+        except Exception as error:  # TVM raises many kinds, each with a long trace of its own
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+            raise ToolError(
+                where=purpose,
+                found=f"TVM refuses {artifact.symbol}.tir: {lines[0]}",
+                allowed="TIR printed by this version of unfoldc, and apache-tvm 0.27",
+                do="Compile the model again; if it stays, use backend='c'.",
+            ) from error
+        return publish(temporary / name, folder / name)
+
+
+def _compile(script: str) -> Any:
+    """A module of the functions in the script. The steps of TVM's own pipeline, without those for its calling convention."""
+    import tvm
+    from tvm import s_tir, tirx
+    from tvm.target import codegen
+
+    target = tvm.target.Target({"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu(), "opt-level": 3, **_FAST_MATH})
+    steps = [
+        tirx.transform.BindTarget(target.with_host(target)),
+        s_tir.transform.UnifyThreadBinding(),
+        tirx.transform.FlattenBuffer(),
+        tirx.transform.NarrowDataType(32),
+        tirx.transform.VectorizeLoop(True),
+        tirx.transform.UnrollLoop(),
+        tirx.transform.CommonSubexprElim(),
+        tirx.transform.LowerIntrin(),
+    ]
+    module = tvm.ir.transform.Sequential(steps)(tvm.script.from_source(script))
+    return tvm.get_global_func(f"target.build.{target.kind.name}")(module, target)
