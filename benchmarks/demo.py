@@ -112,7 +112,7 @@ def measure_speed(rows: Rows, checks: Checks, quick: bool) -> None:
 def measure_photograph(rows: Rows, checks: Checks, quick: bool) -> None:
     """All patches of a photograph in one batch."""
     problem = SuperResolution()
-    y, _ = problem.patches(problem.degrade(problem.crop(photograph("camera"))))
+    y, _ = problem.patches(problem.degrade(problem.crop(photograph("camera.png"))))
     rows["photograph"] = {"patches": len(y)}
     with tempfile.TemporaryDirectory() as name:
         path = random_model(Path(name), "factored", 143, True)

@@ -19,7 +19,7 @@ OLDEST_OPSET, NEWEST_OPSET = 18, 25
 
 @dataclass(frozen=True)
 class Examples:
-    """Example inputs. Where `batch` is not None, axis 0 of the inputs with a True in `batched` has that size, at least 2."""
+    """Example inputs; where `batch` is not None, axis 0 of those with a True in `batched` has that size, at least 2."""
 
     tensors: tuple[Tensor, ...]
     names: tuple[str, ...]
@@ -91,9 +91,7 @@ def check_names(what: str, given: Sequence[str], count: int) -> tuple[str, ...]:
     return names
 
 
-def _batched(
-    tensors: Sequence[Tensor], names: Sequence[str], chosen: Sequence[str | int] | None
-) -> tuple[bool, ...]:
+def _batched(tensors: Sequence[Tensor], names: Sequence[str], chosen: Sequence[str | int] | None) -> tuple[bool, ...]:
     """Which inputs have the batch on axis 0; by default those as long there as the first."""
     if chosen is None:
         size = tensors[0].shape[0] if tensors[0].ndim else None
@@ -128,20 +126,19 @@ def choose_output_names(answer: Any, inputs: Sequence[str], given: Sequence[str]
     count = len(flatten(answer))
     if given is not None:
         names = check_names("output_names", given, count)
-    elif isinstance(answer, Mapping) and all(isinstance(v, Tensor) for v in answer.values()):
+        if set(names) & set(inputs):
+            both = next(n for n in names if n in inputs)
+            raise InputError(
+                "output_names", f"{both!r} for an input and an output", "distinct names", "Pass other output_names."
+            )
+        return names
+    if isinstance(answer, Mapping) and all(isinstance(v, Tensor) for v in answer.values()):
         names = tuple(map(str, answer))
     elif hasattr(answer, "_fields") and len(answer._fields) == count:
         names = tuple(answer._fields)
-    elif count == 1:
-        names = ("x",) if "x" not in inputs else ("output",)
     else:
-        names = tuple(f"output{i}" for i in range(count))
-    both = [n for n in names if n in inputs]
-    if both:
-        raise InputError(
-            "output_names", f"{both[0]!r} for an input and an output", "distinct names", "Pass other output_names."
-        )
-    return names
+        names = ("x",) if count == 1 else tuple(f"output{i}" for i in range(count))
+    return tuple(f"{name}_out" if name in inputs else name for name in names)
 
 
 def flatten(answer: Any) -> list[Tensor]:

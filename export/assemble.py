@@ -11,6 +11,7 @@ import onnx
 from unfoldc.export.labels import Labels
 from unfoldc.export.listing import Listing, Op
 from unfoldc.export.names import Interface, Names, shown_values, with_batch
+from unfoldc.export.subgraphs import bodies, rename_captured
 
 METADATA_KEY = "unfoldc"
 
@@ -59,21 +60,6 @@ def _node(op: Op, name: str, values: Mapping[str, str]) -> onnx.NodeProto:
     outside = {old: values[new] for old, new in zip(op.captured, op.reads[arity:], strict=True)}
     for attribute in node.attribute:
         attribute.doc_string = ""
-        for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-            _rename_inside(body, outside)
+    for body in bodies(node):
+        rename_captured(body, outside)
     return node
-
-
-def _rename_inside(body: onnx.GraphProto, outside: Mapping[str, str]) -> None:
-    """Point a subgraph at the outer values' new names, and free its own names and texts of the exporter's notes."""
-    own = {v.name for v in body.input} | {t.name for t in body.initializer} | {v for n in body.node for v in n.output}
-    visible = {old: new for old, new in outside.items() if old not in own}
-    for node in body.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-        node.input[:] = [visible.get(name, name) for name in node.input]
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                _rename_inside(inner, visible)
-    for output in body.output:
-        output.name = visible.get(output.name, output.name)

@@ -58,8 +58,8 @@ def compare(
 ) -> Agreement:
     """Run the file and the module on the examples and on fresh random inputs, with several batch sizes if that is free.
 
-    The error of a problem is ||onnx - torch|| / max(||torch||, median norm of the batch); NaN and infinity must stand in
-    the same places. `iterates` gives PyTorch's values of the further outputs.
+    The error of a problem is ||onnx - torch|| / max(||torch||, median norm of the batch); NaN and infinity must stand
+    in the same places. `iterates` gives PyTorch's values of the further outputs.
 
     Raises:
         ExportError: they differ by more than `LIMITS` allows, or one of them cannot run.
@@ -85,7 +85,7 @@ def compare(
 
 
 def relative_error(found: Array, wanted: Array, *, batched: bool) -> float:
-    """The largest error of a problem relative to max(its norm, the median norm of the batch); infinite where NaN differ."""
+    """The largest error of a problem relative to max(its norm, the batch's median norm); infinite where NaN differ."""
     if found.shape != wanted.shape:
         return float("inf")
     rows = (len(wanted), -1) if batched and wanted.ndim and len(wanted) else (1, -1)
@@ -101,9 +101,10 @@ def relative_error(found: Array, wanted: Array, *, batched: bool) -> float:
 
 
 def fresh(examples: Examples, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Random inputs like the examples: rows drawn from them, plus noise of half their spread; signs are kept if all agree.
+    """Random inputs like the examples: rows drawn from them, plus noise of half their spread; positive ones stay so.
 
-    An input without a batch axis, often a matrix of some structure, moves by a thousandth; whole numbers are drawn only.
+    An input without a batch axis, often a matrix of some structure, moves by a thousandth; whole numbers are drawn
+    only.
     """
     result = []
     for tensor, batched in zip(examples.tensors, examples.batched, strict=True):
@@ -172,8 +173,9 @@ def _cannot_run(path: Path, error: Exception) -> ExportError:
 def _disagreement(name: str, size: int, error: float, allowed: float) -> ExportError:
     return ExportError(
         f"output {name}",
-        f"ONNX Runtime and PyTorch differ by {error:.2e} relative to the norm{f' with a batch of {size}' if size else ''}",
+        f"ONNX Runtime and PyTorch differ by {error:.2e} relative to the norm"
+        + (f" with a batch of {size}" if size else ""),
         f"at most {allowed:.0e}",
-        "If forward draws random numbers or keeps state between calls, take that out; if the solver amplifies rounding, "
-        "export it in float64; nothing was written.",
+        "If forward draws random numbers or keeps state between calls, take that out; if the solver amplifies "
+        "rounding, export it in float64. Nothing was written.",
     )

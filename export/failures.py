@@ -11,8 +11,8 @@ from torch import nn
 from unfoldc.errors import ExportError, UnfoldcError
 
 _SERIES = (
-    "Replace it by steps that ONNX has: a truncated series (Neumann, Newton-Schulz, conjugate gradients), which the solver "
-    "can be trained with, or, where the matrix does not change, its inverse computed once and stored as a buffer."
+    "Replace it by steps that ONNX has: a truncated series (Neumann, Newton-Schulz, conjugate gradients), which the "
+    "solver can be trained with, or, where the matrix does not change, its inverse, computed once, as a buffer."
 )
 _STORED = "Compute it once, outside forward, and store the result as a buffer."
 _ADVICE = {
@@ -34,7 +34,7 @@ def capture_error(module: nn.Module, error: Exception, batch: int | None) -> Unf
         return ExportError(
             f"{name}.forward",
             f"a Python value or decision that depends on a tensor's elements{_line(text)}",
-            "control flow that is the same for all inputs: a fixed number of iterations, no .item() or bool() of a tensor",
+            "control flow that is the same for all inputs: a fixed number of iterations, no .item() of a tensor",
             "Run all K iterations and choose elements with torch.where.",
         )
     if batch is not None and "Constraints violated" in text:

@@ -1,4 +1,4 @@
-"""Labels from markers: where iteration 0 starts (marker last in the body) or where the last one stops (marker first)."""
+"""Labels from markers: where iteration 0 starts (marker last in the body) or the last one stops (marker first)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ def label_by_markers(listing: Listing) -> tuple[Labels, str]:
     """The labels of a listing with K markers, and where in the loop's body the markers stand.
 
     The K markers cut the operations into K + 1 regions. Markers at the end of the body: region k holds iteration k, and
-    region 0 what runs before the loop as well; the part that equals region 1 is the iteration. Markers at the start: region
-    k + 1 holds iteration k, and the last one what runs after the loop as well; the part that equals the region before is
-    the iteration. One marker alone is taken to stand on the side away from the larger region.
+    region 0 what runs before the loop as well; the part that equals region 1 is the iteration. Markers at the start:
+    region k + 1 holds iteration k, and the last one what runs after the loop as well; the part that equals the region
+    before is the iteration. One marker alone is taken to stand on the side away from the larger region.
     """
     cut = regions(len(listing.ops), [m.at for m in listing.markers])
     if len(listing.markers) == 1:
         at_end = len(_working(listing, cut[0])) >= len(cut[1])
         first = set(_working(listing, cut[0]))
         return (_at_end(listing, cut, first) if at_end else _at_start(listing, cut, set(cut[1]))), _place(at_end)
-    first = _first_iteration(listing, cut)
-    if first is not None:
-        return _at_end(listing, cut, first), _place(True)
+    found = _first_iteration(listing, cut)
+    if found is not None:
+        return _at_end(listing, cut, found), _place(True)
     last = _last_iteration(listing, cut)
     if 2 * len(last) >= len(cut[-2]):
         return _at_start(listing, cut, last), _place(False)
@@ -74,11 +74,20 @@ def _first_iteration(listing: Listing, cut: Sequence[Sequence[int]]) -> set[int]
     if len(cut) > 3:
         pairs += carried(listing, cut[1], cut[2])  # states that pass by the marker
     found = match_backward(listing, pairs, set(cut[1]), set(cut[0]), strict=True)
-    return set(found.values()) if found else None
+    if not found:
+        return None
+    # What reads from iteration 0 cannot run before it: updates of a state that only later iterations read.
+    inside = set(found.values())
+    made = {value for i in inside for value in listing.ops[i].outputs}
+    for i in cut[0]:
+        if made.intersection(listing.ops[i].reads):
+            inside.add(i)
+            made.update(listing.ops[i].outputs)
+    return inside
 
 
 def _last_iteration(listing: Listing, cut: Sequence[Sequence[int]]) -> set[int]:
-    """The operations of the last region that are the last iteration, found forwards from its states along the region before."""
+    """The operations of the last region that are the last iteration, found forwards along the region before."""
     before, last = listing.markers[-2:]
     if len(before.before) != len(last.before):
         return set()
@@ -87,7 +96,7 @@ def _last_iteration(listing: Listing, cut: Sequence[Sequence[int]]) -> set[int]:
 
 
 def _apart(listing: Listing, cut: Sequence[Sequence[int]]) -> set[int]:
-    """An iteration 0 unlike the others: all of region 0 but what later regions read past the marker, and the start values."""
+    """An iteration 0 unlike the others: region 0 without what later regions read past the marker and start values."""
     ops, producers = listing.ops, listing.producers()
     passing = {producers.get(r, -1) for i in range(len(cut[0]), len(ops)) for r in ops[i].reads}
     before: set[int] = set()

@@ -12,7 +12,7 @@ from unfoldc.export.matching import carried, embed, fingerprints, match_backward
 
 
 def called_items(listing: Listing, path: str) -> list[tuple[int, range]]:
-    """The items of the list at `path` in the order in which they ran, each with the stretch of operations from its first to its last."""
+    """The items of the list at `path` as they ran, each with the stretch from its first to its last operation."""
     runs: list[tuple[int, range]] = []
     for i, op in enumerate(listing.ops):
         k = _item(op, path)
@@ -33,14 +33,17 @@ def _item(op: Op, path: str) -> int | None:
     return None
 
 
-def label_by_scopes(listing: Listing, path: str, count: int) -> Labels:
-    """The labels of a listing in which items 0 .. count-1 of `path` ran in order.
+def label_by_scopes(listing: Listing, path: str) -> Labels:
+    """The labels of a listing in which items 0, 1, ... of `path` ran in order.
 
     What the outer module runs between two items belongs to the iteration before (the end of a loop's body), unless more
     iterations are alike when what also runs in front of item 0 is given to the iteration after (the start of the body).
     """
     items = [stretch for _, stretch in called_items(listing, path)]
-    gaps = [range(a, b) for a, b in zip((0, *(s.stop for s in items)), (*(s.start for s in items), len(listing.ops)), strict=True)]
+    gaps = [
+        range(a, b)
+        for a, b in zip((0, *(s.stop for s in items)), (*(s.start for s in items), len(listing.ops)), strict=True)
+    ]
     trailing = _label(listing, items, gaps, leading=set())
     leading = _leading(listing, items, gaps)
     if leading:

@@ -1,4 +1,4 @@
-"""The estimate after every iteration as further outputs: what the end of the solver makes of the states at that point."""
+"""The estimate after every iteration as further outputs: what the solver's end makes of the states at that point."""
 
 from __future__ import annotations
 

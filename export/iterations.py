@@ -14,7 +14,10 @@ from unfoldc.export.from_scopes import called_items, label_by_scopes
 from unfoldc.export.labels import Labels
 from unfoldc.export.listing import Listing
 
-_MARK = "write `x = unfoldc.iterate(x)` (with all tensors that the next iteration needs) as the last line of the loop's body"
+_MARK = (
+    "write `x = unfoldc.iterate(x)`, with all tensors that the next iteration needs, as the last line of the "
+    "loop's body"
+)
 
 
 @dataclass(frozen=True)
@@ -42,29 +45,29 @@ def find_iterations(
     if isinstance(wanted, str):
         check_path(module, wanted)
         count = _in_order(listing, module, wanted)
-        return _by_scopes(listing, wanted, count)
+        return _by_scopes(listing, module, wanted, count)
     markers = len(listing.markers)
     if markers and wanted in (None, markers):
         labels, how = label_by_markers(listing)
-        return _finish(listing, labels, f"{markers} markers, {how}")
+        return _finish(listing, labels, f"{_number(markers, 'marker')}, {how}")
     lists = candidates(listing, module)
     fitting = [path for path in lists if wanted in (None, lists[path])]
     if len(fitting) == 1:
-        return _by_scopes(listing, fitting[0], lists[fitting[0]])
+        return _by_scopes(listing, module, fitting[0], lists[fitting[0]])
     raise _not_found(module, wanted, markers, lists, calls or {})
 
 
 def candidates(listing: Listing, module: nn.Module) -> dict[str, int]:
-    """Paths of the ModuleLists whose items run once each, in order, with their lengths; the outermost only.
+    """Paths of the ModuleLists whose items run once each, from the first on, and how many do; the outermost only.
 
     A list of one item counts only where there is no longer one.
     """
     found: dict[str, int] = {}
     for path, part in module.named_modules(remove_duplicate=False):
         if isinstance(part, nn.ModuleList) and len(part):
-            called = called_items(listing, path)
-            if [k for k, _ in called] == list(range(len(part))):
-                found[path] = len(part)
+            called = [k for k, _ in called_items(listing, path)]
+            if called and called == list(range(len(called))):
+                found[path] = len(called)
     if any(count > 1 for count in found.values()):
         found = {path: count for path, count in found.items() if count > 1}
     return {p: n for p, n in found.items() if not any(p.startswith(f"{outer}.") for outer in found)}
@@ -77,7 +80,7 @@ def check_path(module: nn.Module, path: str) -> None:
         ExportError: the module has no such part.
     """
     parts = dict(module.named_modules(remove_duplicate=False))
-    if path in parts and path and "0" in dict(parts[path].named_children()):
+    if path and f"{path}.0" in parts:
         return
     lists = [p for p, part in parts.items() if isinstance(part, nn.ModuleList)]
     raise ExportError(
@@ -88,11 +91,17 @@ def check_path(module: nn.Module, path: str) -> None:
     )
 
 
+def _size(module: nn.Module, path: str) -> int:
+    """Number of items of a list, in which one module may stand several times."""
+    names = (name for name, _ in module.get_submodule(path).named_modules(remove_duplicate=False))
+    return sum(name.isdecimal() for name in names)
+
+
 def _in_order(listing: Listing, module: nn.Module, path: str) -> int:
-    size = len(list(module.get_submodule(path).children()))
+    size = _size(module, path)
     called = [k for k, _ in called_items(listing, path)]
-    if called == list(range(size)):
-        return size
+    if called and called == list(range(len(called))):
+        return len(called)
     shown = ", ".join(map(str, called[:12])) + (", ..." if len(called) > 12 else "")
     raise ExportError(
         f"iterations={path!r}",
@@ -102,9 +111,15 @@ def _in_order(listing: Listing, module: nn.Module, path: str) -> int:
     )
 
 
-def _by_scopes(listing: Listing, path: str, count: int) -> Found:
+def _by_scopes(listing: Listing, module: nn.Module, path: str, count: int) -> Found:
     plain = without_markers(listing)
-    return _finish(plain, label_by_scopes(plain, path, count), f"{count} items of `{path}`", path)
+    size = _size(module, path)
+    how = f"{_number(count, 'item')} of `{path}`" + (f", which has {size}" if size != count else "")
+    return _finish(plain, label_by_scopes(plain, path), how, path)
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}{'s' if count != 1 else ''}"
 
 
 def _finish(listing: Listing, labels: Labels, how: str, path: str = "") -> Found:
@@ -137,9 +152,13 @@ def _not_found(
         return ExportError(where, f"several lists of modules run in order: {shown}", allowed, "Pass the path of one.")
     if markers or lists:
         seen = " and ".join(filter(None, [f"{markers} markers" if markers else "", shown]))
-        return ExportError(where, f"the module has {seen}", allowed, "Pass iterations=None, or a path, or fix the count.")
+        return ExportError(
+            where, f"the module has {seen}", allowed, "Pass iterations=None, or a path, or fix the count."
+        )
     shared = sorted((p for p, n in calls.items() if n > 1), key=lambda p: (p.count("."), -calls[p], p))
     found = "no iterations: no marker ran and no ModuleList has its items called in order"
     if shared:
-        found = f"no iterations: `{shared[0]}` runs {calls[shared[0]]} times, which leaves nothing to tell its calls apart"
+        found = (
+            f"no iterations: `{shared[0]}` runs {calls[shared[0]]} times, which leaves nothing to tell its calls apart"
+        )
     return ExportError(where, found, allowed, re.sub("^w", "W", _MARK) + ".")

@@ -32,7 +32,7 @@ class Labels:
         return [i for i, label in enumerate(self.of) if label == k]
 
     def in_order_of(self, listing: Listing) -> Labels:
-        """No operation reads from a later part: where one would, the operation that it reads moves to the earlier part."""
+        """No operation reads from a later part: where one would, what it reads moves to the earlier part."""
         of = list(self.of)
         readers = last_first_readers(listing)
         for i in reversed(range(len(of))):

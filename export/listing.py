@@ -7,14 +7,16 @@ is the value that it shows rather than a value of that name. All classes are fro
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from unfoldc.errors import ExportError
+from unfoldc.export.subgraphs import canonical, captured
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _FX_NODE = "pkg.torch.onnx.fx_node"
@@ -25,7 +27,8 @@ _MARKER = "torch.ops.unfoldc.iterate"
 class Op:
     """One operation. `reads` holds its inputs ("" for an absent one), then what its subgraphs read from outside.
 
-    `captured` holds the names of the latter as they stand in `proto`. `group` is part of the name of a cloned operation.
+    `captured` holds the names of the latter as they stand in `proto`. `group` is part of the name of a cloned
+    operation.
     """
 
     kind: str
@@ -40,7 +43,7 @@ class Op:
 
 @dataclass(frozen=True)
 class Marker:
-    """A call of `unfoldc.iterate` in front of operation `at`: it was given `before` and returned `after` ("" if unread)."""
+    """A call of `unfoldc.iterate` in front of operation `at`, given `before`, returning `after` ("" if unread)."""
 
     at: int
     before: tuple[str, ...]
@@ -130,33 +133,17 @@ def make_op(node: onnx.NodeProto, group: str = "") -> Op:
             "the standard operators of ONNX, which every ONNX tool reads",
             "Write this step of the module with ordinary torch operations.",
         )
-    captured = tuple(_captured(node))
-    attributes = onnx.NodeProto(attribute=sorted(node.attribute, key=lambda a: a.name))
-    for attribute in attributes.attribute:
-        attribute.doc_string = ""
+    read_inside = captured(node)
     return Op(
         kind=node.op_type,
-        attributes=attributes.SerializeToString(deterministic=True),
-        reads=(*node.input, *captured),
+        attributes=canonical(node),
+        reads=(*node.input, *read_inside),
         outputs=tuple(node.output),
         scope=_scope(node),
         proto=node,
-        captured=captured,
+        captured=read_inside,
         group=group,
     )
-
-
-def _captured(node: onnx.NodeProto) -> Iterable[str]:
-    """Values that the bodies of If, Loop and Scan read from the graph around them."""
-    found: dict[str, None] = {}
-    for attribute in node.attribute:
-        for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-            own = {v.name for v in body.input} | {t.name for t in body.initializer}
-            for inner in body.node:
-                found.update(dict.fromkeys(n for n in (*inner.input, *_captured(inner)) if n and n not in own))
-                own.update(inner.output)
-            found.update(dict.fromkeys(v.name for v in body.output if v.name not in own))
-    return found
 
 
 def _property(node: onnx.NodeProto, key: str) -> str:
@@ -177,6 +164,6 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto:
         tensor.CopyFrom(attribute.t)
         tensor.name = node.output[0]
         return tensor
-    value = onnx.helper.get_attribute_value(attribute)
+    value: Any = onnx.helper.get_attribute_value(attribute)
     kinds = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
     return numpy_helper.from_array(np.array(value, dtype=kinds.get(attribute.name, object)), node.output[0])

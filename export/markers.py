@@ -28,7 +28,8 @@ def _backward(ctx: Any, gradients: Sequence[Tensor]) -> tuple[Sequence[Tensor], 
     return gradients, None
 
 
-# One operator for all states of an iteration: a state that nothing reads after the last iteration stays alive with the others.
+# One operator for all states of an iteration: a state that nothing reads after the last iteration stays alive with
+# the others.
 marker = torch.library.custom_op(
     "unfoldc::iterate", _clones, mutates_args=(), schema="(Tensor[] states, str names) -> Tensor[]"
 )
@@ -38,8 +39,9 @@ marker.register_autograd(_backward)
 
 def translation(states: Sequence[Any], names: str = "") -> tuple[Any, ...]:
     """The marker in the exporter's graph, until `listing.read_model` takes it out again."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
 
+    op: Any = opset18
     sequence = op.SequenceConstruct(*states)
     return tuple(op.SequenceAt(sequence, index) for index in range(len(states)))
 
@@ -57,7 +59,8 @@ def recording() -> Iterator[None]:
 def iterate(*states: Tensor, names: Sequence[str] | None = None) -> Any:
     """Mark the border between two iterations of a plain loop; returns what it is given.
 
-    Write it once, as the last (or the first) statement of the loop's body, with all tensors that the next iteration needs:
+    Write it once, as the last (or the first) statement of the loop's body, with all tensors that the next iteration
+    needs:
 
         for k in range(K):
             ...

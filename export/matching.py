@@ -14,7 +14,7 @@ def same_operator(a: Op, b: Op) -> bool:
 
 
 def fingerprints(*bodies: Sequence[Op]) -> list[list[int]]:
-    """One number for each operation, equal where the operators and all that leads to them inside their body are equal."""
+    """A number for each operation, equal where the operators and all that leads to them inside their body are."""
     numbers: dict[tuple[Any, ...], int] = {}
     result = []
     for body in bodies:

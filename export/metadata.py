@@ -75,6 +75,6 @@ def _check_given(given: Mapping[str, Any]) -> None:
         raise ExportError(
             "metadata",
             wrong,
-            "a dictionary of plain numbers, texts, lists and dictionaries, without NaN and without the exporter's own keys",
-            "Convert arrays with .tolist() and choose other keys; the module's own part is its attribute `unfoldc_metadata`.",
+            "a dictionary of plain numbers, texts, lists and dictionaries, without NaN and the exporter's own keys",
+            "Convert arrays with .tolist(), choose other keys, here and in the module's attribute `unfoldc_metadata`.",
         )

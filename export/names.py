@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import onnx
 
@@ -15,7 +16,7 @@ from unfoldc.export.listing import Listing, Op
 
 @dataclass(frozen=True)
 class Interface:
-    """Names of the model's inputs and outputs, and the symbol that torch uses for the size of the batch ("" if fixed)."""
+    """Names of the model's inputs and outputs, and torch's symbol for the size of the batch ("" if that is fixed)."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -31,7 +32,7 @@ class Names:
 
 
 def choose_names(listing: Listing, labels: Labels, interface: Interface, path: str) -> Names:
-    """Nodes are `begin/...`, `iteration.<k>/...`, `end/...`, with the submodule and the operator; values as their nodes.
+    """Nodes are `begin/...`, `iteration.<k>/...`, `end/...` with submodule and operator; values as their nodes.
 
     Like iterations get like names. Constants of the module keep their names, others are numbered.
     """
@@ -39,17 +40,22 @@ def choose_names(listing: Listing, labels: Labels, interface: Interface, path: s
     nodes = []
     values = dict(zip(listing.inputs, interface.inputs, strict=True))
     for op, label in zip(listing.ops, labels.of, strict=True):
-        stem = f"{part_name(label, labels)}/{op.group}{_submodule(op, path)}{op.kind}"
+        part = part_name(label, labels)
+        stem = f"{part}/{op.group}{_submodule(op, path, part)}{op.kind}"
         nodes.append(f"{stem}_{counts[stem]}")
         counts[stem] += 1
         outputs = [v for v in op.outputs if v]
         values.update((v, nodes[-1] if len(outputs) == 1 else f"{nodes[-1]}.{i}") for i, v in enumerate(outputs))
     for value, name in shown_values(listing, labels, interface).items():
         values[value] = name
-    taken = {*interface.inputs, *interface.outputs}
-    numbered = (name for name in listing.constants if name not in listing.parameters)
-    values.update((name, f"constant.{i}") for i, name in enumerate(numbered))
-    values.update((name, f"parameter.{name}" if name in taken else name) for name in listing.parameters)
+    taken = {*interface.inputs, *interface.outputs, *values.values()}
+    numbers = (f"constant/{i}" for i in count())
+    for name in listing.constants:
+        wanted = name if name in listing.parameters else next(numbers)
+        while wanted in taken:
+            wanted = f"parameter.{wanted}"
+        taken.add(wanted)
+        values[name] = wanted
     return Names(values, tuple(nodes))
 
 
@@ -58,10 +64,11 @@ def part_name(label: int, labels: Labels) -> str:
     return "begin" if label == BEGIN else "end" if label == labels.end else f"iteration.{label}"
 
 
-def _submodule(op: Op, path: str) -> str:
+def _submodule(op: Op, path: str, part: str) -> str:
     """Where in its iteration's module (or in the whole one) an operation stands, followed by a dot."""
     scope = op.scope[-1] if op.scope else ""
-    inside = re.fullmatch(re.escape(path) + r"\.\d+(?:\.(.*))?", scope) if path else None
+    item = re.escape(path) + r"\.\d+|" if path else ""
+    inside = re.fullmatch(rf"(?:{item}{re.escape(part)})(?:\.(.*))?", scope)
     scope = (inside.group(1) or "") if inside else scope
     return f"{scope}." if scope else ""
 
@@ -69,7 +76,8 @@ def _submodule(op: Op, path: str) -> str:
 def shown_values(listing: Listing, labels: Labels, interface: Interface) -> dict[str, str]:
     """Values that can carry an output's name themselves: made by an operation, not yet another output's.
 
-    The last iteration may, for the solver's own outputs; what earlier ones make keeps a name like that of its neighbours.
+    The last iteration may, for the solver's own outputs; what earlier ones make keeps a name like that of its
+    neighbours.
     """
     producers = listing.producers()
     found: dict[str, str] = {}

@@ -48,10 +48,10 @@ def export_onnx(
 ) -> ExportReport:
     """Write a module with K iterations to an ONNX file in which every node says to which iteration it belongs.
 
-    The iterations are the items of a ModuleList called in order, or those that the marker `unfoldc.iterate` separates in
-    a plain loop. Nodes are named `begin/...`, `iteration.<k>/...`, `end/...`; equal weights are stored once; the model's
-    metadata entry `unfoldc` (JSON) holds K, the states' values after each iteration, and more. The module is exported in
-    evaluation mode and left as it was. The file appears only once it is complete and checked.
+    The iterations are the items of a ModuleList called in order, or those that the marker `unfoldc.iterate` separates
+    in a plain loop. Nodes are named `begin/...`, `iteration.<k>/...`, `end/...`; equal weights are stored once; the
+    model's metadata entry `unfoldc` (JSON) holds K, the states' values after each iteration, and more. The module is
+    exported in evaluation mode and left as it was. The file appears only once it is complete and checked.
 
     Args:
         module: any module; its forward takes tensors and returns a tensor, or a tuple or dictionary of tensors.
@@ -111,7 +111,8 @@ def _report(
     listing, labels = built.listing, built.labels
     types = {v: type_text(listing.types.get(v), built.batch_symbol) for v in listing.types}
     parts = [part_name(label, labels) for label in (BEGIN, *range(labels.count), labels.end)]
-    counts = Counter(part_name(label, labels) for label in labels.of)
+    own = [label for op, label in zip(listing.ops, labels.of, strict=True) if not op.group]
+    counts = Counter(part_name(label, labels) for label in own)
     stored, apart = shared_bytes(listing, labels)
     return ExportReport(
         path=path,

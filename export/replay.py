@@ -1,4 +1,4 @@
-"""PyTorch's own iterates, to compare the exported ones with: the traced program run with earlier states in place of the last."""
+"""PyTorch's own iterates, to compare the exported ones with: the traced program, given earlier states for the last."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class ExportReport:
         iterations: K.
         found_by: how the iterations were found, in words.
         states: name of each state, with the type and shape of its value ("float32[batch, 64]").
-        nodes: number of nodes of `begin`, of each `iteration.<k>`, of `end`.
+        nodes: number of nodes of `begin`, of each `iteration.<k>`, of `end` (without what makes the iterates).
         stored_bytes: size of all constants in the file.
         shared_bytes: what a copy for each iteration of what several read would have taken in addition.
         error: largest error against PyTorch relative to the norm, None if it was not measured.
@@ -51,17 +51,13 @@ class ExportReport:
             ("file", f"{self.path} (opset {self.opset})"),
             ("iterations", f"{self.iterations}, found by {self.found_by}"),
             ("inputs", _listed(self.inputs)),
-            ("outputs", _listed(self.outputs) + self._iterates()),
+            ("outputs", _listed(self.outputs) + (f"; iterates of {', '.join(self.iterates)}" if self.iterates else "")),
             ("states", _listed(self.states) or "none"),
             ("nodes", self._nodes()),
             ("weights", f"{self.stored_bytes:,} bytes; sharing saves {self.shared_bytes:,} more"),
             ("checked", self._checked()),
         ]
         return "\n".join(f"{name:<12}{text}" for name, text in rows)
-
-    def _iterates(self) -> str:
-        count = sum(map(len, self.iterates.values()))
-        return f", and {count} iterates" if count else ""
 
     def _nodes(self) -> str:
         parts = []

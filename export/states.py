@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 
 from unfoldc.export.labels import BEGIN, Labels
 from unfoldc.export.listing import Listing
-from unfoldc.export.matching import embed
+from unfoldc.export.matching import embed, fingerprints
 
 Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class State:
-    """One tensor carried from iteration to iteration: `values[k]` leaves iteration k, "" where nothing of the kind does.
+    """One tensor carried from iteration to iteration: `values[k]` leaves iteration k, "" where nothing like it does.
 
     `guessed` says that iterations unlike each other were joined by the type of what leaves them, for want of better.
     """
@@ -27,7 +28,7 @@ class State:
 
 @dataclass(frozen=True)
 class _Aligned:
-    """Iterations laid over the one with the most operations: `bodies[k][p]` is the operation of iteration k at place p.
+    """Iterations laid over the commonest one: `bodies[k][p]` is the operation of iteration k at place p.
 
     An iteration that runs something else has no entry at all.
     """
@@ -43,9 +44,9 @@ class _Aligned:
 def find_states(listing: Listing, labels: Labels) -> tuple[State, ...]:
     """The states in the order: marked ones, those that the end reads, the others.
 
-    An iteration's reads tell the states apart: where iteration k reads v_k, the state's value after iteration k - 1 is v_k,
-    unless all v_k were there before the iterations. What the last iteration leaves is found by its place in the
-    iteration, or, for a state that only passes a value on (a previous iterate), from the state that it copies.
+    An iteration's reads tell the states apart: where iteration k reads v_k, the state's value after iteration k - 1
+    is v_k, unless all v_k were there before the iterations. What the last iteration leaves is found by its place in
+    the iteration, or, for a state that only passes a value on (a previous iterate), from the state that it copies.
     """
     if labels.count == 0:
         return ()
@@ -55,7 +56,7 @@ def find_states(listing: Listing, labels: Labels) -> tuple[State, ...]:
     marked = len(rows)
     for sequence in reads:
         row = [*sequence[1:], ""]
-        if not any(r[:-1] == row[:-1] for r in rows):
+        if not any(_agrees(row[:-1], other[:-1]) for other in rows):
             rows.append(row)
     for row in rows:
         _complete(listing, labels, aligned, reads, row)
@@ -72,12 +73,16 @@ def find_states(listing: Listing, labels: Labels) -> tuple[State, ...]:
 
 def _align(listing: Listing, labels: Labels) -> _Aligned:
     indices = [labels.body(k) for k in range(labels.count)]
-    largest = max(indices, key=len)
-    template = [listing.ops[i] for i in largest]
+    codes = [tuple(code) for code in fingerprints(*([listing.ops[i] for i in body] for body in indices))]
+    # The last iteration is no model for the others: what nobody reads is missing from it.
+    counts = Counter(codes[:-1] or codes)
+    model = max(range(max(1, labels.count - 1)), key=lambda k: (counts[codes[k]], k))
+    template = [listing.ops[i] for i in indices[model]]
     bodies = []
     places: dict[str, tuple[int, Place]] = {}
     for k, body in enumerate(indices):
-        found = embed([listing.ops[i] for i in body], template) or {}
+        whole = len(body) == len(template) or k == labels.count - 1
+        found = (embed([listing.ops[i] for i in body], template) if whole else None) or {}
         bodies.append({place: body[i] for i, place in found.items()})
         for i, place in found.items():
             for out, value in enumerate(listing.ops[body[i]].outputs):
@@ -101,7 +106,17 @@ def _reads(listing: Listing, labels: Labels, aligned: _Aligned) -> list[tuple[st
             carried = any(v in producers and labels.of[producers[v]] > BEGIN for v in known)
             if carried and not inside:
                 found[tuple(row)] = None
-    return list(found)
+    # What the last iteration does not read, because nobody would read the result, is unknown rather than another state.
+    complete: list[tuple[str, ...]] = []
+    for sequence in sorted(found, key=lambda sequence: sequence.count("")):
+        if not any(_agrees(sequence, other) for other in complete):
+            complete.append(sequence)
+    return [sequence for sequence in found if sequence in complete]
+
+
+def _agrees(partial: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether all known values of the one are those of the other."""
+    return all(a == b or not a for a, b in zip(partial, other, strict=True))
 
 
 def _complete(
@@ -118,7 +133,7 @@ def _complete(
 
 
 def _cover(listing: Listing, labels: Labels, aligned: _Aligned, rows: list[list[str]]) -> list[list[str]]:
-    """Put every value that crosses a border into a row, as the end's private reads; returns the rows that were guessed."""
+    """Put every value that crosses a border into a row, the end's private reads too; returns the guessed rows."""
     guessed = []
     last: dict[str, int] = {v: labels.end for v in listing.outputs}
     for op, label in zip(listing.ops, labels.of, strict=True):
@@ -170,7 +185,7 @@ def _names(labels: Labels, size: int) -> list[str]:
 
 def resolved(states: Sequence[State], outputs: Sequence[str], names: Sequence[str]) -> tuple[State, ...]:
     """States under the name of the output that shows them, where their name is only a number."""
-    result = []
+    result: list[State] = []
     for state in states:
         shown = next((n for v, n in zip(outputs, names, strict=True) if v == state.values[-1] and v), "")
         free = shown and state.name.startswith("state") and all(s.name != shown for s in (*states, *result))

@@ -10,7 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from unfoldc.export.labels import Labels
-from unfoldc.export.listing import Listing
+from unfoldc.export.listing import Listing, Op
 
 
 def merge_constants(listing: Listing, order: Iterable[str] = ()) -> Listing:
@@ -44,7 +44,8 @@ def rename_constants(listing: Listing, names: Mapping[str, str]) -> Listing:
 def remove_identities(listing: Listing) -> Listing:
     """Whoever reads an Identity's result reads its input instead."""
     through: dict[str, str] = {}
-    ops, cut = [], []
+    ops: list[Op] = []
+    cut: list[int] = []
     for op in listing.ops:
         cut.append(len(ops))
         if op.kind == "Identity":

@@ -6,8 +6,10 @@ import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
+from typing import Any
 
 import onnx
 import torch
@@ -43,11 +45,13 @@ def trace(module: nn.Module, examples: Examples, opset: int) -> Traced:
         ExportError: torch cannot trace the module, or one of its operators has no ONNX form.
     """
     free = torch.export.Dim("batch")
-    shapes = tuple({0: free} if b else None for b in examples.batched) if examples.batch is not None else None
+    shapes = tuple({0: free} if batched else None for batched in examples.batched)
     with _quiet():
         try:
             with recording():
-                captured = torch.export.export(module, examples.tensors, dynamic_shapes=_nested(module, shapes), strict=False)
+                captured = torch.export.export(
+                    module, examples.tensors, dynamic_shapes=_nested(module, shapes), strict=False
+                )
         except Exception as error:
             raise capture_error(module, error, examples.batch) from error
         marks = [n for n in captured.graph.nodes if n.target is torch.ops.unfoldc.iterate.default]
@@ -63,16 +67,20 @@ def trace(module: nn.Module, examples: Examples, opset: int) -> Traced:
         except Exception as error:
             raise conversion_error(module, error, captured) from error
     if exported is None or exported.exported_program is None:
-        raise ExportError(type(module).__name__, "torch.onnx gave no model", "a model", "Use the pinned version of torch.")
+        raise ExportError(
+            type(module).__name__, "torch.onnx gave no model", "a model", "Use the pinned version of torch."
+        )
     model = exported.model_proto
     names = [tuple(n.args[1].split(",")) if n.args[1:] and n.args[1] else () for n in marks]
     listing = read_model(model, names)
     if len(listing.markers) < len(marks):
         raise ExportError(
             f"{type(module).__name__}.forward",
-            f"what `unfoldc.iterate` returns is not read after {len(marks) - len(listing.markers)} of its {len(marks)} calls",
-            "markers through which the state passes",
-            "Assign the result, as in `x = unfoldc.iterate(x)`, and go on with it.",
+            f"after {len(marks) - len(listing.markers)} of its {len(marks)} calls nothing reads what `unfoldc.iterate` "
+            "returns",
+            "markers through which all tensors pass that the next iteration needs",
+            "Assign the result and go on with it, as in `x = unfoldc.iterate(x)` or, with two states, "
+            "`x, v = unfoldc.iterate(x, v)`.",
         )
     aliases = _first_names(module)
     weights = tuple(dict.fromkeys(aliases.values()))
@@ -90,11 +98,9 @@ def _first_names(module: nn.Module) -> dict[str, str]:
     return names
 
 
-def _nested(module: nn.Module, shapes: tuple[dict[int, object] | None, ...] | None) -> object:
+def _nested(module: nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
     """Dynamic shapes as torch wants them: inputs that forward takes as *args form a tuple of their own."""
-    if shapes is None:
-        return None
-    plain: list[object] = []
+    plain: list[Any] = []
     for parameter in inspect.signature(module.forward).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             return (*plain, shapes[len(plain) :])
@@ -123,7 +129,10 @@ def _symbol(model: onnx.ModelProto, examples: Examples) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on packages that it misses and on its own deprecations; errors are exceptions."""
+    """Without the exporter's remarks on packages that it misses and on its own deprecations.
+
+    Of its failures it also prints a graph to stderr; they are exceptions as well, and those pass.
+    """
     import torch.onnx._internal.exporter._registration  # noqa: F401  makes the loggers
 
     names = ["torch.onnx", *(n for n in logging.root.manager.loggerDict if n.startswith("torch"))]
@@ -132,7 +141,7 @@ def _quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
 
 _OWN_NAME = re.compile(r"^iteration\.(\d{1,6})/")
-_SCOPE_ITEM = re.compile(r"^(.*?)\.?(\d{1,6})$")
+_SCOPE_ITEM = re.compile(r"^(?:(.*)\.)?(\d{1,6})$")
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+_LONGEST_SCOPES = 10_000
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,16 @@ class Boundaries:
     source: str
 
 
-def find_boundaries(nodes: Sequence[onnx.NodeProto], constants: Mapping[str, object]) -> Boundaries:
+def find_boundaries(nodes: Sequence[onnx.NodeProto]) -> Boundaries:
     """Labels for the nodes of a graph. Nodes that lie between two labelled iterations join the earlier one."""
     labels = [_own_label(node.name) for node in nodes]
     source = "the names written by export_onnx"
     if not any(label is not None for label in labels):
         labels, path = _scope_labels(nodes)
-        source = f"the module list {path!r} recorded by the exporter" if path else ""
+        source = f"the module list {path!r} recorded by the exporter"
     if not any(label is not None for label in labels):
         return Boundaries(tuple(None for _ in nodes), "")
-    return Boundaries(tuple(_close(nodes, _renumber(labels), constants)), source)
+    return Boundaries(tuple(_close(nodes, _renumber(labels))), source)
 
 
 def _own_label(name: str) -> int | None:
@@ -41,33 +42,34 @@ def _own_label(name: str) -> int | None:
 
 
 def _scope_labels(nodes: Sequence[onnx.NodeProto]) -> tuple[list[int | None], str]:
-    """Labels from the module list that holds the most nodes and at least two items (the outermost on a tie)."""
+    """Labels from the module list whose items run one after the other and hold the most nodes (outermost on a tie)."""
     found: list[dict[str, int]] = []
     count: Counter[str] = Counter()
-    items: defaultdict[str, set[int]] = defaultdict(set)
+    items: defaultdict[str, list[int]] = defaultdict(list)
     for node in nodes:
         own: dict[str, int] = {}
         for scope in _scopes(node):
             match = _SCOPE_ITEM.match(scope)
             if match:
-                own.setdefault(match.group(1), int(match.group(2)))
+                own.setdefault(match.group(1) or "", int(match.group(2)))
         found.append(own)
         count.update(own)
         for path, item in own.items():
-            items[path].add(item)
-    lists = [path for path in count if len(items[path]) > 1]
+            items[path].append(item)
+    lists = [path for path in count if len(set(items[path])) > 1]
     if not lists:
         return [None] * len(nodes), ""
-    best = max(lists, key=lambda path: (count[path], -len(path)))
+    # A list inside a module that is called again and again starts over; it holds no iterations.
+    best = max(lists, key=lambda path: (items[path] == sorted(items[path]), count[path], -len(path)))
     return [own.get(best) for own in found], best
 
 
 def _scopes(node: onnx.NodeProto) -> list[str]:
     for entry in node.metadata_props:
-        if entry.key == _SCOPES_KEY:
+        if entry.key == _SCOPES_KEY and len(entry.value) <= _LONGEST_SCOPES:
             try:
                 scopes = ast.literal_eval(entry.value)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 return []
             # The last entry is the operation itself, not a module.
             return [s for s in scopes[:-1] if isinstance(s, str)] if isinstance(scopes, list) else []
@@ -80,20 +82,16 @@ def _renumber(labels: Sequence[int | None]) -> list[int | None]:
     return [None if label is None else position[label] for label in labels]
 
 
-def _close(
-    nodes: Sequence[onnx.NodeProto], labels: list[int | None], constants: Mapping[str, object]
-) -> list[int | None]:
+def _close(nodes: Sequence[onnx.NodeProto], labels: Sequence[int | None]) -> list[int | None]:
     """Gives unlabelled nodes between iterations, and labelled ones out of order, the label that data flow demands."""
     label_of: dict[str, int] = {}
     closed: list[int] = []
     for node, label in zip(nodes, labels, strict=True):
         reached = max((label_of.get(name, -1) for name in node.input), default=-1)
-        if label is not None and all(name in constants or not name for name in node.input):
-            reached = label
         own = reached if label is None else max(label, reached)
         closed.append(own)
-        for name in node.output:
-            label_of[name] = own
+        if node.op_type != "Constant":  # import turns these into constants, which belong to no iteration
+            label_of.update(dict.fromkeys(node.output, own))
     # Backwards: an unlabelled node that no labelled one needs any more belongs to the end.
     needed: set[str] = set()
     result: list[int | None] = list(labels)

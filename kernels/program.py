@@ -7,7 +7,7 @@ segment boundaries only through `State` slots. All classes are frozen; a pass re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,3 +109,10 @@ class Program:
         for segment in self.segments:
             yield from segment.nodes
         yield from self.end
+
+
+def unused_name(wanted: str, taken: Container[str]) -> str:
+    """`wanted`, with quotes appended until it is not taken: names in a model may look like the compiler's own."""
+    while wanted in taken:
+        wanted += "'"
+    return wanted

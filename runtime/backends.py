@@ -28,9 +28,9 @@ class Backend:
 BACKENDS = {
     b.name: b
     for b in (
-        Backend("c", ("ziglang",), ("host", "emulated"), True, "C99, compiled by zig"),
-        Backend("numba", ("numba",), ("host",), True, "Python source, compiled by Numba"),
-        Backend("tvm", ("tvm", "ziglang"), ("host",), True, "TVM's TIR, compiled by LLVM"),
+        Backend("c", ("onnx", "ziglang"), ("host", "emulated"), True, "C99, compiled by zig"),
+        Backend("numba", ("onnx", "numba"), ("host",), True, "Python source, compiled by Numba"),
+        Backend("tvm", ("onnx", "tvm", "ziglang"), ("host",), True, "TVM's TIR, compiled by LLVM"),
         Backend("reference", ("onnx",), ("host",), False, "NumPy, operation by operation; slow"),
     )
 }

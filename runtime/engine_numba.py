@@ -1,4 +1,4 @@
-"""Runs a solver that was printed for Numba: its source lives in the user's cache, beside the machine code that Numba keeps.
+"""Runs a solver that was printed for Numba: its source lives in the user's cache, beside Numba's machine code.
 
 The cached machine code is a pickle, so it stays in that folder, which is as private as the user's home: a build folder
 that is passed on holds source text only.
@@ -59,7 +59,7 @@ class NumbaEngine:
         iterations: int,
         ticks: np.ndarray,
     ) -> None:
-        """Like `solve`, and add the ticks of begin, of each of the K iterations and of end to the K + 2 items of `ticks`."""
+        """Like `solve`, and add the ticks of begin, of each iteration and of end to the K + 2 items of `ticks`."""
         try:
             workspace = self._pool.pop()
         except IndexError:
@@ -73,7 +73,7 @@ class NumbaEngine:
 
 
 def prepare() -> None:
-    """Loads Numba and its own tables, which takes half a second once per process; the first engine does it otherwise."""
+    """Loads Numba and its tables, which takes half a second once per process; the first engine does it otherwise."""
     try:
         from numba.core.registry import cpu_target
     except ImportError as error:
@@ -112,7 +112,7 @@ def _module(source: str) -> ModuleType:
 
 
 def _new_module(name: str, source: str, digest: str) -> ModuleType:
-    """An empty module; it has a `__file__`, and with it a cache, where the source can be written to the user's cache."""
+    """An empty module; it has a `__file__`, and with it a cache, where the user's cache can be written."""
     try:
         path = _write(_cache_folder() / digest / f"{name}.py", source)
     except (OSError, RuntimeError):  # nowhere to write, or no home

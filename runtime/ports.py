@@ -69,7 +69,7 @@ def as_typed(port: Port, dtype: np.dtype[Any], value: Any) -> np.ndarray:
             f"Convert it yourself, for example with .astype({port.dtype!r}).",
         )  # fmt: skip
     with np.errstate(over="ignore", invalid="ignore"):
-        typed = np.require(array, dtype, ("C", "A")).reshape(array.shape)  # require makes 0-d arrays 1-d
+        typed = np.require(array, dtype, ("C", "A"))
     if not np.can_cast(array.dtype, dtype, "safe") and not _same_values(array, typed):
         raise InputError(
             where, f"a value that {dtype} cannot hold", f"values within {dtype}", "Scale the input or check its unit."

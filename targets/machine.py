@@ -148,7 +148,7 @@ class Machine:
         if length is None:
             length = self._lengths[address, size] = thumb_instructions(self.read(address, size))
         self.instructions += length
-        if False:
+        if self.instructions > self._stop_count:
             uc.emu_stop()
 
     def _fault(self, error: Any) -> TargetError:

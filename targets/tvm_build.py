@@ -8,7 +8,6 @@ from typing import Any
 
 from unfoldc.errors import ToolError
 from unfoldc.kernels.artifact import Artifact
-from unfoldc.targets.description import require_packages
 from unfoldc.targets.host_build import build_library
 from unfoldc.targets.toolchains import Progress, build_folder, publish
 
@@ -36,7 +35,15 @@ def build_object(artifact: Artifact, folder: Path) -> Path:
     The script is executed as it is read, so it is to be trusted like any other code. Raises `ToolError`.
     """
     purpose = f"building {artifact.symbol} with TVM"
-    require_packages(["tvm"], purpose)
+    try:
+        import tvm  # noqa: F401
+    except ImportError as error:
+        raise ToolError(
+            where=purpose,
+            found=f"TVM cannot be imported ({error})",
+            allowed="apache-tvm 0.27 from PyPI, which brings its own LLVM",
+            do="Run `python -m pip install apache-tvm`, or compile with backend='c'.",
+        ) from None
     if artifact.target.name != "host":
         raise ToolError(
             where=purpose,
@@ -60,7 +67,11 @@ def build_object(artifact: Artifact, folder: Path) -> Path:
 
 
 def _compile(script: str) -> Any:
-    """A module of the functions in the script. The steps of TVM's own pipeline, without those for its calling convention."""
+    """A module of the functions in the script.
+
+    The steps are those of TVM's own pipeline without its calling convention, and without StmtSimplify, which treats
+    floats like real numbers: x - x becomes 0 and `not (x < y)` becomes y <= x, also where x is NaN.
+    """
     import tvm
     from tvm import s_tir, tirx
     from tvm.target import codegen

@@ -41,9 +41,10 @@ def bind_inputs(solver: Solver, sizes: Sizes, given: Mapping[str, Tensor]) -> di
         if axes and (tensor.dim() - axes not in (0, 1) or (isinstance(value, Input) and not batched)):
             shape = ", ".join(("batch", *value.dims))
             raise InputError(where, f"shape {tuple(tensor.shape)}", f"({shape})", "Add or remove an axis.")
-        if batched:
+        if batched and not axes:
             sizes.bind(name, ("batch",), tuple(tensor.shape[:1]))
-        sizes.bind(name, value.dims, tuple(tensor.shape[1 if batched else 0 :]) if axes else ())
+        else:
+            sizes.bind(name, ("batch", *value.dims) if batched else value.dims, tuple(tensor.shape))
         bound[name] = tensor.unsqueeze(-1) if not axes and tensor.dim() == 1 else tensor
     return bound
 

@@ -13,6 +13,7 @@ def soft_threshold(z: Tensor, theta: Tensor) -> Tensor:
     """
     training = torch.is_grad_enabled() and (z.requires_grad or theta.requires_grad)
     if training and not torch.compiler.is_exporting():
-        # The same numbers bit for bit; its backward pass takes half the time of clamp's with a tensor bound.
+        # The same numbers bit for bit; its backward pass takes half the time.
         return torch.relu(z - theta) - torch.relu(-z - theta)
-    return z - torch.clamp(z, -theta, theta)
+    # torch.clamp with tensors as bounds takes three times as long and exports with casts.
+    return z - torch.minimum(torch.maximum(z, -theta), theta)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import copy
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class Solver:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in (n for n, v in vars(cls).items() if isinstance(v, Value)):
-            if name.startswith("_") or name in _TAKEN or hasattr(nn.Module, name) or hasattr(View, name):
+            if name.startswith("_") or name in _TAKEN or hasattr(nn.Module(), name) or hasattr(View, name):
                 raise InputError(
                     f"{cls.__name__}.{name}",
                     "the name is used inside the network's modules",
@@ -63,16 +64,19 @@ class Solver:
         self.inputs = tuple(n for n, v in self.values.items() if isinstance(v, Input)) + tuple(
             n for n in self.values if n in converted
         )
+        self.dtype: torch.dtype
+        """The element type of all given arrays; torch's default where only numbers are given."""
         self._agree_on_type()
         self.sizes = Sizes(type(self).__name__)
         for name, tensor in self.given.items():
             self.sizes.bind(name, self.values[name].dims, tuple(tensor.shape))
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The element type of all given arrays; torch's default where only numbers were given."""
-        arrays = [t.dtype for t in self.given.values() if t.is_floating_point()]
-        return arrays[0] if arrays else torch.get_default_dtype()
+    def with_type(self, dtype: torch.dtype) -> Self:
+        """The same solver with its numbers in another type, for calls with inputs of that type."""
+        other = copy.copy(self)
+        other.dtype = dtype
+        other.given = self._as(dtype)
+        return other
 
     def init(self, v: View) -> Any:
         """The state before the first iteration; runs once per call, in `begin`."""
@@ -105,7 +109,9 @@ class Solver:
     def _constant(self, name: str, value: Tensor | np.ndarray | float) -> Tensor:
         where = f"{type(self).__name__}({name}=...)"
         try:
-            tensor = torch.as_tensor(value).detach().clone()
+            # A plain number keeps all its digits until the type of the arrays is known.
+            exact = torch.float64 if isinstance(value, float | int) else None
+            tensor = torch.as_tensor(value, dtype=exact).detach().clone()
         except (TypeError, ValueError, RuntimeError) as problem:
             raise InputError(
                 where, f"found {type(value).__name__}", "a number, an array or a tensor", "Convert it first."
@@ -114,8 +120,6 @@ class Solver:
             if tensor.is_floating_point() or tensor.is_complex():
                 raise InputError(where, f"found {tensor.dtype}", "whole numbers", "Convert the indices to int64.")
             return tensor.long()
-        if tensor.dim() == 0 and not isinstance(value, Tensor):
-            tensor = tensor.to(torch.float64)  # a plain number; takes the type of the arrays later
         if not tensor.is_floating_point():
             raise InputError(where, f"found {tensor.dtype}", "real floating-point numbers", "Convert it to float32.")
         bad = int((~torch.isfinite(tensor)).sum())
@@ -130,5 +134,10 @@ class Solver:
         if len(set(arrays.values())) > 1:
             found = ", ".join(f"{n} {d}" for n, d in arrays.items())
             raise InputError(type(self).__name__, f"mixed types: {found}", "one type", "Convert all arrays to float32.")
-        dtype = next(iter(arrays.values()), torch.get_default_dtype())
-        self.given = {n: t.to(dtype) if t.is_floating_point() else t for n, t in self.given.items()}
+        self.has_arrays = bool(arrays)
+        self.dtype = next(iter(arrays.values()), torch.get_default_dtype())
+        self._exact = self.given
+        self.given = self._as(self.dtype)
+
+    def _as(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        return {n: t.to(dtype) if t.is_floating_point() else t for n, t in self._exact.items()}

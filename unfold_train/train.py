@@ -37,7 +37,7 @@ class Settings:
     """How to train.
 
     `rate` is the size of a step relative to the value: Adam's rate for the logarithm of a positive value, and times
-    the root mean square of the classical value otherwise; `rates` overrides it by name. Rates fall along a half
+    its root mean square at the start otherwise; `rates` overrides it by name. Rates fall along a half
     cosine to `last_rate` of themselves within each phase. `batch` is in problems, `budget` in seconds (None: no
     limit); where the steps do not fit the budget, fewer are done and the rates fall sooner. `patience` is a number of
     validations without progress after which a phase stops (None: never). `clip` bounds the norm of the gradient.
@@ -83,9 +83,10 @@ class Outcome:
 class Trainer:
     """Trains a network in place.
 
-    Validation happens before the first step too, so the network never ends worse on the validation problems than the
-    classical solver, and Ctrl-C at any time ends the run as usual with the best values so far. Without validation
-    problems the training ones are used. Runs with equal seeds and enough time give equal numbers on one machine.
+    Each phase validates before its first step too and ends with the best values it saw, so that training end to end
+    never ends worse on the validation problems than the classical solver. Ctrl-C at any time ends the run as usual
+    with the best values so far. Without validation problems the training ones are used. Runs with equal seeds and
+    enough time give equal numbers on one machine.
 
     Raises TrainingError where nothing is learned, the data does not fit, or the loss is not finite.
     """
@@ -162,36 +163,45 @@ class Trainer:
         best = _Best(parameters)
         began, start = time.monotonic(), self.done
         share = None if settings.budget is None else self._left() * phase.steps / max(remaining, 1)
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(False)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
         try:
             best.offer(self._validate(phase, None, 0.0))
             if not parameters or not phase.steps:
                 return Status.FINISHED
             optimiser = torch.optim.Adam(groups)
             rates = [group["lr"] for group in optimiser.param_groups]
-            steps = phase.steps
-            step, total, ended = 0, 0.0, Status.FINISHED
-            while step < steps:
+            step, total, since = 0, 0.0, 0
+            while step < (steps := self._affordable(phase.steps, step, time.monotonic() - began, share)):
                 fall = settings.last_rate + (1 - settings.last_rate) * 0.5 * (1 + math.cos(math.pi * step / steps))
                 for group, rate in zip(optimiser.param_groups, rates, strict=True):
                     group["lr"] = rate * fall
                 total += self._step(phase, optimiser, parameters)
-                step += 1
+                step, since = step + 1, since + 1
                 self.done = start + step
-                elapsed = time.monotonic() - began
-                if share is not None and elapsed > 0.2 * share:
-                    steps = max(step, min(steps, int(step * share / elapsed)))
-                    ended = Status.OUT_OF_TIME if steps < phase.steps else Status.FINISHED
-                if step % settings.validate_every == 0 or step == steps:
-                    since = step - (step - 1) // settings.validate_every * settings.validate_every
+                if step % settings.validate_every == 0:
                     best.offer(self._validate(phase, total / since, fall))
-                    total = 0.0
+                    total, since = 0.0, 0
                     if settings.patience is not None and best.waited >= settings.patience:
                         return Status.CONVERGED
-            return ended
+            if since:
+                best.offer(self._validate(phase, total / since, settings.last_rate))
+            return Status.FINISHED if step == phase.steps else Status.OUT_OF_TIME
         except KeyboardInterrupt:
             return Status.INTERRUPTED
         finally:
             best.restore()
+            for parameter in self.network.parameters():
+                parameter.requires_grad_(True)
+
+    @staticmethod
+    def _affordable(steps: int, step: int, elapsed: float, share: float | None) -> int:
+        """How many steps the phase can have at the speed so far; a fifth of its time is spent before that is judged."""
+        if share is None or elapsed < 0.2 * share:
+            return steps
+        return min(steps, int(step * share / max(elapsed, 1e-9)))
 
     def _step(self, phase: Phase, optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> float:
         which = torch.randint(self.count, (min(self.settings.batch, self.count),), generator=self.generator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,7 @@ class Unfolded(nn.Module):
         self.end = End(solver)
         self.sizes = solver.sizes.copy()
         self.reads: dict[str, set[str]] = {}
+        self.is_frozen = False
 
     @property
     def iterations(self) -> int:
@@ -63,7 +65,7 @@ class Unfolded(nn.Module):
     @property
     def learned_numbers(self) -> int:
         """How many numbers are learned."""
-        return sum(p.numel() for p in self.parameters())
+        return sum(math.prod(s.shape) * (1 if s.tied else self.iterations) for s in self.learned.values())
 
     def forward(self, *inputs: Tensor, iterations: int | None = None, **named: Tensor) -> Tensor:
         """The estimate (batch, n) after `iterations` iterations, K unless given."""
@@ -134,6 +136,7 @@ class Unfolded(nn.Module):
         other.learned = dict(self.learned)
         other.sizes = self.sizes
         other.reads = self.reads
+        other.is_frozen = True
         self._fold(other, varying={INPUT})
         return other.eval()
 

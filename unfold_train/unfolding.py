@@ -48,6 +48,9 @@ def unfold(
         raise InputError(
             f"unfold({owner}, tied=...)", f"{missing} is not learned", ", ".join(names), "Add it to learn."
         )
+    example_types = {t.dtype for t in (example or {}).values()}
+    if len(example_types) == 1 and not solver.has_arrays:
+        solver = solver.with_type(example_types.pop())
     network = network_class(solver.inputs)(solver, iterations, example_inputs(solver, solver.sizes, example or {}))
     starts = _classical_values(network, names, set(solver.inputs) - set(example or {}), tied_names)
     for name, values in starts.items():

@@ -11,12 +11,14 @@ import numpy as np
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Expr
 from unfoldc.kernels.operators.table import (
+    FLOATS,
     Arrays,
     Index,
     Lowering,
     Operator,
     array,
     broadcast_index,
+    given,
     optional,
     register,
 )
@@ -35,9 +37,15 @@ def pointwise(
     numpy_form: Callable[[Mapping[str, Any], Arrays], Any],
     scalar: Scalar,
     flops: int = 1,
-    constant_inputs: tuple[int, ...] = (),
+    run_types: tuple[str, ...] = (),
 ) -> None:
-    """Registers an operator from its NumPy form and its scalar expression."""
+    """Registers an operator from its NumPy form and its scalar expression of the operands that are there."""
+
+    def infer(attributes: Mapping[str, Any], types: Sequence[TensorType | None], _: Arrays) -> tuple[TensorType, ...]:
+        scalars = [None if t is None else np.zeros((), t.dtype) for t in types]
+        with np.errstate(all="ignore"):
+            dtype = np.asarray(numpy_form(attributes, scalars)).dtype
+        return (TensorType(str(dtype), np.broadcast_shapes(*(t.shape for t in types if t is not None))),)
 
     def evaluate(attributes: Mapping[str, Any], inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.asarray(numpy_form(attributes, inputs)),)
@@ -49,20 +57,21 @@ def pointwise(
     def count(inputs: Sequence[TensorType], output: TensorType) -> int:
         return flops * output.size
 
-    register(Operator(name, "pointwise", evaluate, element, count, constant_inputs=constant_inputs))
+    register(Operator(name, "pointwise", evaluate, element, count, infer, run_types=run_types))
 
 
-def _binary(name: str, operator: str, function: Callable[..., Any], flops: int = 1) -> None:
+def _binary(name: str, operator: str, function: Callable[..., Any], run_types: tuple[str, ...] = ()) -> None:
     pointwise(
         name,
         lambda _, v: function(array(v, 0), array(v, 1)),
-        lambda _, e: build.binary(operator, e[0], e[1]),
-        flops,
+        # Pow takes an exponent of another type; for the others the types are equal and the cast is none.
+        lambda _, e: build.binary(operator, e[0], build.cast(e[1], e[0].dtype)),
+        run_types=run_types,
     )
 
 
-def _unary(name: str, operator: str, function: Callable[..., Any], flops: int = 1) -> None:
-    pointwise(name, lambda _, v: function(array(v, 0)), lambda _, e: build.unary(operator, e[0]), flops)
+def _unary(name: str, operator: str, function: Callable[..., Any]) -> None:
+    pointwise(name, lambda _, v: function(array(v, 0)), lambda _, e: build.unary(operator, e[0]))
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> Any:
@@ -92,9 +101,7 @@ def _sign(_: Mapping[str, Any], e: list[Expr]) -> Expr:
     one, zero = build.literal(1, x.dtype), build.literal(0, x.dtype)
     minus = build.literal(-1, x.dtype)
     # x itself as the last choice keeps NaN and zero.
-    return build.select(
-        build.binary("gt", x, zero), one, build.select(build.binary("lt", x, zero), minus, x)
-    )  # fmt: skip
+    return build.select(build.binary("gt", x, zero), one, build.select(build.binary("lt", x, zero), minus, x))
 
 
 def _relu(_: Mapping[str, Any], e: list[Expr]) -> Expr:
@@ -135,6 +142,12 @@ def _clip_numpy(_: Mapping[str, Any], v: Arrays) -> Any:
     return x if high is None else np.minimum(x, high)
 
 
+def _clip_infer(attributes: Mapping[str, Any], types: Sequence[TensorType | None], _: Arrays) -> tuple[TensorType, ...]:
+    if any(t is not None and t.shape for t in types[1:]):
+        raise ValueError("a bound of Clip is one number, of shape []")
+    return (given(types, 0),)
+
+
 def _clip_element(lowering: Lowering, node: Node, at: Index) -> Expr:
     x = _operand(lowering, node, 0, at)
     if len(node.inputs) > 1 and node.inputs[1]:
@@ -142,6 +155,33 @@ def _clip_element(lowering: Lowering, node: Node, at: Index) -> Expr:
     if len(node.inputs) > 2 and node.inputs[2]:
         x = build.binary("min", x, lowering.element(node.inputs[2], ()))
     return x
+
+
+def _softplus(_: Mapping[str, Any], e: list[Expr]) -> Expr:
+    # max(x, 0) + log(1 + exp(-|x|)) does not overflow.
+    x = e[0]
+    one, zero = build.literal(1, x.dtype), build.literal(0, x.dtype)
+    rest = build.unary("log", build.add(one, build.unary("exp", build.unary("neg", build.unary("abs", x)))))
+    return build.add(build.binary("max", x, zero), rest)
+
+
+def _shrink(attributes: Mapping[str, Any], e: list[Expr]) -> Expr:
+    x = e[0]
+    bias, limit = (build.literal(v, x.dtype) for v in _shrink_numbers(attributes))
+    above, below = build.binary("gt", x, limit), build.binary("lt", x, build.unary("neg", limit))
+    # NaN is neither above nor below; it stays NaN, as in PyTorch, so that a diverging solver is seen.
+    within = build.select(build.unary("isnan", x), x, build.literal(0, x.dtype))
+    return build.select(below, build.add(x, bias), build.select(above, build.sub(x, bias), within))
+
+
+def _shrink_numbers(attributes: Mapping[str, Any]) -> tuple[float, float]:
+    return attributes.get("bias", 0.0), attributes.get("lambd", 0.5)
+
+
+def _shrink_numpy(attributes: Mapping[str, Any], v: Arrays) -> Any:
+    x = array(v, 0)
+    bias, limit = (np.asarray(number, x.dtype) for number in _shrink_numbers(attributes))
+    return np.where(x < -limit, x + bias, np.where(x > limit, x - bias, np.where(np.isnan(x), x, 0))).astype(x.dtype)
 
 
 def _cast_numpy(attributes: Mapping[str, Any], v: Arrays) -> Any:
@@ -156,8 +196,6 @@ _BINARIES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("Add", "add", np.add),
     ("Sub", "sub", np.subtract),
     ("Mul", "mul", np.multiply),
-    ("Div", "div", _divide),
-    ("Pow", "pow", lambda a, b: np.power(a, b).astype(a.dtype)),
     ("Less", "lt", np.less),
     ("LessOrEqual", "le", np.less_equal),
     ("Greater", "gt", np.greater),
@@ -185,6 +223,9 @@ _UNARIES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
 
 for _name, _op, _function in _BINARIES:
     _binary(_name, _op, _function)
+# Of integers these are shape arithmetic, done at import: at run time a zero divisor would trap.
+_binary("Div", "div", _divide, FLOATS)
+_binary("Pow", "pow", lambda a, b: np.power(a, b.astype(a.dtype)), FLOATS)
 
 for _name, _op, _function in _UNARIES:
     _unary(_name, _op, _function)
@@ -196,6 +237,8 @@ pointwise("Sign", lambda _, v: np.sign(array(v, 0)), _sign)
 pointwise("Relu", _relu_numpy, _relu)
 pointwise("LeakyRelu", _leaky_numpy, _leaky, flops=2)
 pointwise("Sigmoid", _sigmoid_numpy, _sigmoid, flops=4)
+pointwise("Softplus", lambda _, v: np.logaddexp(array(v, 0), np.zeros((), array(v, 0).dtype)), _softplus, flops=5)
+pointwise("Shrink", _shrink_numpy, _shrink, flops=3, run_types=FLOATS)
 pointwise(
     "Reciprocal",
     lambda _, v: (1 / array(v, 0)).astype(array(v, 0).dtype),
@@ -208,5 +251,12 @@ pointwise(
 )
 pointwise("Cast", _cast_numpy, lambda a, e: build.cast(e[0], a["to"]), flops=0)
 register(
-    Operator("Clip", "pointwise", lambda a, v: (np.asarray(_clip_numpy(a, v)),), _clip_element, lambda i, o: 2 * o.size)
+    Operator(
+        "Clip",
+        "pointwise",
+        lambda a, v: (np.asarray(_clip_numpy(a, v)),),
+        _clip_element,
+        lambda i, o: 2 * o.size,
+        _clip_infer,
+    )
 )

@@ -10,12 +10,15 @@ import numpy as np
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Assign, Expr, For, Let, Local, Var
 from unfoldc.kernels.operators.table import (
+    FLOATS,
+    NUMBERS,
     Arrays,
     Index,
     Lowering,
     Operator,
     array,
     broadcast_index,
+    given,
     optional,
     register,
 )
@@ -57,8 +60,7 @@ def accumulate(lowering: Lowering, n: int, dtype: str, term: Any, start: Expr | 
 def _matmul_infer(
     attributes: Mapping[str, Any], types: Sequence[TensorType | None], constants: Arrays
 ) -> tuple[TensorType, ...]:
-    a, b = types[0], types[1]
-    assert a is not None and b is not None
+    a, b = given(types, 0), given(types, 1)
     if a.dtype != b.dtype:
         raise ValueError(f"a matrix product of {a.dtype} and {b.dtype}")
     return (TensorType(a.dtype, product_shape(a.shape, b.shape)),)
@@ -92,6 +94,20 @@ def _gemm(attributes: Mapping[str, Any], v: Arrays) -> tuple[np.ndarray, ...]:
     return (y.astype(a.dtype),)
 
 
+def _gemm_infer(attributes: Mapping[str, Any], types: Sequence[TensorType | None], _: Arrays) -> tuple[TensorType, ...]:
+    a, b = given(types, 0), given(types, 1)
+    if len(a.shape) != 2 or len(b.shape) != 2:
+        raise ValueError(f"Gemm multiplies matrices, got {a.shape} and {b.shape}")
+    shape = product_shape(
+        a.shape[::-1] if attributes.get("transA", 0) else a.shape,
+        b.shape[::-1] if attributes.get("transB", 0) else b.shape,
+    )
+    bias = types[2] if len(types) > 2 else None
+    if bias is not None and np.broadcast_shapes(bias.shape, shape) != shape:
+        raise ValueError(f"a bias of shape {bias.shape} for a result of shape {shape}")
+    return (TensorType(a.dtype, shape),)
+
+
 def _gemm_element(lowering: Lowering, node: Node, at: Index) -> Expr:
     a, attributes = lowering.type(node.inputs[0]), node.attributes
     flip_a, flip_b = attributes.get("transA", 0), attributes.get("transB", 0)
@@ -123,6 +139,7 @@ register(
         _matmul_element,
         _matmul_flops,
         _matmul_infer,
+        run_types=NUMBERS,
     )
 )
-register(Operator("Gemm", "reduction", _gemm, _gemm_element, _gemm_flops))
+register(Operator("Gemm", "reduction", _gemm, _gemm_element, _gemm_flops, _gemm_infer, run_types=FLOATS))

@@ -9,12 +9,23 @@ import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Assign, Expr, For, Let, Local, Var
-from unfoldc.kernels.operators.table import Arrays, Index, Lowering, Operator, array, optional, register
+from unfoldc.kernels.operators.table import (
+    FLOATS,
+    NUMBERS,
+    Arrays,
+    Index,
+    Lowering,
+    Operator,
+    array,
+    given,
+    optional,
+    register,
+)
 from unfoldc.kernels.program import Node, TensorType
 
 
-def _axes(attributes: Mapping[str, Any], given: np.ndarray | None, rank: int) -> tuple[int, ...]:
-    axes = attributes.get("axes") if given is None else [int(a) for a in np.ravel(given)]
+def _axes(attributes: Mapping[str, Any], wanted: np.ndarray | None, rank: int) -> tuple[int, ...]:
+    axes = attributes.get("axes") if wanted is None else [int(a) for a in np.ravel(wanted)]
     if not axes:
         return () if attributes.get("noop_with_empty_axes", 0) else tuple(range(rank))
     if any(not -rank <= a < rank for a in axes):
@@ -28,7 +39,17 @@ def _register(
     start: Callable[[str], float],
     combine: Callable[[Expr, Expr], Expr],
     finish: Callable[[Expr, int], Expr] = lambda e, n: e,
+    run_types: tuple[str, ...] = NUMBERS,
 ) -> None:
+    def infer(
+        attributes: Mapping[str, Any], types: Sequence[TensorType | None], constants: Arrays
+    ) -> tuple[TensorType, ...]:
+        t = given(types, 0)
+        axes = _axes(attributes, optional(constants, 1), len(t.shape))
+        if attributes.get("keepdims", 1):
+            return (TensorType(t.dtype, tuple(1 if a in axes else n for a, n in enumerate(t.shape))),)
+        return (TensorType(t.dtype, tuple(n for a, n in enumerate(t.shape) if a not in axes)),)
+
     def evaluate(attributes: Mapping[str, Any], v: Arrays) -> tuple[np.ndarray, ...]:
         x = array(v, 0)
         axes = _axes(attributes, optional(v, 1), x.ndim)
@@ -37,8 +58,8 @@ def _register(
 
     def element(lowering: Lowering, node: Node, at: Index) -> Expr:
         t = lowering.type(node.inputs[0])
-        given = lowering.constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
-        axes = _axes(node.attributes, given, len(t.shape))
+        wanted = lowering.constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
+        axes = _axes(node.attributes, wanted, len(t.shape))
         accumulator = lowering.fresh("acc")
         lowering.emit(Let(accumulator, build.literal(start(t.dtype), t.dtype), mutable=True))
         variables = {a: lowering.fresh("j") for a in axes}
@@ -65,7 +86,7 @@ def _register(
     def flops(inputs: Sequence[TensorType], output: TensorType) -> int:
         return inputs[0].size
 
-    register(Operator(name, "reduction", evaluate, element, flops, constant_inputs=(1,)))
+    register(Operator(name, "reduction", evaluate, element, flops, infer, constant_inputs=(1,), run_types=run_types))
 
 
 def _square(e: Expr) -> Expr:
@@ -73,11 +94,11 @@ def _square(e: Expr) -> Expr:
 
 
 def _lowest(dtype: str) -> float:
-    return float("-inf") if dtype.startswith("float") else float(np.iinfo(dtype).min)
+    return float("-inf") if dtype in FLOATS else int(np.iinfo(dtype).min)
 
 
 def _highest(dtype: str) -> float:
-    return float("inf") if dtype.startswith("float") else float(np.iinfo(dtype).max)
+    return float("inf") if dtype in FLOATS else int(np.iinfo(dtype).max)
 
 
 def _zero(dtype: str) -> float:
@@ -89,7 +110,7 @@ def _divide(e: Expr, n: int) -> Expr:
 
 
 _register("ReduceSum", np.sum, _zero, build.add)
-_register("ReduceMean", np.mean, _zero, build.add, _divide)
+_register("ReduceMean", np.mean, _zero, build.add, _divide, FLOATS)
 _register("ReduceMax", np.max, _lowest, lambda a, b: build.binary("max", a, b))
 _register("ReduceMin", np.min, _highest, lambda a, b: build.binary("min", a, b))
 _register("ReduceProd", np.prod, lambda _: 1.0, build.mul)
@@ -101,4 +122,5 @@ _register(
     _zero,
     lambda a, b: build.add(a, _square(b)),
     lambda e, n: build.unary("sqrt", e),
+    FLOATS,
 )

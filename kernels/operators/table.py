@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from unfoldc.kernels.build import ZERO
 from unfoldc.kernels.loops import Expr, Stmt
 from unfoldc.kernels.program import Node, TensorType
 
@@ -55,9 +56,11 @@ class Operator:
     """One entry.
 
     evaluate(attributes, inputs) is the NumPy meaning, element(lowering, node, at) the expression of one result element.
-    infer(attributes, types, constants) gives the result types; without it they are read off `evaluate` on zeros.
+    infer(attributes, types, constants) gives the result types without making the result, whose claimed size nobody has
+    checked yet; operators that make views of NumPy arrays go without it: their types are read off `evaluate` on zeros.
     flops counts floating-point operations from the input and output types. `constant_inputs` are positions whose value
-    decides a shape or an index map and must be known at compile time.
+    decides a shape or an index map and must be known at compile time. `run_types` are the element types of the first
+    input that can be computed at run time, empty for all.
     """
 
     name: str
@@ -67,8 +70,11 @@ class Operator:
     flops: Callable[[Sequence[TensorType], TensorType], int] = lambda inputs, output: 0
     infer: Callable[[Mapping[str, Any], Sequence[TensorType | None], Arrays], tuple[TensorType, ...]] | None = None
     constant_inputs: tuple[int, ...] = ()
+    run_types: tuple[str, ...] = ()
 
 
+FLOATS = ("float32", "float64")
+NUMBERS = (*FLOATS, "int32", "int64")
 OPERATORS: dict[str, Operator] = {}
 
 
@@ -94,6 +100,14 @@ def result_types(
     return tuple(TensorType(str(r.dtype), tuple(r.shape)) for r in results)
 
 
+def given(types: Sequence[TensorType | None], i: int) -> TensorType:
+    """Type of input `i`, which must be there."""
+    found = types[i] if i < len(types) else None
+    if found is None:
+        raise ValueError(f"input {i} is missing")
+    return found
+
+
 def array(values: Arrays, i: int) -> np.ndarray:
     """Input `i`, which must be there."""
     value = values[i] if i < len(values) else None
@@ -109,7 +123,5 @@ def optional(values: Arrays, i: int) -> np.ndarray | None:
 
 def broadcast_index(at: Index, shape: tuple[int, ...]) -> Index:
     """The index into an operand of this shape when the result is read at `at` (NumPy broadcasting)."""
-    from unfoldc.kernels.build import ZERO
-
     own = at[len(at) - len(shape) :]
     return tuple(ZERO if n == 1 else i for i, n in zip(own, shape, strict=True))

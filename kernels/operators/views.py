@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Const, Expr
+from unfoldc.kernels.loops import Expr
 from unfoldc.kernels.operators.table import (
     Arrays,
     Index,
@@ -16,12 +17,14 @@ from unfoldc.kernels.operators.table import (
     Operator,
     array,
     broadcast_index,
+    given,
     optional,
     register,
 )
-from unfoldc.kernels.program import Node
+from unfoldc.kernels.program import Node, TensorType
 
 Source = Callable[[Lowering, Node, Index], Index]
+Infer = Callable[[Mapping[str, Any], Sequence[TensorType | None], Arrays], tuple[TensorType, ...]]
 
 
 def _view(
@@ -29,13 +32,14 @@ def _view(
     numpy_form: Callable[[Mapping[str, Any], Arrays], np.ndarray],
     source: Source,
     constant_inputs: tuple[int, ...] = (),
+    infer: Infer | None = None,
 ) -> None:
     def element(lowering: Lowering, node: Node, at: Index) -> Expr:
         return lowering.element(node.inputs[0], source(lowering, node, at))
 
     register(
-        Operator(name, "view", lambda a, v: (numpy_form(a, v),), element, constant_inputs=constant_inputs)
-    )  # fmt: skip
+        Operator(name, "view", lambda a, v: (numpy_form(a, v),), element, infer=infer, constant_inputs=constant_inputs)
+    )
 
 
 def reshaped_index(at: Index, old: tuple[int, ...], new: tuple[int, ...]) -> Index:
@@ -67,7 +71,7 @@ def _regroup(new: list[tuple[Expr, int]], old: list[int]) -> list[Expr]:
     for at, n in new:
         flat = build.add(build.mul(flat, build.index(n)), at)
     result: list[Expr] = []
-    stride = int(np.prod(old))
+    stride = math.prod(old)
     for position, n in enumerate(old):
         stride //= n
         digit = build.binary("floordiv", flat, build.index(stride))
@@ -75,12 +79,29 @@ def _regroup(new: list[tuple[Expr, int]], old: list[int]) -> list[Expr]:
     return result
 
 
-def _reshape_target(attributes: Mapping[str, Any], v: Arrays) -> list[int]:
-    x = array(v, 0)
-    wanted = [int(d) for d in np.ravel(array(v, 1))]
+def _reshape_target(attributes: Mapping[str, Any], old: tuple[int, ...], wanted: np.ndarray) -> tuple[int, ...]:
+    """The new shape with 0 (keep) and -1 (what is left) resolved; raises ValueError where it does not fit."""
+    target = [int(d) for d in np.ravel(wanted)]
     if not attributes.get("allowzero", 0):
-        wanted = [x.shape[i] if d == 0 else d for i, d in enumerate(wanted)]
-    return wanted
+        target = [old[i] if d == 0 else d for i, d in enumerate(target)]
+    known = math.prod(d for d in target if d != -1)
+    if target.count(-1) == 1 and known > 0:
+        target[target.index(-1)] = math.prod(old) // known
+    if any(d < 0 for d in target) or math.prod(target) != math.prod(old):
+        raise ValueError(f"{list(old)} cannot be reshaped to {[int(d) for d in np.ravel(wanted)]}")
+    return tuple(target)
+
+
+def _reshape(attributes: Mapping[str, Any], v: Arrays) -> np.ndarray:
+    x = array(v, 0)
+    return x.reshape(_reshape_target(attributes, x.shape, array(v, 1)))
+
+
+def _reshape_infer(
+    attributes: Mapping[str, Any], types: Sequence[TensorType | None], constants: Arrays
+) -> tuple[TensorType, ...]:
+    t = given(types, 0)
+    return (TensorType(t.dtype, _reshape_target(attributes, t.shape, array(constants, 1))),)
 
 
 def _reshape_source(lowering: Lowering, node: Node, at: Index) -> Index:
@@ -96,11 +117,22 @@ def _unsqueeze(attributes: Mapping[str, Any], v: Arrays) -> np.ndarray:
     return np.expand_dims(array(v, 0), tuple(int(a) for a in np.ravel(array(v, 1))))
 
 
-def _flatten(attributes: Mapping[str, Any], v: Arrays) -> np.ndarray:
-    x = array(v, 0)
+def _flat_shape(attributes: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, int]:
     axis = attributes.get("axis", 1)
-    rows = int(np.prod(x.shape[:axis], dtype=np.int64))
-    return x.reshape(rows, -1)
+    if not -len(shape) <= axis <= len(shape):
+        raise ValueError(f"axis {axis} of a value with {len(shape)} axes")
+    return math.prod(shape[:axis]), math.prod(shape[axis:])
+
+
+def _flatten(attributes: Mapping[str, Any], v: Arrays) -> np.ndarray:
+    return array(v, 0).reshape(_flat_shape(attributes, array(v, 0).shape))
+
+
+def _flatten_infer(
+    attributes: Mapping[str, Any], types: Sequence[TensorType | None], _: Arrays
+) -> tuple[TensorType, ...]:
+    t = given(types, 0)
+    return (TensorType(t.dtype, _flat_shape(attributes, t.shape)),)
 
 
 def _transpose_permutation(attributes: Mapping[str, Any], rank: int) -> list[int]:
@@ -149,24 +181,45 @@ def _slice_source(lowering: Lowering, node: Node, at: Index) -> Index:
 
 
 def _gather(attributes: Mapping[str, Any], v: Arrays) -> np.ndarray:
-    return np.asarray(np.take(array(v, 0), array(v, 1), axis=attributes.get("axis", 0)))
+    x, indices, axis = array(v, 0), array(v, 1), attributes.get("axis", 0)
+    n = x.shape[axis]
+    return np.asarray(np.take(x, np.where(indices < 0, indices + n, indices), axis=axis, mode="clip"))
+
+
+def _gather_infer(
+    attributes: Mapping[str, Any], types: Sequence[TensorType | None], constants: Arrays
+) -> tuple[TensorType, ...]:
+    x, indices, axis = given(types, 0), given(types, 1), attributes.get("axis", 0)
+    rank = len(x.shape)
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} of a value with {rank} axes")
+    axis %= rank
+    known, n = optional(constants, 1), x.shape[axis]
+    if known is not None and known.size and not (-n <= known.min() and known.max() < n):
+        raise ValueError(f"indices from {known.min()} to {known.max()} on an axis of {n}")
+    return (TensorType(x.dtype, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])),)
 
 
 def _gather_source(lowering: Lowering, node: Node, at: Index) -> Index:
     shape, indices = lowering.type(node.inputs[0]).shape, lowering.type(node.inputs[1]).shape
     axis = node.attributes.get("axis", 0) % len(shape)
-    inner = at[axis : axis + len(indices)]
-    known = lowering.constant(node.inputs[1])
-    if known is not None and known.size == 1:
-        chosen: Expr = build.index(int(known.reshape(())) % shape[axis])
-    else:
-        raw = build.cast(lowering.element(node.inputs[1], inner), "int32")
-        if isinstance(raw, Const):
-            chosen = build.index(int(raw.value) % shape[axis])
-        else:
-            n = build.index(shape[axis])
-            chosen = build.select(build.binary("lt", raw, build.ZERO), build.add(raw, n), raw)
+    chosen = _chosen(lowering, node.inputs[1], at[axis : axis + len(indices)], shape[axis])
     return (*at[:axis], chosen, *at[axis + len(indices) :])
+
+
+def _chosen(lowering: Lowering, indices: str, at: Index, n: int) -> Expr:
+    """The entry of `indices` as an index into an axis of n elements."""
+    known = lowering.constant(indices)
+    if known is not None and known.size == 1:
+        return build.index(int(known.item()) % n)
+    raw = lowering.element(indices, at)
+    if known is None or known.min() < 0:
+        zero = build.literal(0, raw.dtype)
+        raw = build.select(build.binary("lt", raw, zero), build.add(raw, build.literal(n, raw.dtype)), raw)
+        if known is None:
+            # An index computed from data must not leave the array: it is taken to the nearest end.
+            raw = build.binary("min", build.binary("max", raw, zero), build.literal(n - 1, raw.dtype))
+    return build.cast(raw, "int32")
 
 
 def _identity_source(lowering: Lowering, node: Node, at: Index) -> Index:
@@ -174,8 +227,8 @@ def _identity_source(lowering: Lowering, node: Node, at: Index) -> Index:
 
 
 _view("Identity", lambda _, v: array(v, 0), _identity_source)
-_view("Reshape", lambda a, v: array(v, 0).reshape(_reshape_target(a, v)), _reshape_source, (1,))
-_view("Flatten", _flatten, _reshape_source)
+_view("Reshape", _reshape, _reshape_source, (1,), _reshape_infer)
+_view("Flatten", _flatten, _reshape_source, infer=_flatten_infer)
 _view("Squeeze", _squeeze, _reshape_source, (1,))
 _view("Unsqueeze", _unsqueeze, _reshape_source, (1,))
 _view(
@@ -185,4 +238,4 @@ _view(
 )
 _view("Expand", _expand, _expand_source, (1,))
 _view("Slice", lambda _, v: array(v, 0)[tuple(_slices(v))], _slice_source, (1, 2, 3, 4))
-_view("Gather", _gather, _gather_source, (1,))
+_view("Gather", _gather, _gather_source, infer=_gather_infer)

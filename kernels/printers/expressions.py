@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Binary, Cast, Const, Expr, Load, Stmt, Store
+from unfoldc.kernels.loops import Binary, Cast, Const, Expr, Load, Local, Stmt, Store
 
 _INDEX_TYPES = ("int32", "int64")
 
@@ -19,6 +19,11 @@ def flatten(indices: Sequence[Expr], shape: Sequence[int]) -> Expr:
         position = Binary("add", Binary("mul", Cast(index, dtype), Const(step, dtype), dtype), position, dtype)
         step *= n
     return simplify(position)
+
+
+def bounded(indices: Sequence[Expr], shape: Sequence[int]) -> tuple[Expr, ...]:
+    """The indices, with those that come from data cut to their axis: no input may lead outside an array."""
+    return tuple(_cut(index, n) if _from_data(index) else index for index, n in zip(indices, shape, strict=True))
 
 
 def simplify(e: Expr) -> Expr:
@@ -69,6 +74,15 @@ def buffers_written(body: Sequence[Stmt]) -> frozenset[str]:
 def round_up(n: int, multiple: int) -> int:
     """The next multiple from `n` upwards."""
     return -(-n // multiple) * multiple
+
+
+def _from_data(index: Expr) -> bool:
+    return any(isinstance(e, Load | Local) for e in build.walk(index))
+
+
+def _cut(index: Expr, n: int) -> Expr:
+    dtype = index.dtype
+    return Binary("min", Binary("max", index, Const(0, dtype), dtype), Const(n - 1, dtype), dtype)
 
 
 def _whole(e: Expr) -> bool:

@@ -17,6 +17,12 @@ from unfoldc.errors import UnfoldcError, printable
 # In the order of use; each is a module of unfoldc.commands with add(subparsers), which sets `run`.
 COMMANDS = ("demo", "train", "export", "inspect", "compile", "run", "profile", "targets")
 _WIDTH = 100
+# Import name -> the extra of this project that brings it.
+_EXTRAS = {
+    **dict.fromkeys(("onnxruntime", "onnxscript", "PIL", "rich", "safetensors", "skimage", "torch"), "train"),
+    "matplotlib": "report",
+    "tvm": "tvm",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +70,11 @@ def explanation(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return "memory: there is not enough of it for this model or batch; use a smaller batch, or close other programs"
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] in _EXTRAS:
+        package = error.name.partition(".")[0]
+        return (
+            f"{package}: this command needs it and it is not installed; run pip install 'unfoldc[{_EXTRAS[package]}]'"
+        )
     if isinstance(error, OSError):
         place = error.filename if error.filename is not None else "system"
         return f"{place}: {error.strerror or error}; check the path, the permissions and the space on the disk"

@@ -214,6 +214,11 @@ def _raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
             "unfoldc: /x/y: Permission denied; check the path, the perm",
         ),
         (OSError(28, "No space left on device"), "unfoldc: system: No space left on device; check the path"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch.nn"),
+            "unfoldc: torch: this command needs it and it is not installed; run pip install 'unfoldc[train]'",
+        ),
+        (ModuleNotFoundError("No module named 'unfoldc.x'", name="unfoldc.x"), "unfoldc: internal error: ModuleNotFo"),
         (MemoryError(), "unfoldc: memory: there is not enough of it for this model or batch;"),
         (
             ValueError("odd\x1b[31m thing"),

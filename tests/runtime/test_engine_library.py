@@ -34,6 +34,16 @@ def test_a_library_of_another_solver_is_refused(lista_build: Build) -> None:
         LibraryEngine(artifact, lista_build.folder / lista_build.product)
 
 
+def test_workspaces_are_aligned_and_never_handed_out_twice(lista_build: Build, lista: Any) -> None:
+    engine = LibraryEngine(lista_build.artifact, lista_build.folder / lista_build.product)
+    y, x = lista.problems(1), np.empty((1, 9), np.float32)
+    for _ in range(3):
+        engine.solve([y], [x], 1, 4)
+        engine.profile([y], [x], 1, 4, np.zeros(6, np.uint64))
+    assert len(engine._pool) == 1
+    assert all((engine._new_workspace().value or 1) % 64 == 0 for _ in range(20))
+
+
 def test_ticks_are_added_to_each_part(lista_build: Build, lista: Any) -> None:
     engine = LibraryEngine(lista_build.artifact, lista_build.folder / lista_build.product)
     y, x = lista.problems(50), np.empty((50, 9), np.float32)

@@ -35,7 +35,9 @@ def test_a_row_per_iteration_that_add_up_to_the_whole(solver: Solver, lista: Any
 def test_the_arithmetic_of_a_timing() -> None:
     """Whole call 1000 ns, of which 200 on the way; stamps make it 1100. Ticks 1 : 3 : 6 share out 800 ns."""
     ns = np.full(5, 1)
-    timing = measure._Timing(1000 * ns, 200 * ns, 1150 * ns, 250 * ns, np.tile(np.array([10, 30, 60], np.uint64), (5, 1)))
+    timing = measure._Timing(
+        1000 * ns, 200 * ns, 1150 * ns, 250 * ns, np.tile(np.array([10, 30, 60], np.uint64), (5, 1))
+    )
     assert timing.program == pytest.approx(800e-9) and timing.dispatch == pytest.approx(200e-9)
     assert timing.stamps == pytest.approx(100e-9)
     assert [row.seconds_p50 for row in timing.parts()] == pytest.approx([80e-9, 240e-9, 480e-9])

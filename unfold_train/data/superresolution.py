@@ -120,7 +120,8 @@ class SuperResolution:
                 at = np.ix_(FACTOR * rows + i, FACTOR * columns + j)
                 total[at] += tiles[:, :, i, j]
                 count[at] += 1
-        return np.clip(total / count, 0, 1)
+        picture: Picture = (total / count).clip(0, 1)
+        return picture
 
     def restore(self, low: Picture, solve: Solve) -> Picture:
         """The high-resolution picture, with `solve` mapping problems (N, p²) to estimates (N, (2 p)²)."""
@@ -135,8 +136,8 @@ class SuperResolution:
         rows, columns = (spread._places(n) for n in low.shape)
         y, means = spread.patches(low)
         windows = sliding_window_view(picture, (self.side, self.side))[np.ix_(FACTOR * rows, FACTOR * columns)]
-        truth = np.ascontiguousarray(windows).reshape(len(y), -1)
-        return y, truth - means
+        truth = np.ascontiguousarray(windows, dtype=np.float32).reshape(len(y), -1)
+        return y, np.subtract(truth, means)
 
     def _places(self, length: int) -> NDArray[np.int64]:
         """Where patches begin along an axis; the last one ends at the border."""

@@ -1,172 +1,177 @@
-"""Expressions of the loop IR as C text, for one problem or for a vector of problems.
-
-In lanes mode an expression is uniform (the same for all problems: constants, indices, shared inputs) or varying (a
-vector with one element per problem, GNU vector extensions); comparisons of varying values give integer masks.
-"""
+"""Expressions of the loop representation as C for one problem, with brackets where C or a reader needs them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from unfoldc.kernels import build
 from unfoldc.kernels.loops import (
-    COMPARISONS,
     Binary,
-    Buffer,
     Cast,
     Const,
     Expr,
+    Let,
     Load,
     Local,
+    LoopProgram,
     Select,
     Unary,
     Var,
 )
+from unfoldc.kernels.printers.c.helpers import LIBRARY, Helpers
+from unfoldc.kernels.printers.c.positions import depends_on_data, linear, never_negative
 from unfoldc.kernels.printers.c_api.text import C_TYPES, literal
 
-_INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "/", "mod": "%",
-    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=",
-}  # fmt: skip
-_MATH = ("sqrt", "exp", "log", "tanh", "erf", "sin", "cos", "floor", "ceil", "round", "pow")
-_C_NAME = {"round": "rint"}
+Text = tuple[str, int]
+"""C text, and how tightly its outermost operator binds."""
+
+ATOM, PREFIX, PRODUCT, SUM, COMPARISON, LOGIC, CHOICE = 7, 6, 5, 4, 3, 2, 1
+# operator -> (sign, strength, least strength of the left and of the right side that stands without brackets)
+_SIGNS: Mapping[str, tuple[str, int, int, int]] = {
+    "mul": ("*", PRODUCT, PRODUCT, PREFIX),
+    "div": ("/", PRODUCT, PRODUCT, PREFIX),
+    "add": ("+", SUM, SUM, PRODUCT),
+    "sub": ("-", SUM, SUM, PRODUCT),
+    "lt": ("<", COMPARISON, SUM, SUM),
+    "le": ("<=", COMPARISON, SUM, SUM),
+    "gt": (">", COMPARISON, SUM, SUM),
+    "ge": (">=", COMPARISON, SUM, SUM),
+    "eq": ("==", COMPARISON, SUM, SUM),
+    "ne": ("!=", COMPARISON, SUM, SUM),
+    "and": ("&&", LOGIC, PREFIX, PREFIX),
+    "or": ("||", LOGIC, PREFIX, PREFIX),
+}
+_QUOTIENTS = {"div": "/", "floordiv": "/", "mod": "%"}  # of numbers that are never negative
 
 
-class NotVectorisable(ValueError):
-    """The program has no form for a vector of problems; its message says why."""
+class Expressions:
+    """Prints expressions and collects in `helpers` what they call.
 
-
-@dataclass
-class ExpressionPrinter:
-    """Prints expressions; collects the helper functions they need in `helpers`.
-
-    `place` maps a buffer to the C expression of its base address; `varying` holds the buffers with one element per
-    problem, empty outside lanes mode.
+    `place` maps a buffer to the C name of its first element. `ranges` holds the values of the loop variables around the
+    expression, both ends included; whoever prints loops keeps it.
     """
 
-    symbol: str
-    buffers: Mapping[str, Buffer]
-    place: Mapping[str, str]
-    varying: frozenset[str] = frozenset()
-    lanes: bool = False
-    varying_locals: set[str] = field(default_factory=set)
-    helpers: set[tuple[str, str, bool]] = field(default_factory=set)
+    def __init__(self, program: LoopProgram, place: Mapping[str, str], helpers: Helpers) -> None:
+        self.program = program
+        self.place = place
+        self.helpers = helpers
+        self.ranges: dict[str, tuple[int, int]] = {}
 
-    def varies(self, e: Expr) -> bool:
-        """Whether the expression differs from problem to problem (only in lanes mode)."""
-        if not self.lanes or isinstance(e, Const | Var):
-            return False
-        if isinstance(e, Local):
-            return e.name in self.varying_locals
-        if isinstance(e, Load):
-            if any(self.varies(i) for i in e.indices):
-                raise NotVectorisable("an index depends on data")
-            return e.buffer in self.varying
-        if isinstance(e, Unary | Cast):
-            return self.varies(e.a)
-        if isinstance(e, Binary):
-            return self.varies(e.a) or self.varies(e.b)
-        return self.varies(e.condition) or self.varies(e.a) or self.varies(e.b)
+    # -- what the printer of statements asks -------------------------------------------------------------------
 
     def text(self, e: Expr) -> str:
-        """C text of the expression."""
-        if isinstance(e, Const):
-            return literal(e)
-        if isinstance(e, Var | Local):
-            return e.name
-        if isinstance(e, Load):
-            return f"{self.place[e.buffer]}[{self.offset(e.buffer, e.indices)}]"
-        if isinstance(e, Cast):
-            return self._cast(e)
-        if isinstance(e, Unary):
-            return self._unary(e)
-        if isinstance(e, Select):
-            return self._select(e)
-        return self._binary(e)
+        """The expression, without brackets around it."""
+        return self.print(e)[0]
 
-    def offset(self, buffer: str, indices: tuple[Expr, ...]) -> str:
-        """Row-major linear index."""
-        terms, stride = [], 1
-        for i, n in reversed(list(zip(indices, self.buffers[buffer].shape, strict=True))):
-            if isinstance(i, Const):
-                if i.value:
-                    terms.append(str(int(i.value) * stride))
-            elif stride == 1:
-                terms.append(self.text(i).removeprefix("(").removesuffix(")") if _plain_sum(i) else self.text(i))
-            else:
-                terms.append(f"{self.text(i)} * {stride}")
-            stride *= n
-        return " + ".join(reversed(terms)) or "0"
+    def element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
+        """One element of a buffer, to be read or written."""
+        shape = self.program.buffers[buffer].shape
+        safe = [build.ZERO if n == 1 else self._inside(i, n) for i, n in zip(indices, shape, strict=True)]
+        return (
+            f"{self.place[buffer]}[{linear(safe, shape, lambda e, times: self.side(e, PREFIX if times else PRODUCT))}]"
+        )
 
-    # -- kinds -------------------------------------------------------------------------------------------------
+    def stored(self, e: Expr) -> str:
+        """The value as an element of a buffer."""
+        return self.text(e)
 
-    def helper(self, name: str, dtype: str, varying: bool) -> str:
-        """Name of a helper function, which the printer of the file then defines."""
-        self.helpers.add((name, dtype, varying))
-        return f"{self.symbol}_{name}_{dtype}{'_v' if varying else ''}"
+    def declared(self, s: Let) -> tuple[str, str]:
+        """The C type of a scalar, and its value."""
+        return C_TYPES[s.value.dtype], self.text(s.value)
 
-    def splat(self, e: Expr) -> str:
-        """The expression as a vector."""
-        return self.text(e) if self.varies(e) else f"{self.helper('splat', e.dtype, True)}({self.text(e)})"
+    def element_type(self, buffer: str) -> str:
+        """The C type of a buffer's elements."""
+        return C_TYPES[self.program.buffers[buffer].dtype]
 
-    def _cast(self, e: Cast) -> str:
-        if self.varies(e.a):
-            if e.dtype not in ("float32", "float64") or e.a.dtype != "bool":
-                raise NotVectorisable(f"a cast from {e.a.dtype} to {e.dtype}")
-            return f"{self.helper('from_mask', e.dtype, True)}({self.text(e.a)})"
+    # -- printing ----------------------------------------------------------------------------------------------
+
+    def print(self, e: Expr) -> Text:
+        """The expression and its strength."""
+        match e:
+            case Const():
+                text = literal(e)
+                return text, PREFIX if text.startswith("-") else ATOM
+            case Var(name) | Local(name):
+                return name, ATOM
+            case Load(buffer, indices):
+                return self.element(buffer, indices), ATOM
+            case Cast():
+                return self.cast(e)
+            case Unary():
+                return self.unary(e)
+            case Select(condition, a, b):
+                return f"{self.side(condition, PREFIX)} ? {self.side(a, SUM)} : {self.side(b, SUM)}", CHOICE
+            case Binary():
+                return self.binary(e)
+
+    def side(self, e: Expr, least: int) -> str:
+        """An operand, in brackets unless it binds at least that tightly."""
+        text, strength = self.print(e)
+        return text if strength >= least else f"({text})"
+
+    def call(self, function: str, *operands: Expr) -> Text:
+        """A call of a function."""
+        return f"{function}({', '.join(self.text(e) for e in operands)})", ATOM
+
+    def cast(self, e: Cast) -> Text:
+        """A conversion that is defined for every value."""
+        source = e.a.dtype
+        if source == e.dtype:
+            return self.print(e.a)
         if e.dtype == "bool":
-            return f"({self.text(e.a)} != 0)"
-        return f"(({C_TYPES[e.dtype]}){self.text(e.a)})"
+            zero = literal(build.literal(0, source))
+            return f"{self.side(e.a, SUM)} != {zero}", COMPARISON
+        if source.startswith("float") and e.dtype.startswith("int"):
+            return self.call(self.helpers.call(f"to_{e.dtype}", source), e.a)
+        return f"({C_TYPES[e.dtype]}){self.side(e.a, PREFIX)}", PREFIX
 
-    def _unary(self, e: Unary) -> str:
-        a, varying = self.text(e.a), self.varies(e.a)
-        if e.operator == "neg":
-            return f"(-{a})"
+    def unary(self, e: Unary) -> Text:
+        """An operator of one operand."""
         if e.operator == "not":
-            return f"(~{a})" if varying else f"(!{a})"
-        if e.operator == "isnan":
-            return f"({a} != {a})"
-        if e.operator in _MATH and not varying:
-            return f"{math_name(e.operator, e.dtype)}({a})"
-        return f"{self.helper(e.operator, e.dtype, varying)}({a})"
+            return f"!{self.side(e.a, PREFIX)}", PREFIX
+        if e.operator == "neg" and e.dtype.startswith("float"):
+            return f"-{self.side(e.a, ATOM)}", PREFIX
+        if e.operator in LIBRARY:
+            return self.call(self.helpers.function(e.operator, e.dtype), e.a)
+        return self.call(self.helpers.call(e.operator, e.a.dtype), e.a)
 
-    def _select(self, e: Select) -> str:
-        if self.varies(e):
-            if not self.varies(e.condition):
-                return f"({self.text(e.condition)} ? {self.splat(e.a)} : {self.splat(e.b)})"
-            if not e.dtype.startswith("float"):
-                raise NotVectorisable(f"a choice between {e.dtype} values")
-            return f"{self.helper('select', e.dtype, True)}({self.text(e.condition)}, {self.splat(e.a)}, {self.splat(e.b)})"
-        return f"({self.text(e.condition)} ? {self.text(e.a)} : {self.text(e.b)})"
+    def binary(self, e: Binary) -> Text:
+        """An operator of two operands."""
+        integers = e.a.dtype.startswith("int")
+        if e.operator in ("min", "max") and e.dtype.startswith("float"):
+            return self.extremum(e)
+        if integers and e.operator in _QUOTIENTS and self._plain_quotient(e):
+            return f"{self.side(e.a, PRODUCT)} {_QUOTIENTS[e.operator]} {self.side(e.b, PREFIX)}", PRODUCT
+        if e.operator in _SIGNS and not (integers and _SIGNS[e.operator][1] >= SUM and depends_on_data(e)):
+            sign, strength, left, right = _SIGNS[e.operator]
+            return f"{self.side(e.a, left)} {sign} {self.side(e.b, right)}", strength
+        if e.operator == "pow" and not integers:
+            return self.call(self.helpers.function("pow", e.dtype), e.a, e.b)
+        return self.call(self.helpers.call(e.operator, e.a.dtype), e.a, e.b)
 
-    def _binary(self, e: Binary) -> str:
-        varying = self.varies(e)
-        if e.operator in ("and", "or"):
-            sign = {"and": "&", "or": "|"}[e.operator]
-            if varying and not (self.varies(e.a) and self.varies(e.b)):
-                raise NotVectorisable("a condition that is partly the same for all problems")
-            return f"({self.text(e.a)} {sign if varying else sign * 2} {self.text(e.b)})"
-        if e.operator in _INFIX:
-            if varying and e.operator in COMPARISONS and not e.a.dtype.startswith("float"):
-                raise NotVectorisable(f"a comparison of {e.a.dtype} values")
-            return f"({self.text(e.a)} {_INFIX[e.operator]} {self.text(e.b)})"
-        if e.operator in ("min", "max"):
-            # With a second operand that is never NaN one comparison does: it keeps a NaN on the left.
-            known = isinstance(e.b, Const) or (isinstance(e.b, Load) and self.buffers[e.b.buffer].space == "constant")
-            name = self.helper(e.operator + ("_known" if known else ""), e.dtype, varying)
-            a, b = (self.splat(e.a), self.splat(e.b)) if varying else (self.text(e.a), self.text(e.b))
-            return f"{name}({a}, {b})"
-        if e.operator == "pow" and not varying:
-            return f"{math_name('pow', e.dtype)}({self.text(e.a)}, {self.text(e.b)})"
-        if varying:
-            return f"{self.helper(e.operator, e.dtype, True)}({self.splat(e.a)}, {self.splat(e.b)})"
-        raise NotVectorisable(f"no C form of {e.operator}")
+    def extremum(self, e: Binary) -> Text:
+        """`min` or `max` of floating-point numbers; one comparison does if one of them is known not to be NaN."""
+        a, b = (e.b, e.a) if self.never_nan(e.a) else (e.a, e.b)
+        known = "_known" if self.never_nan(b) else ""
+        return self.call(self.helpers.call(e.operator + known, e.dtype), a, b)
 
+    def never_nan(self, e: Expr) -> bool:
+        """Whether a number comes from the program's own constants, which hold no NaN."""
+        if isinstance(e, Const):
+            return bool(e.value == e.value)
+        if not isinstance(e, Load) or self.program.buffers[e.buffer].space != "constant":
+            return False
+        values = self.program.constants[e.buffer]
+        return bool((values == values).all())
 
-def math_name(operator: str, dtype: str) -> str:
-    """The C function: `expf`, `exp`, ..."""
-    return _C_NAME.get(operator, operator) + ("f" if dtype == "float32" else "")
+    def _plain_quotient(self, e: Binary) -> bool:
+        """Whether C's `/` and `%` are what is meant: both sides never negative, the divisor not 0."""
+        divisor = isinstance(e.b, Const) and e.b.value > 0
+        return divisor and never_negative(e.a, self.ranges)
 
-
-def _plain_sum(e: Expr) -> bool:
-    return isinstance(e, Binary) and e.operator in ("add", "sub")
+    def _inside(self, index: Expr, n: int) -> Expr:
+        """An index; where it depends on data, which may be anything, one that is kept inside the array."""
+        if not depends_on_data(index):
+            return index
+        call = f"{self.helpers.call('index', index.dtype)}({self.text(index)}, {n})"
+        return Local(call, index.dtype)  # prints as it stands

@@ -1,71 +1,150 @@
-"""The small functions that generated C calls: choices that keep NaN, and vector forms of mathematical functions."""
+"""The small functions that generated C calls, each defined only where it is used.
+
+They give every operand a defined result: NaN is kept, integers wrap, a quotient by 0 is 0, a number outside the range
+of an integer type becomes its least value, an index that comes from data stays inside its array.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from unfoldc.kernels.printers.c.expressions import math_name
-from unfoldc.kernels.printers.c_api.text import C_TYPES
+from unfoldc.kernels.printers.c.freestanding import FREESTANDING
+from unfoldc.kernels.printers.c.lane_helpers import lane_helper
+from unfoldc.kernels.printers.c_api.text import C_TYPES, number
 
-_SCALAR = {
-    "min": "(a < b || a != a) ? a : b",
-    "max": "(a > b || a != a) ? a : b",
-    "min_known": "b < a ? b : a",
-    "max_known": "b > a ? b : a",
-    "abs": "a < 0 ? -a : a",
+# Operators with a C library function, and its name for double.
+LIBRARY = {
+    "sqrt": "sqrt", "exp": "exp", "log": "log", "tanh": "tanh", "erf": "erf", "sin": "sin", "cos": "cos",
+    "floor": "floor", "ceil": "ceil", "round": "rint", "pow": "pow", "fmod": "fmod",
+}  # fmt: skip
+_TWO = ("pow", "fmod")
+_WORD = re.compile(r"\b[A-Z][A-Z0-9]*\b")
+_LITERALS = {
+    "ZERO": 0.0,
+    "ONE": 1.0,
+    "HALF": 0.5,
+    "LOW32": -(2.0**31),
+    "HIGH32": 2.0**31,
+    "LOW64": -(2.0**63),
+    "HIGH64": 2.0**63,
 }
-_UNARY = ("abs", "sqrt", "exp", "log", "tanh", "erf", "sin", "cos", "floor", "ceil", "round")
+
+# name -> parameters, body. T is the element type, U the unsigned integer type, capitals are literals.
+_FLOAT: Mapping[str, tuple[str, str]] = {
+    "min": ("T a, T b", "return ((a < b) || (a != a)) ? a : b;"),
+    "max": ("T a, T b", "return ((a > b) || (a != a)) ? a : b;"),
+    "min_known": ("T a, T b", "return (b < a) ? b : a; /* b is never NaN */"),
+    "max_known": ("T a, T b", "return (b > a) ? b : a; /* b is never NaN */"),
+    "abs": ("T a", "return (a < ZERO) ? -a : a;"),
+    "isnan": ("T a", "return a != a;"),
+    # NaN passes neither test. A number between LOW32 - 1 and LOW32 is cut to LOW32, the answer for it as well.
+    "to_int32": ("T a", "return ((a >= LOW32) && (a < HIGH32)) ? (int32_t)a : INT32_MIN;"),
+    "to_int64": ("T a", "return ((a >= LOW64) && (a < HIGH64)) ? (int64_t)a : INT64_MIN;"),
+    "mod": (
+        "T a, T b",
+        "const T r = fmod(a, b);\nreturn ((r != ZERO) && ((r < ZERO) != (b < ZERO))) ? r + b : r;",
+    ),
+    "floordiv": (
+        "T a, T b",
+        "const T r = fmod(a, b);\n"
+        "const T q = (a - r) / b;\n"
+        "return (b == ZERO) ? a / b : floor((((r != ZERO) && ((r < ZERO) != (b < ZERO))) ? q - ONE : q) + HALF);",
+    ),
+}
+_INTEGER: Mapping[str, tuple[str, str]] = {
+    "min": ("T a, T b", "return (a < b) ? a : b;"),
+    "max": ("T a, T b", "return (a > b) ? a : b;"),
+    "neg": ("T a", "return (T)((U)0 - (U)a);"),
+    "abs": ("T a", "return (a < 0) ? (T)((U)0 - (U)a) : a;"),
+    "add": ("T a, T b", "return (T)((U)a + (U)b);"),
+    "sub": ("T a, T b", "return (T)((U)a - (U)b);"),
+    "mul": ("T a, T b", "return (T)((U)a * (U)b);"),
+    "div": ("T a, T b", "return (b == 0) ? 0 : (b == -1) ? (T)((U)0 - (U)a) : a / b;"),
+    "floordiv": (
+        "T a, T b",
+        "if ((b == 0) || (b == -1)) {\n"
+        "    return (b == 0) ? 0 : (T)((U)0 - (U)a);\n"
+        "}\n"
+        "return (((a % b) != 0) && ((a < 0) != (b < 0))) ? a / b - 1 : a / b;",
+    ),
+    "mod": (
+        "T a, T b",
+        "const T r = ((b == 0) || (b == -1)) ? 0 : a % b;\nreturn ((r != 0) && ((r < 0) != (b < 0))) ? r + b : r;",
+    ),
+    "pow": (
+        "T a, T b",
+        "U r = 1, x = (U)a;\n"
+        "if (b < 0) {\n"
+        "    return (a == 1) ? 1 : (a == -1) ? ((b % 2) ? -1 : 1) : 0;\n"
+        "}\n"
+        "for (; b > 0; b /= 2) {\n"
+        "    r = (b % 2) ? r * x : r;\n"
+        "    x *= x;\n"
+        "}\n"
+        "return (T)r;",
+    ),
+    "index": ("T a, T n", "return (a < 0) ? 0 : (a < n) ? a : n - 1; /* keeps an index from data inside its array */"),
+}
 
 
-def helper_texts(symbol: str, used: Iterable[tuple[str, str, bool]]) -> list[str]:
-    """Definitions, sorted by name, of the helpers (name, element type, vector?) that a file uses."""
-    wanted = set(used)
-    for name, dtype, varying in list(wanted):
-        if varying and name in ("min", "max", "min_known", "max_known", "abs", "from_mask"):
-            wanted |= {("select", dtype, True)}
-        if varying and name in ("abs", "from_mask"):
-            wanted |= {("splat", dtype, True)}
-    order = {"splat": 0, "select": 1}
-    return [_define(symbol, *h) for h in sorted(wanted, key=lambda h: (order.get(h[0], 2), h))]
+@dataclass
+class Helpers:
+    """Collects what a C file calls. `symbol` prefixes the helpers; `freestanding` files have no C library."""
+
+    symbol: str
+    freestanding: bool = False
+    _used: set[tuple[str, str, bool]] = field(default_factory=set)
+    _functions: set[tuple[str, str]] = field(default_factory=set)
+
+    def call(self, name: str, dtype: str, lanes: bool = False) -> str:
+        """The name of a helper for an element type, or for a vector of them."""
+        if (name, dtype, lanes) not in self._used:
+            self._used.add((name, dtype, lanes))
+            self._define(name, dtype, lanes)  # notes what it calls itself
+        return f"{self.symbol}_{name}_{dtype}{'_v' if lanes else ''}"
+
+    def function(self, operator: str, dtype: str) -> str:
+        """The name of the library's function for an operator, or of what stands in for it."""
+        name = library_name(operator, dtype)
+        if self.freestanding and name in FREESTANDING:
+            self._used.add((name, "", False))
+            for needed in FREESTANDING[name][0]:
+                self._functions.add(needed)
+            return f"{self.symbol}_{name}"
+        self._functions.add((operator, dtype))
+        return name
+
+    def texts(self) -> list[str]:
+        """Declarations and definitions, in an order that C accepts, the same for the same helpers."""
+        lines = []
+        for operator, dtype in sorted(self._functions):
+            kind = C_TYPES[dtype]
+            lines.append(f"{kind} {library_name(operator, dtype)}({', '.join([kind] * (1 + (operator in _TWO)))});")
+        order = {"splat": 1, "select": 2}
+        used = sorted(self._used, key=lambda h: (h[2], order.get(h[0], 3), h))
+        definitions = [line for h in used for line in self._define(*h)]
+        return [*lines, *([""] if lines and definitions else []), *definitions]
+
+    def _define(self, name: str, dtype: str, lanes: bool) -> Sequence[str]:
+        if not dtype:
+            return FREESTANDING[name][1].replace("@", f"{self.symbol}_").splitlines()
+        if lanes:
+            return lane_helper(self, name, dtype)
+        floating = dtype.startswith("float")
+        parameters, body = (_FLOAT if floating else _INTEGER)[name]
+        for operator in ("fmod", "floor"):
+            if floating and f"{operator}(" in body:
+                body = body.replace(f"{operator}(", f"{self.function(operator, dtype)}(")
+        words = {"T": C_TYPES[dtype], "U": f"u{C_TYPES[dtype]}"}
+        words |= {word: number(value, dtype) for word, value in _LITERALS.items()}
+        body, parameters = (_WORD.sub(lambda m: words.get(m[0], m[0]), text) for text in (body, parameters))
+        result = {"isnan": "uint8_t", "to_int32": "int32_t", "to_int64": "int64_t"}.get(name, words["T"])
+        head = f"static inline {result} {self.symbol}_{name}_{dtype}({parameters}) {{"
+        return [head, *(f"    {line}" for line in body.splitlines()), "}"]
 
 
-def math_declarations(operators: Iterable[tuple[str, str]]) -> list[str]:
-    """`float expf(float);`: declared by hand, so that no math.h is needed where there is no C library."""
-    lines = []
-    for operator, dtype in sorted(set(operators)):
-        kind = C_TYPES[dtype]
-        arguments = f"{kind}, {kind}" if operator == "pow" else kind
-        lines.append(f"{kind} {math_name(operator, dtype)}({arguments});")
-    return lines
-
-
-def _define(symbol: str, name: str, dtype: str, varying: bool) -> str:
-    kind = C_TYPES[dtype]
-    if not varying:
-        arguments = f"{kind} a" if name in _UNARY else f"{kind} a, {kind} b"
-        return f"static inline {kind} {symbol}_{name}_{dtype}({arguments}) {{ return {_SCALAR[name]}; }}"
-    bits = dtype.removeprefix("float")
-    v, m = f"{symbol}_v{bits}", f"{symbol}_m{bits}"
-    select, splat = f"{symbol}_select_{dtype}_v", f"{symbol}_splat_{dtype}_v"
-    full = f"static inline {{}} {symbol}_{name}_{dtype}_v({{}}) {{{{ {{}} }}}}"
-    if name == "splat":
-        return full.format(v, f"{kind} a", f"return a - ({v}){{0}};").replace("{{", "{").replace("}}", "}")
-    if name == "select":
-        body = f"return ({v})((({m})a & c) | (({m})b & ~c));"
-        return f"static inline {v} {select}({m} c, {v} a, {v} b) {{ {body} }}"
-    if name == "from_mask":
-        return f"static inline {v} {symbol}_{name}_{dtype}_v({m} c) {{ return {select}(c, {splat}(1), {splat}(0)); }}"
-    if name in ("min", "max"):
-        sign = "<" if name == "min" else ">"
-        return f"static inline {v} {symbol}_{name}_{dtype}_v({v} a, {v} b) {{ return {select}((a {sign} b) | (a != a), a, b); }}"
-    if name in ("min_known", "max_known"):
-        sign = "<" if name == "min_known" else ">"
-        return f"static inline {v} {symbol}_{name}_{dtype}_v({v} a, {v} b) {{ return {select}(b {sign} a, b, a); }}"
-    if name == "abs":
-        return f"static inline {v} {symbol}_{name}_{dtype}_v({v} a) {{ return {select}(a < {splat}(0), -a, a); }}"
-    call, arguments = math_name(name, dtype), f"{v} a" + (f", {v} b" if name == "pow" else "")
-    inner = "a[l], b[l]" if name == "pow" else "a[l]"
-    return (
-        f"static inline {v} {symbol}_{name}_{dtype}_v({arguments}) "
-        f"{{ {v} r; for (int l = 0; l < {symbol}_LANES; l++) r[l] = {call}({inner}); return r; }}"
-    )
+def library_name(operator: str, dtype: str) -> str:
+    """The C function: `expf`, `exp`, ..."""
+    return LIBRARY[operator] + ("f" if dtype == "float32" else "")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import Template
 
 import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.artifact import Port
-from unfoldc.kernels.loops import Load, LoopProgram, Stmt, Store
+from unfoldc.kernels.loops import Load, LoopProgram, Stmt
 from unfoldc.kernels.printers.c_api.text import C_TYPES, clean
+from unfoldc.kernels.printers.expressions import buffers_written, round_up
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class StateLayout:
     """Members of the state struct, in order.
 
     pointers: inputs that iterate or end read again; arrays: (member, element type, length). `scratch` maps a scratch
-    buffer to its member and element offset. `end_writes` is true if `end` needs scratch, so that its state is not const.
+    buffer to its member and element offset. `end_writes`: `end` needs scratch, so that its state is not const.
     """
 
     pointers: tuple[str, ...]
@@ -28,23 +30,17 @@ class StateLayout:
 
     def bytes(self, word: int = 4) -> int:
         """Size of the struct for pointers of `word` bytes, padding included."""
-        size, widest = (
-            4,
-            max([4, *(np.dtype(d).itemsize for _, d, _ in self.arrays), *([word] if self.pointers else [])]),
-        )
-        members = [(word, word)] * len(self.pointers) + [
-            (np.dtype(d).itemsize, np.dtype(d).itemsize * n) for _, d, n in self.arrays
-        ]
+        members = [(4, 4)] + [(word, word)] * len(self.pointers)
+        members += [(np.dtype(d).itemsize, np.dtype(d).itemsize * max(1, n)) for _, d, n in self.arrays]
+        size = 0
         for align, length in members:
-            size = -(-size // align) * align + length
-        return -(-size // widest) * widest
+            size = round_up(size, align) + length
+        return round_up(size, max(align for align, _ in members))
 
 
 def state_layout(program: LoopProgram) -> StateLayout:
     """Lays out the state: iteration counter, input pointers, states, one scratch arena per element type."""
-    again: set[str] = set()
-    for body in (*(s.body for s in program.steps), program.end):
-        again |= _loaded(body)
+    again = loaded(program.end).union(*(loaded(s.body) for s in program.steps))
     pointers = tuple(name for name in program.inputs if name in again)
     arrays = [(b.name, b.dtype, b.size) for b in program.buffers.values() if b.space == "state"]
     scratch: dict[str, tuple[str, int]] = {}
@@ -56,30 +52,30 @@ def state_layout(program: LoopProgram) -> StateLayout:
         for b in region:
             scratch[b.name] = (member, (program.scratch_offsets[b.name] - start) // size)
         arrays.append((member, dtype, max(scratch[b.name][1] + b.size for b in region)))
-    writes = any(
-        isinstance(s, Store) and program.buffers[s.buffer].space == "scratch" for s in build.statements(program.end)
-    )
+    writes = any(program.buffers[n].space == "scratch" for n in buffers_written(program.end))
     return StateLayout(pointers, tuple(arrays), scratch, writes)
 
 
-def _loaded(body: Sequence[Stmt]) -> set[str]:
-    return {e.buffer for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)}
+def loaded(body: Sequence[Stmt]) -> frozenset[str]:
+    """The buffers that a body reads."""
+    return frozenset(
+        e.buffer for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)
+    )
 
 
-def parameters(program: LoopProgram, begin: bool) -> list[str]:
-    """C parameters of begin (inputs) or end (outputs)."""
+def parameters(program: LoopProgram, begin: bool, restrict: bool = False) -> list[str]:
+    """C parameters of begin (inputs) or end (outputs); `restrict` is for definitions, since C++ does not know it."""
     names = program.inputs if begin else program.outputs
-    qualifier = "const " if begin else ""
-    return [
-        f"{qualifier}{C_TYPES[program.buffers[n].dtype]} {n}[{max(1, program.buffers[n].size)}]" for n in names
-    ]  # fmt: skip
+    constant, apart = "const " if begin else "", "restrict " if restrict else ""
+    buffers = [program.buffers[n] for n in names]
+    return [f"{constant}{C_TYPES[b.dtype]} {b.name}[{apart}{max(1, b.size)}]" for b in buffers]
 
 
-def prototypes(symbol: str, program: LoopProgram, layout: StateLayout) -> dict[str, str]:
-    """The four function heads, without semicolon."""
+def prototypes(symbol: str, program: LoopProgram, layout: StateLayout, restrict: bool = False) -> dict[str, str]:
+    """The four function heads, without semicolon; `restrict` for the definitions in C."""
     state = f"{symbol}_state *s"
     constant = state if layout.end_writes else f"const {state}"
-    inputs, outputs = parameters(program, True), parameters(program, False)
+    inputs, outputs = parameters(program, True, restrict), parameters(program, False, restrict)
     return {
         "begin": f"void {symbol}_begin({', '.join([state, *inputs])})",
         "iterate": f"void {symbol}_iterate({state})",
@@ -91,49 +87,67 @@ def prototypes(symbol: str, program: LoopProgram, layout: StateLayout) -> dict[s
 def header_text(
     symbol: str, program: LoopProgram, layout: StateLayout, inputs: Sequence[Port], outputs: Sequence[Port]
 ) -> str:
-    """`<symbol>.h`."""
+    """`<symbol>.h`, for C and C++."""
     heads = prototypes(symbol, program, layout)
-    guard = f"{symbol.upper()}_H"
-    lines = [
-        f"/* An unfolded solver of {program.iterations} iterations, for one problem at a time. Made by unfoldc. */",
-        f"#ifndef {guard}",
-        f"#define {guard}",
-        "#include <stdint.h>",
-        "#ifdef __cplusplus",
-        'extern "C" {',
-        "#endif",
-        "",
-        f"#define {symbol}_ITERATIONS {program.iterations}",
-        "",
-    ]
-    for name, port in zip(program.inputs + program.outputs, [*inputs, *outputs], strict=True):
-        lines.append(f"/* {name}: {clean(port.name)} {list(port.shape)} {port.dtype} */")
-    lines += [
-        "",
-        "/* Everything a solve needs; yours to place, one per solve that runs at the same time. */",
-        "typedef struct {",
-    ]
-    lines.append("    int32_t k; /* the next iteration, from 0 */")
+    values = {
+        "symbol": symbol,
+        "iterations": str(program.iterations),
+        "ports": "".join(
+            f" *   {name}: {clean(port.name)}, {' x '.join(map(str, port.shape)) or 'scalar'}, {port.dtype}\n"
+            for name, port in zip(program.inputs + program.outputs, [*inputs, *outputs], strict=True)
+        ),
+        "small": str(layout.bytes(4)),
+        "large": str(layout.bytes(8)),
+        "members": _members(program, layout),
+        **heads,
+    }
+    return _HEADER.substitute(values)
+
+
+def _members(program: LoopProgram, layout: StateLayout) -> str:
+    lines = ["    int32_t k; /* the next iteration, from 0 */\n"]
     for name in layout.pointers:
-        lines.append(f"    const {C_TYPES[program.buffers[name].dtype]} *{name}; /* must stay in place until end */")
+        kind = C_TYPES[program.buffers[name].dtype]
+        lines.append(f"    const {kind} *{name}; /* must stay in place until the last iterate or end */\n")
     for member, dtype, n in layout.arrays:
-        lines.append(f"    {C_TYPES[dtype]} {member}[{max(1, n)}];")
-    lines += [
-        f"}} {symbol}_state;",
-        "",
-        "/* Prepares a solve. */",
-        heads["begin"] + ";",
-        f"/* Runs one iteration; does nothing after the last, {symbol}_ITERATIONS. */",
-        heads["iterate"] + ";",
-        "/* Gives the answer after the iterations that have run. */",
-        heads["end"] + ";",
-        "/* All of it. */",
-        heads["solve"] + ";",
-        "",
-        "#ifdef __cplusplus",
-        "}",
-        "#endif",
-        "#endif",
-        "",
-    ]
-    return "\n".join(lines)
+        lines.append(f"    {C_TYPES[dtype]} {member}[{max(1, n)}];\n")
+    return "".join(lines)
+
+
+_HEADER = Template("""\
+/* An unfolded solver of ${iterations} iterations, for one problem at a time. Made by unfoldc.
+${ports} * Arrays are row by row and must not overlap. No heap, no globals but constants: with a state of its own,
+ * each thread may solve. */
+#ifndef ${symbol}_H
+#define ${symbol}_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ${symbol}_ITERATIONS ${iterations}
+
+/* Everything a solve needs; yours to place. ${small} bytes where pointers have 4 bytes, ${large} where they have 8. */
+typedef struct ${symbol}_state {
+${members}} ${symbol}_state;
+
+/* Prepares a solve. */
+${begin};
+
+/* Runs one iteration, that of number s->k; does nothing after the last. */
+${iterate};
+
+/* Gives the answer after the iterations that have run. */
+${end};
+
+/* All of it. */
+${solve};
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
+""")

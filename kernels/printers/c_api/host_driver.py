@@ -2,181 +2,205 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from string import Template
 
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.c_api.text import C_TYPES
 
-_TEXT = Template(
-    """/* The host's entry points of ${symbol}: batches, early stop, time stamps. */
+_TEXT = Template("""\
+/* The host's entry points of ${symbol}: batches, early stop, time stamps. Made by unfoldc. */
+#if !defined(__x86_64__) && !defined(__aarch64__)
+#define _POSIX_C_SOURCE 199309L
+#include <time.h>
+#endif
 #include "${symbol}.h"
 ${include}
 #if defined(__x86_64__)
-#define READ_TICKS() ((uint64_t)__builtin_ia32_rdtsc())
+static inline uint64_t read_ticks(void) {
+    return (uint64_t)__builtin_ia32_rdtsc();
+}
 #elif defined(__aarch64__)
-static inline uint64_t READ_TICKS(void) { uint64_t t; __asm__ volatile("mrs %0, cntvct_el0" : "=r"(t)); return t; }
+static inline uint64_t read_ticks(void) {
+    uint64_t t;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(t));
+    return t;
+}
 #else
-#include <time.h>
-static inline uint64_t READ_TICKS(void) {
+static inline uint64_t read_ticks(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 #endif
 
-typedef struct {
+typedef struct workspace {
     ${symbol}_state one;
-${members}} workspace_t;
+${members}} workspace;
 
-uint64_t ${symbol}_host_ticks(void);
+/* Bytes of a workspace, which starts at a multiple of 64; each thread needs its own. */
 long ${symbol}_host_workspace(void);
-void ${symbol}_host_solve(void *workspace, const void *const *inputs, void *const *outputs, long batch, int iterations);
-void ${symbol}_host_profile(void *workspace, const void *const *inputs, void *const *outputs, long batch, int iterations,
-                            uint64_t *ticks);
 
-uint64_t ${symbol}_host_ticks(void) { return READ_TICKS(); }
+/* The counter that stamps are read from. */
+uint64_t ${symbol}_host_ticks(void);
 
-long ${symbol}_host_workspace(void) { return (long)sizeof(workspace_t); }
+/* Solves `batch` problems with the first `iterations` iterations. Each array holds the problems one after the other, or
+ * the one element that all share. */
+void ${symbol}_host_solve(void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations);
 
-${lanes}void ${symbol}_host_solve(void *workspace, const void *const *inputs, void *const *outputs, long batch, int iterations) {
-    workspace_t *w = (workspace_t *)workspace;
-    long b = 0;
-${solve_lanes}    for (; b < batch; b++) {
-        ${symbol}_begin(${begin});
-        for (int k = 0; k < iterations; k++) ${symbol}_iterate(&w->one);
-        ${symbol}_end(${end});
-    }
+/* The same; adds the ticks of begin, of each iteration and of end to the ${count} + 2 counts. */
+void ${symbol}_host_profile(
+        void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations, uint64_t *ticks);
+
+long ${symbol}_host_workspace(void) {
+    return (long)sizeof(workspace);
 }
 
-void ${symbol}_host_profile(void *workspace, const void *const *inputs, void *const *outputs, long batch, int iterations,
-                            uint64_t *ticks) {
-    workspace_t *w = (workspace_t *)workspace;
-    long b = 0;
-${profile_lanes}    for (; b < batch; b++) {
-        uint64_t before = READ_TICKS(), now;
-        ${symbol}_begin(${begin});
-        now = READ_TICKS();
-        ticks[0] += now - before;
-        for (int k = 0; k < iterations; k++) {
-            before = now;
-            ${symbol}_iterate(&w->one);
-            now = READ_TICKS();
-            ticks[k + 1] += now - before;
-        }
-        before = now;
-        ${symbol}_end(${end});
-        ticks[${count} + 1] += READ_TICKS() - before;
-    }
+uint64_t ${symbol}_host_ticks(void) {
+    return read_ticks();
 }
-"""
-)
 
-_LANES = Template(
-    """/* Problems side by side: element e of problem l lies at [e][l]. */
-static void lanes_in(workspace_t *w, const void *const *inputs, long b) {
-${pack}}
+${packing}void ${symbol}_host_solve(
+        void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations) {
+    workspace *const w = (workspace *)memory;
+    long b = 0;
 
-static void lanes_out(const workspace_t *w, void *const *outputs, long b) {
-${unpack}}
+${solve}}
 
-"""
-)
+void ${symbol}_host_profile(
+        void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations, uint64_t *ticks) {
+    workspace *const w = (workspace *)memory;
+    long b = 0;
 
-_SOLVE_LANES = Template(
-    """    for (; b + ${symbol}_LANES <= batch; b += ${symbol}_LANES) {
-        lanes_in(w, inputs, b);
-        ${symbol}_lanes_begin(${begin});
-        for (int k = 0; k < iterations; k++) ${symbol}_lanes_iterate(&w->lanes);
-        ${symbol}_lanes_end(${end});
-        lanes_out(w, outputs, b);
+    if (iterations > ${count}) {
+        iterations = ${count};
     }
-"""
-)
+${profile}}
+""")
 
-_PROFILE_LANES = Template(
-    """    for (; b + ${symbol}_LANES <= batch; b += ${symbol}_LANES) {
-        uint64_t before = READ_TICKS(), now;
-        lanes_in(w, inputs, b);
-        ${symbol}_lanes_begin(${begin});
-        now = READ_TICKS();
-        ticks[0] += now - before;
+_SOLVE = Template("""\
+    for (; b + ${step} <= batch; b += ${step}) {
+${before}        ${begin};
         for (int k = 0; k < iterations; k++) {
-            before = now;
-            ${symbol}_lanes_iterate(&w->lanes);
-            now = READ_TICKS();
-            ticks[k + 1] += now - before;
+            ${iterate};
         }
-        before = now;
-        ${symbol}_lanes_end(${end});
-        lanes_out(w, outputs, b);
-        ticks[${count} + 1] += READ_TICKS() - before;
+        ${end};
+${after}    }
+""")
+
+_PROFILE = Template("""\
+    for (; b + ${step} <= batch; b += ${step}) {
+        uint64_t last = read_ticks();
+        uint64_t now;
+${before}        ${begin};
+        now = read_ticks();
+        ticks[0] += now - last;
+        for (int k = 0; k < iterations; k++) {
+            last = now;
+            ${iterate};
+            now = read_ticks();
+            ticks[k + 1] += now - last;
+        }
+        last = now;
+        ${end};
+${after}        ticks[${count} + 1] += read_ticks() - last;
     }
-"""
-)
+""")
+
+_PACKING = Template("""\
+/* Problems side by side: element e of problem l lies at [e][l]. */
+static void lanes_in(workspace *w, const void *const *inputs, long b) {
+${into}}
+
+static void lanes_out(const workspace *w, void *const *outputs, long b) {
+${out}}
+
+""")
+
+_PACK = Template("""\
+    const ${kind} *const from_${i} = (const ${kind} *)inputs[${i}] + b * ${size};
+    for (int l = 0; l < ${symbol}_LANES; l++) {
+        for (int e = 0; e < ${size}; e++) {
+            w->in_${i}[e][l] = from_${i}[l * ${size} + e];
+        }
+    }
+""")
+
+_UNPACK = Template("""\
+    ${kind} *const to_${i} = (${kind} *)outputs[${i}] + b * ${size};
+    for (int l = 0; l < ${symbol}_LANES; l++) {
+        for (int e = 0; e < ${size}; e++) {
+            to_${i}[l * ${size} + e] = w->out_${i}[e][l];
+        }
+    }
+""")
 
 
 def host_driver_text(
     symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port], lanes: int = 0
 ) -> str:
-    """The driver; with lanes > 0 it also drives the `<symbol>_lanes_*` functions for whole groups of problems."""
-    begin = ", ".join(["&w->one", *(_place(i, p, "inputs", True) for i, p in enumerate(inputs))])
-    end = ", ".join(["&w->one", *(_place(i, p, "outputs", False) for i, p in enumerate(outputs))])
-    values = {"symbol": symbol, "begin": begin, "end": end, "count": str(program.iterations)}
-    values.update(include="", members="", lanes="", solve_lanes="", profile_lanes="")
+    """The driver; with lanes > 0 it gives whole groups of problems to the `<symbol>_lanes_*` functions."""
+    groups = [_one_by_one(symbol, inputs, outputs)]
+    values = {"include": "", "members": "", "packing": ""}
     if lanes:
-        packed_in = [f"w->in_{i}" if p.batched else f"({_const(p)} *)inputs[{i}]" for i, p in enumerate(inputs)]
-        packed_out = [f"w->out_{i}" for i in range(len(outputs))]
-        inner = {
-            "symbol": symbol,
-            "count": str(program.iterations),
-            "begin": ", ".join(["&w->lanes", *packed_in]),
-            "end": ", ".join(["&w->lanes", *packed_out]),
-        }
+        groups.insert(0, _side_by_side(symbol, inputs, outputs))
         values["include"] = f'#include "{symbol}_lanes.h"\n'
-        values["members"] = f"    {symbol}_lanes_state lanes;\n" + "".join(
-            f"    {symbol}_v{_bits(p)} {kind}_{i}[{max(1, p.size)}];\n"
-            for kind, ports in (("in", inputs), ("out", outputs))
-            for i, p in enumerate(ports)
-            if p.batched
+        values["members"] = f"    {symbol}_lanes_state lanes;\n{_members(symbol, inputs, outputs)}"
+        nothing = "    (void)w;\n    (void)inputs;\n    (void)b;\n"
+        values["packing"] = _PACKING.substitute(
+            into="".join(_copy(_PACK, symbol, i, p) for i, p in enumerate(inputs) if p.batched) or nothing,
+            out="".join(_copy(_UNPACK, symbol, i, p) for i, p in enumerate(outputs)),
         )
-        values["lanes"] = _LANES.substitute(
-            pack="".join(_pack(symbol, i, p) for i, p in enumerate(inputs) if p.batched)
-            or "    (void)w; (void)inputs; (void)b;\n",
-            unpack="".join(_unpack(symbol, i, p) for i, p in enumerate(outputs)),
-        )
-        values["solve_lanes"] = _SOLVE_LANES.substitute(inner)
-        values["profile_lanes"] = _PROFILE_LANES.substitute(inner)
-    return _TEXT.substitute(values)
+    count = str(program.iterations)
+    return _TEXT.substitute(
+        values,
+        symbol=symbol,
+        count=count,
+        solve="".join(_SOLVE.substitute(group) for group in groups),
+        profile="".join(_PROFILE.substitute(group, count=count) for group in groups),
+    )
 
 
-def _const(port: Port) -> str:
-    return f"const {C_TYPES[port.dtype]}"
+def _one_by_one(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> Mapping[str, str]:
+    begin = ["&w->one", *(_argument("const ", "inputs", i, p) for i, p in enumerate(inputs))]
+    end = ["&w->one", *(_argument("", "outputs", i, p) for i, p in enumerate(outputs))]
+    return {
+        "step": "1",
+        "before": "",
+        "begin": f"{symbol}_begin({', '.join(begin)})",
+        "iterate": f"{symbol}_iterate(&w->one)",
+        "end": f"{symbol}_end({', '.join(end)})",
+        "after": "",
+    }
 
 
-def _bits(port: Port) -> str:
-    return port.dtype.removeprefix("float")
+def _side_by_side(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> Mapping[str, str]:
+    begin = [f"w->in_{i}" if p.batched else _argument("const ", "inputs", i, p) for i, p in enumerate(inputs)]
+    end = [f"w->out_{i}" for i in range(len(outputs))]
+    return {
+        "step": f"{symbol}_LANES",
+        "before": "        lanes_in(w, inputs, b);\n",
+        "begin": f"{symbol}_lanes_begin({', '.join(['&w->lanes', *begin])})",
+        "iterate": f"{symbol}_lanes_iterate(&w->lanes)",
+        "end": f"{symbol}_lanes_end({', '.join(['&w->lanes', *end])})",
+        "after": "        lanes_out(w, outputs, b);\n",
+    }
 
 
-def _place(i: int, port: Port, table: str, constant: bool) -> str:
-    kind = _const(port) if constant else C_TYPES[port.dtype]
+def _argument(constant: str, table: str, i: int, port: Port) -> str:
     offset = f" + b * {port.size}" if port.batched else ""
-    return f"({kind} *){table}[{i}]{offset}"
+    return f"({constant}{C_TYPES[port.dtype]} *){table}[{i}]{offset}"
 
 
-def _pack(symbol: str, i: int, port: Port) -> str:
-    return (
-        f"    {{\n        {_const(port)} *from = ({_const(port)} *)inputs[{i}] + b * {port.size};\n"
-        f"        for (int l = 0; l < {symbol}_LANES; l++)\n"
-        f"            for (int e = 0; e < {port.size}; e++) w->in_{i}[e][l] = from[l * {port.size} + e];\n    }}\n"
+def _members(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
+    return "".join(
+        f"    {symbol}_v{port.dtype.removeprefix('float')} {kind}_{i}[{max(1, port.size)}];\n"
+        for kind, ports in (("in", inputs), ("out", outputs))
+        for i, port in enumerate(ports)
+        if port.batched
     )
 
 
-def _unpack(symbol: str, i: int, port: Port) -> str:
-    kind = C_TYPES[port.dtype]
-    return (
-        f"    {{\n        {kind} *to = ({kind} *)outputs[{i}] + b * {port.size};\n"
-        f"        for (int l = 0; l < {symbol}_LANES; l++)\n"
-        f"            for (int e = 0; e < {port.size}; e++) to[l * {port.size} + e] = w->out_{i}[e][l];\n    }}\n"
-    )
+def _copy(template: Template, symbol: str, i: int, port: Port) -> str:
+    return template.substitute(symbol=symbol, i=i, kind=C_TYPES[port.dtype], size=port.size)

@@ -1,7 +1,7 @@
 """Expressions as Python that Numba compiles.
 
-Numba computes integers in 64 bits and has no literals of other types, so constants are wrapped in their type and results
-of narrow integers are cut back to it; int32 and int64 are left alone, since overflow is not defined for them.
+Numba computes integers in 64 bits and has no literals of other types, so constants are wrapped in their type and
+results of narrow integers are cut back to it; int32 and int64 are left alone, since overflow is not defined for them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from unfoldc.kernels.loops import Binary, Expr, Unary, Var
-from unfoldc.kernels.printers.expressions import flatten, simplify
+from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
 from unfoldc.kernels.printers.python_text import ATOM, PythonPrinter, Text
 
 _WIDE = frozenset({"int32", "int64", "bool", "float32", "float64"})
@@ -41,7 +41,8 @@ class NumbaExpressions(PythonPrinter):
 
     def element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
         """One element, through the flat view."""
-        return f"{self.name(buffer, 'buffer')}[{self.text(flatten(indices, self._shape(buffer)))}]"
+        shape = self._shape(buffer)
+        return f"{self.name(buffer, 'buffer')}[{self.text(flatten(bounded(indices, shape), shape))}]"
 
     def cast(self, a: Expr, dtype: str) -> Text:
         """A conversion; a loop variable has 64 bits already."""

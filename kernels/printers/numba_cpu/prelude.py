@@ -1,8 +1,8 @@
 """The first part of every printed Numba module: views on raw memory and the operations whose LLVM form matters.
 
-Kept as text: a printed module is complete in itself, so that the hash of its text names all that Numba's cache depends on.
-`minimum` and `maximum` are LLVM's own, which return NaN when either side is NaN; `select` has no branches, which keeps
-loops free to become vector code. On aarch64 the generic counter may be read by user programs, the cycle counter may not.
+Kept as text: a printed module is complete in itself, so that the hash of its text names all that Numba's cache depends
+on. `minimum` and `maximum` are LLVM's own, which return NaN when either side is NaN; `select` has no branches, which
+keeps loops free to become vector code. On aarch64 programs may read the generic counter, not the cycle counter.
 """
 
 PRELUDE = '''\

@@ -1,4 +1,4 @@
-"""Loop programs as Python source for Numba: `begin`, one `iterate` per step, `end`, and a driver over problems and iterations."""
+"""Loop programs as Python source for Numba: `begin`, one `iterate` per step, `end`, and a driver that calls them."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _INDENT = "    "
 def numba_sources(symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port]) -> dict[str, str]:
     """`<symbol>.py`, the source of a module whose `solve` runs the program; a pure function of its arguments.
 
-    `inputs` and `outputs` describe the buffers of `program.inputs` and `program.outputs`, in this order: where a port is
-    `batched`, its array has the batch axis in front. The module defines
+    `inputs` and `outputs` describe the buffers of `program.inputs` and `program.outputs`, in this order: where a port
+    is `batched`, its array has the batch axis in front. The module defines
 
-    - `solve(workspace, *weights, *inputs, *outputs, batch, iterations, ticks)`: `workspace` and the weights are addresses,
-      the others are C-contiguous arrays (an array costs less to pass than its address to find out). `ticks` has K + 2 counts
-      to add to, or none;
+    - `solve(workspace, *weights, *inputs, *outputs, batch, iterations, ticks)`: `workspace` and the weights are
+      addresses, the others C-contiguous arrays (to pass an array costs less than to find out its address). `ticks` has
+      K + 2 counts to add to, or none;
     - `read_counter()`, `WORKSPACE_BYTES`, and `WEIGHTS`: per type its name, the number of elements and the constants in
       it, each with its first element.
     """
@@ -77,17 +77,15 @@ class _Module:
         return "\n".join([*lines, ")", ""])
 
     def _function(self, name: str, body: tuple[Stmt, ...], *more: str) -> str:
-        """One function. It finds its inputs and outputs through a table: Numba inlines no call with very many arguments."""
+        """One function. Inputs and outputs come through a table: Numba inlines no call with very many arguments."""
         used = sorted(buffers_used(body))
         lines = ["@part", f"def {name}({', '.join([*self.bases, *more])}):"]
         if any(buffer in self.slots for buffer in used):
             lines.append(_INDENT + self._table())
         for buffer in used:
             facts = self.program.buffers[buffer]
-            if buffer in self.slots:
-                address = f"addresses[{self.slots[buffer]}]"
-            else:
-                address = _sum(*self.layout.places[buffer])
+            port = buffer in self.slots
+            address = f"addresses[{self.slots[buffer]}]" if port else _sum(*self.layout.places[buffer])
             view = f"view({address}, {facts.size}, np.{_view_type(facts.dtype)})"
             lines.append(f"{_INDENT}{self.names(buffer, 'buffer')} = {view}")
         printer = NumbaExpressions(self.names, lambda buffer: self.program.buffers[buffer].shape)

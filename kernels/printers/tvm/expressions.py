@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from unfoldc.kernels.loops import Binary, Const, Expr, Load, Local, Unary, Var
-from unfoldc.kernels.printers.expressions import flatten, simplify
+from unfoldc.kernels.loops import COMPARISONS, Binary, Cast, Const, Expr, Load, Local, Unary, Var
+from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
 from unfoldc.kernels.printers.python_text import ATOM, Names, PythonPrinter, Text
 
 
@@ -19,9 +19,9 @@ class TvmExpressions(PythonPrinter):
     """
 
     calls = {
-        "abs": "T.abs", "sqrt": "T.sqrt", "exp": "T.exp", "log": "T.log", "tanh": "T.tanh", "erf": "T.erf", "sin": "T.sin",
-        "cos": "T.cos", "floor": "T.floor", "ceil": "T.ceil", "round": "T.nearbyint", "not": "T.Not", "isnan": "T.isnan",
-        "and": "T.And", "or": "T.Or", "pow": "T.pow",
+        "abs": "T.abs", "sqrt": "T.sqrt", "exp": "T.exp", "log": "T.log", "tanh": "T.tanh", "erf": "T.erf",
+        "sin": "T.sin", "cos": "T.cos", "floor": "T.floor", "ceil": "T.ceil", "round": "T.nearbyint",
+        "pow": "T.pow", "not": "T.Not", "and": "T.And", "or": "T.Or", "isnan": "T.isnan",
     }  # fmt: skip
     choice = "T.Select"
 
@@ -70,6 +70,7 @@ class TvmExpressions(PythonPrinter):
 
     def element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
         """One element of a buffer, or of the arena that it lies in."""
+        indices = bounded(indices, self._shape(buffer))
         if buffer in self._flat:
             arena, first = self._flat[buffer]
             place = flatten(indices, self._shape(buffer))
@@ -82,7 +83,7 @@ class TvmExpressions(PythonPrinter):
         if dtype == a.dtype:
             return self.print(a)
         if dtype == "bool":
-            return f"{self.side(a, 2)} != {self.literal(0, a.dtype)}", 1
+            return self.binary(Binary("ne", a, Const(0, a.dtype), "bool"))
         return f'T.Cast("{dtype}", {self.text(a)})', ATOM
 
     def binary(self, e: Binary) -> Text:
@@ -93,12 +94,16 @@ class TvmExpressions(PythonPrinter):
             return self._extremum(e)
         if e.operator == "div" and not e.dtype.startswith("float"):
             return self.call("T.truncdiv", e.a, e.b)
+        if e.operator in COMPARISONS and e.a.dtype == "bool":  # TVM compares these as if they were floats
+            return super().binary(replace(e, a=Cast(e.a, "int32"), b=Cast(e.b, "int32")))
+        if e.operator == "ne" and e.a.dtype.startswith("float"):  # TVM's own is false where a side is NaN
+            return f"T.Not({self.text(replace(e, operator='eq'))})", ATOM
         if e.operator in ("mul", "div") and e.dtype.startswith("float"):
             return super().binary(replace(e, a=self._kept(e.a), b=self._kept(e.b)))
         return super().binary(e)
 
     def _kept(self, e: Expr) -> Expr:
-        """A factor as it is, but a literal 0 through a variable: TVM takes `x * 0` and `0 / x` for 0, and refuses `x / 0`."""
+        """A factor as it is, but a literal 0 as a variable: TVM takes `x * 0` and `0 / x` for 0 and refuses `x / 0`."""
         if not isinstance(e, Const) or e.value:
             return e
         name = f"zero_{e.dtype}"
@@ -107,7 +112,7 @@ class TvmExpressions(PythonPrinter):
         return Local(name, e.dtype)
 
     def _extremum(self, e: Binary) -> Text:
-        """The side that compares true, or a NaN on the other side; a second comparison where neither side is surely a number."""
+        """The side that compares true, or a NaN on the other one: one comparison does where one side is no NaN."""
         sign = "<" if e.operator == "min" else ">"
         a, b = self._short(e.a), self._short(e.b)
         if _number(e.b):

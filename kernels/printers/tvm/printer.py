@@ -21,7 +21,11 @@ _RESERVED = ("I", "T", "Module", "range", "print", "True", "False")
 
 @dataclass(frozen=True)
 class Function:
-    """A printed function. `arguments` names buffers and scratch arenas in the order of the pointers; `iterates` adds the number."""
+    """A printed function.
+
+    `arguments` names the buffers and scratch arenas in the order of the pointers, `written` those that it writes;
+    where it `iterates`, the number of the iteration follows.
+    """
 
     name: str
     arguments: tuple[str, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.c_api import StateLayout
@@ -10,57 +11,73 @@ from unfoldc.kernels.printers.c_api.header import prototypes
 from unfoldc.kernels.printers.c_api.text import C_TYPES
 from unfoldc.kernels.printers.tvm.printer import Function
 
+Functions = Sequence[Function | None]
 
-def shim_text(symbol: str, program: LoopProgram, layout: StateLayout, functions: Sequence[Function | None]) -> str:
-    """The C file; `functions` are those of `begin`, of the steps and of `end`."""
-    begin, *steps, end = functions
+
+def shim_text(symbol: str, program: LoopProgram, layout: StateLayout, functions: Functions) -> str:
+    """The C file; `functions` are those of `begin`, of the steps and of `end`, None for one with nothing to do."""
+    shim = _Shim(symbol, program, layout)
     heads = prototypes(symbol, program, layout)
+    begin, *steps, end = functions
     inputs, outputs = ", ".join(["s", *program.inputs]), ", ".join(["s", *program.outputs])
+    keep = ["s->k = 0;", *(f"s->{name} = {name};" for name in layout.pointers)]
+    solve = [
+        f"{symbol}_begin({inputs});",
+        f"for (int32_t k = 0; k < {program.iterations}; k++) {symbol}_iterate(s);",
+        f"{symbol}_end({outputs});",
+    ]
+    bodies = {
+        "begin": [*keep, *shim.body(begin, program.inputs, reads_state=True)],
+        "iterate": shim.iterate(steps),
+        "end": shim.body(end, program.outputs, reads_state=False),
+        "solve": solve,
+    }
     lines = [f'#include "{symbol}.h"', f'#include "{symbol}_weights.h"', ""]
-    lines += [_declaration(program, layout, f) for f in functions if f is not None]
-    lines += ["", heads["begin"] + " {", "    s->k = 0;"]
-    lines += [f"    s->{name} = {name};" for name in layout.pointers]
-    lines += [*_body(symbol, program, layout, begin, program.inputs), "}", "", heads["iterate"] + " {"]
-    lines.append(f"    if (s->k >= {program.iterations}) return;")
-    for number, (step, function) in enumerate(zip(program.steps, steps, strict=True)):
-        test = f"if (s->k < {step.first + step.count}) " if number < len(steps) - 1 else ""
-        call = _call(symbol, program, layout, function, ()) if function else "{ }"
-        lines.append(f"    {'else ' if number else ''}{test}{call}")
-    lines += ["    s->k++;", "}", "", heads["end"] + " {", *_body(symbol, program, layout, end, program.outputs), "}", ""]
-    lines += [heads["solve"] + " {", f"    {symbol}_begin({inputs});"]
-    lines += [f"    for (int32_t k = 0; k < {program.iterations}; k++) {symbol}_iterate(s);"]
-    return "\n".join([*lines, f"    {symbol}_end({outputs});", "}", ""])
+    lines += [shim.declaration(f) for f in functions if f is not None]
+    for name, body in bodies.items():
+        lines += ["", heads[name] + " {", *(f"    {line}" for line in body), "}"]
+    return "\n".join([*lines, ""])
 
 
-def _declaration(program: LoopProgram, layout: StateLayout, function: Function) -> str:
-    members = {member: dtype for member, dtype, _ in layout.arrays}
-    arguments = []
-    for name in function.arguments:
-        dtype = members[name] if name in members else program.buffers[name].dtype
-        arguments.append(f"{'' if name in function.written else 'const '}{C_TYPES[dtype]} *{name}")
-    arguments += ["int32_t k"] * function.iterates
-    return f"void {function.name}({', '.join(arguments)});"
+@dataclass(frozen=True)
+class _Shim:
+    symbol: str
+    program: LoopProgram
+    layout: StateLayout
 
+    def declaration(self, function: Function) -> str:
+        """The prototype of a function of TVM's."""
+        types = {member: dtype for member, dtype, _ in self.layout.arrays}
+        types |= {name: buffer.dtype for name, buffer in self.program.buffers.items()}
+        arguments = [
+            f"{'' if name in function.written else 'const '}{C_TYPES[types[name]]} *{name}"
+            for name in function.arguments
+        ]
+        return f"void {function.name}({', '.join([*arguments, *['int32_t k'] * function.iterates])});"
 
-def _body(
-    symbol: str, program: LoopProgram, layout: StateLayout, function: Function | None, parameters: Sequence[str]
-) -> list[str]:
-    """The call, and what keeps the compiler from warning of parameters that nobody reads."""
-    arguments = function.arguments if function else ()
-    used = {*arguments, *layout.pointers}
-    lines = [f"    (void){name};" for name in parameters if name not in used]
-    if not set(arguments) - set(parameters) - set(program.constants):
-        lines.append("    (void)s;")
-    return [*lines, f"    {_call(symbol, program, layout, function, parameters)}"] if function else lines
+    def call(self, function: Function, parameters: Sequence[str] = ()) -> str:
+        """The call with the state's members, the weights and the parameters of the calling function."""
+        values = [self._value(name, parameters) for name in function.arguments]
+        return f"{function.name}({', '.join([*values, *['s->k'] * function.iterates])});"
 
+    def body(self, function: Function | None, parameters: Sequence[str], reads_state: bool) -> list[str]:
+        """The call, and what keeps the compiler from warning of parameters that nobody reads."""
+        arguments = function.arguments if function else ()
+        unused = [name for name in parameters if name not in (*arguments, *self.layout.pointers)]
+        if not reads_state and not set(arguments) - set(parameters) - set(self.program.constants):
+            unused.append("s")
+        return [*(f"(void){name};" for name in unused), *([self.call(function, parameters)] if function else [])]
 
-def _call(
-    symbol: str, program: LoopProgram, layout: StateLayout, function: Function, parameters: Sequence[str]
-) -> str:
-    values = []
-    for name in function.arguments:
-        if name in program.constants:
-            values.append(f"{symbol}_{name}")
-        else:
-            values.append(name if name in parameters else f"s->{name}")
-    return f"{function.name}({', '.join([*values, *['s->k'] * function.iterates])});"
+    def iterate(self, functions: Functions) -> list[str]:
+        """Chooses the step that the number of the iteration belongs to."""
+        lines = [f"if (s->k >= {self.program.iterations}) return;"]
+        for number, (step, function) in enumerate(zip(self.program.steps, functions, strict=True)):
+            other = "else " if number else ""
+            test = f"if (s->k < {step.first + step.count}) " if number < len(functions) - 1 else ""
+            lines.append(f"{other}{test}{self.call(function) if function else '{ }'}")
+        return [*lines, "s->k++;"]
+
+    def _value(self, name: str, parameters: Sequence[str]) -> str:
+        if name in self.program.constants:
+            return f"{self.symbol}_{name}"
+        return name if name in parameters else f"s->{name}"

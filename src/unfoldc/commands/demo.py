@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from unfoldc.commands.common import Subparsers, new_command
+from unfoldc.commands.common import Subparsers, add_json, new_command, print_json
 
 
 def add(commands: Subparsers) -> argparse.ArgumentParser:
@@ -17,7 +17,11 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         "train a super-resolution solver, compile it for this computer and a Cortex-M4, and write a report",
         "unfoldc demo --output build/demo",
     )
-    parser.add_argument("--output", default="build/demo", metavar="FOLDER", help="where to write; build/demo")
+    parser.add_argument("-o", "--output", default="build/demo", metavar="FOLDER", help="where to write; build/demo")
+    parser.add_argument(
+        "--quick", action="store_true", help="train for a moment only: everything runs, pictures are poor"
+    )
+    add_json(parser)
     return parser
 
 
@@ -25,4 +29,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the demo."""
     from unfoldc.demo import run as run_demo
 
-    run_demo(Path(arguments.output))
+    summary = run_demo(Path(arguments.output), quick=arguments.quick, progress=not arguments.json)
+    if arguments.json:
+        print_json(summary)

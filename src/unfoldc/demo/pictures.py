@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from unfoldc.unfold_train.data.superresolution import SuperResolution, bicubic, 
 
 CROP = 128
 Solve = Callable[[np.ndarray], np.ndarray]
+Iterates = Callable[[np.ndarray], list[np.ndarray]]
 
 
 @dataclass
@@ -62,24 +63,27 @@ def busiest_crop(picture: np.ndarray, side: int = CROP, step: int = 16) -> tuple
     return -int(best[1]), -int(best[2]), side
 
 
-def restore_all(photograph: Photograph, problem: SuperResolution, methods: dict[str, Sequence[Solve]], host: Solver) -> None:
-    """Fills in whole pictures and PSNR per iteration: `methods` maps a name to its estimates after 1, 2, ... iterations.
+def restore_all(
+    photograph: Photograph, problem: SuperResolution, methods: Mapping[str, Iterates], host: Solver
+) -> None:
+    """Fills in whole pictures and PSNR per iteration: a method gives its estimates after one or more iterations.
 
     The last estimate is the method's result; "unfolded" is solved by the compiled solver on the host.
     """
+    y, means = problem.patches(photograph.low)
     photograph.whole["bicubic"] = bicubic(photograph.low)
-    for name, solves in methods.items():
-        pictures = [problem.restore(photograph.low, solve) for solve in solves]
+    for name, method in {**methods, "unfolded": _compiled_iterates(host)}.items():
+        pictures = [problem.assemble(estimates, means, photograph.low.shape) for estimates in method(y)]
         photograph.whole[name] = pictures[-1]
         if len(pictures) > 1:
             photograph.per_iteration[name] = [psnr(p, photograph.truth) for p in pictures]
-    input_name, output_name = host.inputs[0].name, host.outputs[0].name
-    pictures = [
-        problem.restore(photograph.low, lambda y, k=k: host.run({input_name: y}, iterations=k).outputs[output_name])
-        for k in range(1, host.iterations + 1)
+
+
+def _compiled_iterates(solver: Solver) -> Iterates:
+    name, output = solver.inputs[0].name, solver.outputs[0].name
+    return lambda y: [
+        solver.run({name: y}, iterations=k).outputs[output] for k in range(1, solver.iterations + 1)
     ]
-    photograph.whole["unfolded"] = pictures[-1]
-    photograph.per_iteration["unfolded"] = [psnr(p, photograph.truth) for p in pictures]
 
 
 def compare_host(photograph: Photograph, problem: SuperResolution, host: Solver, onnx: Path) -> None:
@@ -101,7 +105,7 @@ def solve_crop(photograph: Photograph, problem: SuperResolution, device: Solver,
     answers = []
     for start in range(0, len(y), 100):
         answers.append(device(y[start : start + 100]))
-        progress(len(answers[-1]))
+        progress(start + len(answers[-1]))
     estimates = np.concatenate(answers)
     photograph.device_error = largest_error(estimates, onnx_runtime(onnx)(y))
     photograph.crops["device"] = problem.assemble(estimates, means, low.shape)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+
 from unfoldc.kernels.artifact import Artifact, Cost, MemoryPlan, Port
 from unfoldc.kernels.loops import (
     BINARY_OPERATORS,
@@ -157,12 +159,14 @@ def float_operators(dtype: str) -> tuple[LoopProgram, dict[str, np.ndarray]]:
         results[f"u_{o}"] = lambda a, b, o=o: Unary(o, a, "bool" if o == "isnan" else a.dtype)
     for o in FLOAT_BINARY:
         results[f"b_{o}"] = lambda a, b, o=o: binary(o, a, b)
+        if o in COMPARISONS:
+            continue
         results[f"right_{o}"] = lambda a, b, o=o: binary(o, a, const(1.5, dtype))
         results[f"left_{o}"] = lambda a, b, o=o: binary(o, const(1.5, dtype), b)
+    for o in ("sub", "mul", "div", "pow", "eq", "ne"):  # what a careless simplifier takes for x, 0, 1 or True
         results[f"same_{o}"] = lambda a, b, o=o: binary(o, a, a)
-        for value, name in ((0.0, "zero"), (1.0, "one")):  # what a careless simplifier takes for x, 0 or 1
-            results[f"{name}_{o}"] = lambda a, b, o=o, v=value: binary(o, const(v, dtype), a)
-            results[f"{o}_{name}"] = lambda a, b, o=o, v=value: binary(o, a, const(v, dtype))
+        results[f"zero_{o}"] = lambda a, b, o=o: binary(o, const(0.0, dtype), a)
+        results[f"{o}_zero"] = lambda a, b, o=o: binary(o, a, const(0.0, dtype))
     results["max_nan"] = lambda a, b: binary("max", a, const(np.nan, dtype))
     results["min_inf"] = lambda a, b: binary("min", a, const(-np.inf, dtype))
     results["relu"] = lambda a, b: binary("max", a, const(0.0, dtype))
@@ -189,9 +193,8 @@ def integer_operators(dtype: str) -> tuple[LoopProgram, dict[str, np.ndarray]]:
     return elementwise({"a": (dtype, a.size), "b": (dtype, a.size)}, renamed, a.size), {"a": a, "b": b}
 
 
-def casts() -> tuple[LoopProgram, dict[str, np.ndarray]]:
-    """Every type to every type, by values that each can hold; floats with a fraction are cut."""
-    kinds = ("bool", "float32", "float64", "int8", "int32", "int64", "uint8")
+def casts(kinds: Sequence[str]) -> tuple[LoopProgram, dict[str, np.ndarray]]:
+    """Each of `kinds` to each, by values that all can hold; floats with a fraction are cut."""
     values = {
         "bool": [0, 1, 1, 0, 1, 0],
         "float32": [0, 0.5, 1, 2.75, 100.25, 0],
@@ -219,6 +222,7 @@ def awkward() -> tuple[LoopProgram, dict[str, np.ndarray]]:
         Buffer("not", "int64", (3,), "input"),
         Buffer("lambda", "float64", (4, 6), "constant"),
         Buffer("is", "float32", (2,), "constant"),
+        Buffer("None", "int64", (3,), "constant"),
         Buffer("range", "float64", (2, 3), "state"),
         Buffer("workspace", "int32", (3,), "state"),
         Buffer("weights_float64", "float32", (3,), "scratch"),
@@ -241,7 +245,9 @@ def awkward() -> tuple[LoopProgram, dict[str, np.ndarray]]:
             Store("weights_float64", (j,), Local("t", "float32")),
         ),
     )
-    picked = Load("lambda", (Load("workspace", (j,), "int32"), add(mul(i, const(3)), j)), "float64")
+    raw = Cast(Load("None", (j,), "int64"), "int32")
+    column = Select(binary("lt", raw, const(0)), add(raw, const(6)), raw, "int32")
+    picked = Load("lambda", (Load("workspace", (j,), "int32"), column), "float64")
     second = For(
         "i",
         2,
@@ -266,7 +272,39 @@ def awkward() -> tuple[LoopProgram, dict[str, np.ndarray]]:
             binary("gt", Load("range", (const(0), const(0)), "float64"), const(0.5, "float64")),
         ),
     )
-    constants = {"lambda": table, "is": np.array([0.25, -3], "float32")}
+    constants = {"lambda": table, "is": np.array([0.25, -3], "float32"), "None": np.array([4, -6, -1])}
     program = _program(buffers, constants, begin, (Step(0, 3, (first, second)),), end)
     rng = np.random.default_rng(3)
     return program, {"in": rng.normal(size=(2, 3)), "not": np.array([5, 2, 11], "int64")}
+
+
+def overlaid() -> tuple[LoopProgram, dict[str, np.ndarray]]:
+    """Two scratch buffers in the same place, one after the other: x = 3 (2 y + 1), turned round."""
+    i, n, dtype = var("i"), 40, "float32"
+    buffers = [
+        Buffer("y", dtype, (n,), "input"),
+        Buffer("x", dtype, (n,), "output"),
+        Buffer("z", dtype, (n,), "state"),
+        Buffer("early", dtype, (n,), "scratch"),
+        Buffer("late", dtype, (n,), "scratch"),
+    ]
+    back = binary("sub", const(n - 1), i)
+    body = (
+        For("i", n, (Store("early", (i,), mul(Load("z", (i,), dtype), const(2.0, dtype))),)),
+        For("i", n, (Store("z", (i,), add(Load("early", (i,), dtype), const(1.0, dtype))),)),
+        For("i", n, (Store("late", (i,), mul(Load("z", (i,), dtype), const(3.0, dtype))),)),
+        For("i", n, (Store("z", (i,), Load("late", (back,), dtype)),)),
+    )
+    begin = (For("i", n, (Store("z", (i,), Load("y", (i,), dtype)),)),)
+    end = (For("i", n, (Store("x", (i,), Load("z", (i,), dtype)),)),)
+    plan = {"scratch_offsets": {"early": 0, "late": 0}, "scratch_bytes": 4 * n}
+    return _program(buffers, {}, begin, (Step(0, 2, body),), end, **plan), {"y": np.arange(n, dtype=dtype)}
+
+
+def gather() -> tuple[LoopProgram, dict[str, np.ndarray], np.ndarray]:
+    """x[i] = table[p[i]] with p from outside and beyond the table; what must come of it: the nearest element."""
+    program = elementwise({"p": ("int64", 5), "table": ("float32", 5)}, {"x": lambda p, table: table}, 5)
+    body = For("i", 5, (Store("x", (var("i"),), Load("table", (Load("p", (var("i"),), "int64"),), "float32")),))
+    table = np.arange(1, 6, dtype="float32")
+    inputs = {"p": np.array([0, 4, 5, -1, 2**40]), "table": table}
+    return replace(program, end=(body,)), inputs, np.array([1, 5, 5, 1, 5], "float32")

@@ -1,0 +1,143 @@
+"""The functions of a solver in C: `begin`, `iterate`, `end`, around the bodies of the loop program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from unfoldc.kernels import build
+from unfoldc.kernels.loops import ITERATION, LoopProgram, Step, Stmt, Var
+from unfoldc.kernels.printers.c.statements import Statements
+from unfoldc.kernels.printers.c_api import StateLayout
+from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
+
+_PAD = "    "
+
+
+class Functions:
+    """Prints the functions of one file. `symbol` prefixes them, `heads` are their heads, `count` is C for K."""
+
+    def __init__(
+        self,
+        symbol: str,
+        program: LoopProgram,
+        layout: StateLayout,
+        heads: Mapping[str, str],
+        statements: Statements,
+        count: str,
+    ) -> None:
+        self.symbol, self.program, self.layout = symbol, program, layout
+        self.heads, self.statements, self.count = heads, statements, count
+        self._shared = _sharing(program)
+
+    def begin(self) -> list[str]:
+        """Keeps the addresses of the inputs that are read again, and runs `begin`."""
+        used = buffers_used(self.program.begin).union(self.layout.pointers)
+        unused = [f"(void){name};" for name in self.program.inputs if name not in used]
+        keep = ["s->k = 0;", *(f"s->{name} = {name};" for name in self.layout.pointers)]
+        declared = self._pointers(self.program.begin, self.program.inputs)
+        return self._function(self.heads["begin"], [*declared, *unused], keep, self.program.begin)
+
+    def iterate(self) -> list[str]:
+        """One function for a solver whose iterations are alike, else one for each kind and one that chooses."""
+        steps, k = self.program.steps, f"const int32_t {ITERATION} = s->k;"
+        if len(steps) == 1:
+            note = self._note(steps[0])
+            declared = [k, *self._pointers(steps[0].body, ())]
+            stop = [f"if ({ITERATION} >= {self.count}) {{", f"{_PAD}return;", "}"]
+            head = [*note, self.heads["iterate"]]
+            return self._function(head, declared, stop, steps[0].body, [f"s->k = {ITERATION} + 1;"])
+        functions: list[str] = []
+        lines = [self.heads["iterate"] + " {", _PAD + k, ""]
+        for number, step in enumerate(steps):
+            head = [*self._note(step), f"static void {self.symbol}_step_{number}({self.symbol}_state *s)"]
+            needs_k = any(
+                e == Var(ITERATION) for s in step.body for top in build.expressions(s) for e in build.walk(top)
+            )
+            declared = [k] * needs_k + self._pointers(step.body, ())
+            functions += self._function(head, declared or ["(void)s;"], [], step.body)
+            lines += [f"{_PAD}{'} else ' if number else ''}if ({ITERATION} < {step.first + step.count}) {{"]
+            lines += [f"{_PAD * 2}{self.symbol}_step_{number}(s);"]
+        if not steps:
+            return [*lines[:-2], f"{_PAD}(void)s;", "}", ""]
+        return [
+            *functions,
+            *lines,
+            f"{_PAD}}} else {{",
+            f"{_PAD * 2}return;",
+            f"{_PAD}}}",
+            f"{_PAD}s->k = {ITERATION} + 1;",
+            "}",
+            "",
+        ]
+
+    def end(self) -> list[str]:
+        """Writes the outputs."""
+        declared = self._pointers(self.program.end, self.program.outputs, constant=not self.layout.end_writes)
+        return self._function(self.heads["end"], declared or ["(void)s;"], [], self.program.end)
+
+    def solve(self) -> list[str]:
+        """All of it in one call."""
+        inputs, outputs = ", ".join(["s", *self.program.inputs]), ", ".join(["s", *self.program.outputs])
+        return [
+            self.heads["solve"] + " {",
+            f"    {self.symbol}_begin({inputs});",
+            f"    while (s->k < {self.count}) {{",
+            f"        {self.symbol}_iterate(s);",
+            "    }",
+            f"    {self.symbol}_end({outputs});",
+            "}",
+            "",
+        ]
+
+    def _function(
+        self,
+        head: str | Sequence[str],
+        declared: Sequence[str],
+        first: Sequence[str],
+        body: Sequence[Stmt],
+        last: Sequence[str] = (),
+    ) -> list[str]:
+        *notes, signature = [head] if isinstance(head, str) else head
+        lines = [_PAD + line for line in (*declared, *([""] if declared and (first or body) else []), *first)]
+        lines += [*self.statements.block(body, 1), *(_PAD + line for line in last)]
+        return [*notes, signature + " {", *(line.rstrip() for line in lines), "}", ""]
+
+    def _pointers(self, body: Sequence[Stmt], parameters: Sequence[str], constant: bool = False) -> list[str]:
+        """Pointers to the members in use. Each array is reached through one of them, which `restrict` says.
+
+        Scratch buffers that are not in use at the same time may share memory; those go without.
+        """
+        used, written = buffers_used(body), buffers_written(body)
+        lines = []
+        for name, buffer in self.program.buffers.items():
+            if name not in used or name in parameters or buffer.space == "constant":
+                continue
+            source = name
+            if buffer.space == "scratch":
+                member, offset = self.layout.scratch[name]
+                source = f"{member} + {offset}" if offset else member
+            qualifier = "" if name in written and not constant else "const "
+            apart = "" if self._shared.get(name, frozenset()) & used else " restrict"
+            lines.append(
+                f"{qualifier}{self.statements.expressions.element_type(name)} *const{apart} {name} = s->{source};"
+            )
+        return lines
+
+    def _note(self, step: Step) -> list[str]:
+        if step.count == 1:
+            return [f"/* Iteration {step.first}. */"]
+        numbers = f"Iterations {step.first} to {step.first + step.count - 1}"
+        return [f"/* {numbers}, which are alike: the comments name the nodes of one of them. */"]
+
+
+def _sharing(program: LoopProgram) -> dict[str, frozenset[str]]:
+    """For each scratch buffer the others that overlap it in memory."""
+    spans = {
+        name: (start, start + program.buffers[name].nbytes)
+        for name, start in program.scratch_offsets.items()
+        if name in program.buffers
+    }
+    return {
+        a: frozenset(b for b, (first, last) in spans.items() if b != a and first < end and start < last)
+        for a, (start, end) in spans.items()
+    }

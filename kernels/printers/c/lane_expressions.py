@@ -1,0 +1,160 @@
+"""Expressions on several problems side by side: GNU vectors with one element per problem.
+
+An expression is uniform (the same for all problems: constants, indices, inputs that the problems share) and printed as
+for one problem, or varying and printed as a vector. C lets the two meet in arithmetic; elsewhere a uniform one is
+spread. Comparisons of varying values give masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from unfoldc.kernels.loops import (
+    COMPARISONS,
+    Binary,
+    Cast,
+    Const,
+    Expr,
+    Let,
+    Load,
+    Local,
+    LoopProgram,
+    Select,
+    Unary,
+    Var,
+)
+from unfoldc.kernels.printers.c.expressions import CHOICE, LOGIC, PREFIX, Expressions, Text
+from unfoldc.kernels.printers.c.helpers import Helpers
+from unfoldc.kernels.printers.c.lane_helpers import vector_type
+
+_BITWISE = {"and": "&", "or": "|"}
+
+
+class NotVectorisable(ValueError):
+    """The program has no form for several problems side by side; the message says why."""
+
+
+class LaneExpressions(Expressions):
+    """`varying` are the buffers with one element per problem, all of type `dtype`; `symbol` is the solver's."""
+
+    def __init__(
+        self,
+        program: LoopProgram,
+        place: Mapping[str, str],
+        helpers: Helpers,
+        symbol: str,
+        varying: frozenset[str],
+        dtype: str,
+    ) -> None:
+        super().__init__(program, place, helpers)
+        self.varying, self.dtype = varying, dtype
+        self.vector, self.mask = vector_type(symbol, dtype), vector_type(symbol, dtype, mask=True)
+        self._varying_scalars: set[str] = set()
+
+    def varies(self, e: Expr) -> bool:
+        """Whether the value differs from problem to problem."""
+        match e:
+            case Const() | Var():
+                return False
+            case Local(name):
+                return name in self._varying_scalars
+            case Load(buffer, indices):
+                if any(self.varies(i) for i in indices):
+                    raise NotVectorisable("an index depends on data")
+                return buffer in self.varying
+            case Unary(a=a) | Cast(a=a):
+                return self.varies(a)
+            case Binary(a=a, b=b):
+                return self.varies(a) or self.varies(b)
+            case Select(condition, a, b):
+                return self.varies(condition) or self.varies(a) or self.varies(b)
+
+    def element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
+        """One element of a buffer, to be read or written."""
+        if any(self.varies(i) for i in indices):
+            raise NotVectorisable("an index depends on data")
+        return super().element(buffer, indices)
+
+    def element_type(self, buffer: str) -> str:
+        """The C type of a buffer's elements."""
+        return self.vector if buffer in self.varying else super().element_type(buffer)
+
+    def stored(self, e: Expr) -> str:
+        """The value as an element of a buffer, which always varies."""
+        return self.spread(e)
+
+    def declared(self, s: Let) -> tuple[str, str]:
+        """The C type of a scalar, and its value; one that may be assigned varies."""
+        self._varying_scalars.discard(s.name)
+        if not s.mutable and not self.varies(s.value):
+            return super().declared(s)
+        if s.value.dtype not in (self.dtype, "bool"):
+            raise NotVectorisable(f"a value of type {s.value.dtype} that differs from problem to problem")
+        value = self.spread(s.value)
+        self._varying_scalars.add(s.name)
+        return self.mask if s.value.dtype == "bool" else self.vector, value
+
+    def spread(self, e: Expr) -> str:
+        """The expression as a vector, or as a mask where it is a condition."""
+        if self.varies(e):
+            return self.text(e)
+        if e.dtype == "bool":
+            return f"({self.mask}){{0}} - ({self.side(e, PREFIX)} ? 1 : 0)"
+        if e.dtype != self.dtype:
+            raise NotVectorisable(f"a value of type {e.dtype} among those of type {self.dtype}")
+        return f"{self.helpers.call('splat', e.dtype, lanes=True)}({self.text(e)})"
+
+    def print(self, e: Expr) -> Text:
+        """The expression and its strength."""
+        if isinstance(e, Select) and self.varies(e):
+            return self._choice(e)
+        return super().print(e)
+
+    def cast(self, e: Cast) -> Text:
+        """A conversion; of varying values only from condition to number."""
+        if not self.varies(e.a) or e.a.dtype == e.dtype:
+            return super().cast(e)
+        if e.dtype != self.dtype or e.a.dtype != "bool":
+            raise NotVectorisable(f"a cast from {e.a.dtype} to {e.dtype}")
+        return self.call(self.helpers.call("from_mask", e.dtype, lanes=True), e.a)
+
+    def unary(self, e: Unary) -> Text:
+        """An operator of one operand."""
+        if not self.varies(e.a) or e.operator == "neg":
+            return super().unary(e)
+        if e.operator == "not":
+            return f"~{self.side(e.a, PREFIX)}", PREFIX
+        return self.call(self.helpers.call(e.operator, e.a.dtype, lanes=True), e.a)
+
+    def binary(self, e: Binary) -> Text:
+        """An operator of two operands."""
+        if not self.varies(e) or e.operator in ("min", "max"):
+            return super().binary(e)
+        if e.operator in _BITWISE or e.a.dtype == "bool":
+            if e.operator not in _BITWISE and e.operator not in ("eq", "ne"):
+                raise NotVectorisable(f"{e.operator} of conditions")
+            a, b = (f"({self.spread(x)})" for x in (e.a, e.b))
+            sign = _BITWISE.get(e.operator, "^")
+            return (f"~({a} {sign} {b})", PREFIX) if e.operator == "eq" else (f"{a} {sign} {b}", LOGIC)
+        if e.operator in ("pow", "mod", "floordiv"):
+            name = self.helpers.call(e.operator, e.dtype, lanes=True)
+            return f"{name}({self.spread(e.a)}, {self.spread(e.b)})", PREFIX + 1
+        if e.operator in COMPARISONS and e.a.dtype != self.dtype:
+            raise NotVectorisable(f"a comparison of {e.a.dtype} values")
+        return super().binary(e)
+
+    def extremum(self, e: Binary) -> Text:
+        """`min` or `max` of numbers."""
+        if not self.varies(e):
+            return super().extremum(e)
+        a, b = (e.b, e.a) if self.never_nan(e.a) else (e.a, e.b)
+        name = self.helpers.call(e.operator + ("_known" if self.never_nan(b) else ""), e.dtype, lanes=True)
+        return f"{name}({self.spread(a)}, {self.spread(b)})", PREFIX + 1
+
+    def _choice(self, e: Select) -> Text:
+        if not self.varies(e.condition):
+            return f"{self.side(e.condition, PREFIX)} ? {self.spread(e.a)} : {self.spread(e.b)}", CHOICE
+        if e.dtype != self.dtype:
+            raise NotVectorisable(f"a choice between {e.dtype} values")
+        name = self.helpers.call("select", e.dtype, lanes=True)
+        return f"{name}({self.text(e.condition)}, {self.spread(e.a)}, {self.spread(e.b)})", PREFIX + 1

@@ -1,0 +1,70 @@
+"""The small functions of `<symbol>_lanes.c`: the same as for one problem, on a vector with one element per problem.
+
+Comparisons of vectors give masks, integers that are 0 or -1; a choice is made bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+# name -> parameters, body. V is the vector type, M the mask type, S the element type.
+_VECTOR: Mapping[str, tuple[str, str]] = {
+    "splat": ("S a", "return a - (V){0};"),
+    "select": ("M c, V a, V b", "return (V)(((M)a & c) | ((M)b & ~c));"),
+    "from_mask": ("M c", "return select(c, splat(1), splat(0));"),
+    "min": ("V a, V b", "return select((a < b) | (a != a), a, b);"),
+    "max": ("V a, V b", "return select((a > b) | (a != a), a, b);"),
+    "min_known": ("V a, V b", "return select(b < a, b, a);"),
+    "max_known": ("V a, V b", "return select(b > a, b, a);"),
+    "abs": ("V a", "return select(a < splat(0), -a, a);"),
+    "isnan": ("V a", "return a != a;"),
+}
+_TWO_OPERANDS = ("pow", "mod", "floordiv")
+_SCALAR_HELPERS = ("mod", "floordiv")
+
+
+class Calls(Protocol):
+    """What a definition asks for: the names of other helpers and of library functions."""
+
+    symbol: str
+
+    def call(self, name: str, dtype: str, lanes: bool = False) -> str:
+        """A helper."""
+
+    def function(self, operator: str, dtype: str) -> str:
+        """A library function."""
+
+
+def vector_type(symbol: str, dtype: str, mask: bool = False) -> str:
+    """The name of the vector type, or of the type of its comparisons; `symbol` is the solver's."""
+    return f"{symbol}_{'m' if mask else 'v'}{dtype.removeprefix('float')}"
+
+
+def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
+    """The definition of a helper for vectors of `dtype`; what has no vector form goes from element to element."""
+    solver = calls.symbol.removesuffix("_lanes")
+    vector, mask = vector_type(solver, dtype), vector_type(solver, dtype, mask=True)
+    result = mask if name == "isnan" else vector
+    own = f"{calls.symbol}_{name}_{dtype}_v"
+    if name not in _VECTOR:
+        two = name in _TWO_OPERANDS
+        function = calls.call(name, dtype) if name in _SCALAR_HELPERS else calls.function(name, dtype)
+        return [
+            f"static inline {result} {own}({vector} a{f', {vector} b' if two else ''}) {{",
+            f"    {vector} r;",
+            f"    for (int l = 0; l < {solver}_LANES; l++) {{",
+            f"        r[l] = {function}(a[l]{', b[l]' if two else ''});",
+            "    }",
+            "    return r;",
+            "}",
+        ]
+    parameters, body = _VECTOR[name]
+    for other in ("splat", "select"):
+        if f"{other}(" in body:
+            body = body.replace(f"{other}(", f"{calls.call(other, dtype, lanes=True)}(")
+    kind = {"float32": "float", "float64": "double"}[dtype]
+    for letter, word in (("V", vector), ("M", mask), ("S", kind)):
+        parameters = parameters.replace(f"{letter} ", f"{word} ")
+        body = body.replace(f"({letter})", f"({word})")
+    return [f"static inline {result} {own}({parameters}) {{", f"    {body}", "}"]

@@ -1,0 +1,63 @@
+"""Statements of the loop representation as lines of C."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unfoldc.kernels.loops import Assign, Binary, Expr, For, Let, Local, Nest, Stmt, Store
+from unfoldc.kernels.printers.c.expressions import Expressions
+from unfoldc.kernels.printers.c_api.text import comment, wrap
+
+_PAD = "    "
+
+
+class Statements:
+    """Prints bodies. `vector_loops` says whether a loop was marked with the macro `vector_mark` (no mark if empty)."""
+
+    def __init__(self, expressions: Expressions, vector_mark: str) -> None:
+        self.expressions = expressions
+        self.vector_loops = False
+        self._mark = vector_mark
+
+    def block(self, body: Sequence[Stmt], depth: int) -> list[str]:
+        """The lines of a body."""
+        return [line for s in body for line in self._statement(s, depth)]
+
+    def _statement(self, s: Stmt, depth: int) -> list[str]:
+        pad = _PAD * depth
+        match s:
+            case Nest(origins, body):
+                note = [pad + line for line in comment(origins)]
+                if not any(isinstance(b, Let) for b in body):
+                    return [*note, *self.block(body, depth)]
+                return [*note, pad + "{", *self.block(body, depth + 1), pad + "}"]
+            case For():
+                return self._loop(s, depth)
+            case Let(name):
+                kind, value = self.expressions.declared(s)
+                line = f"{'' if s.mutable else 'const '}{kind} {name} = {value};"
+            case Assign(name, value):
+                line = self._assign(name, value)
+            case Store(buffer, indices, value):
+                line = f"{self.expressions.element(buffer, indices)} = {self.expressions.stored(value)};"
+        return wrap(pad + line)
+
+    def _loop(self, s: For, depth: int) -> list[str]:
+        pad = _PAD * depth
+        outer = self.expressions.ranges.get(s.var)
+        self.expressions.ranges[s.var] = (0, s.extent - 1)
+        body = self.block(s.body, depth + 1)
+        del self.expressions.ranges[s.var]
+        if outer is not None:
+            self.expressions.ranges[s.var] = outer
+        mark = []
+        if self._mark and s.kind == "vector" and not any(isinstance(b, For | Nest) for b in s.body):
+            self.vector_loops = True
+            mark = [pad + self._mark]
+        return [*mark, f"{pad}for (int32_t {s.var} = 0; {s.var} < {s.extent}; {s.var}++) {{", *body, pad + "}"]
+
+    def _assign(self, name: str, value: Expr) -> str:
+        added = isinstance(value, Binary) and value.operator == "add" and value.dtype.startswith("float")
+        if added and isinstance(value, Binary) and value.a == Local(name, value.dtype):
+            return f"{name} += {self.expressions.text(value.b)};"
+        return f"{name} = {self.expressions.stored(value)};"

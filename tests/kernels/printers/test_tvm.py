@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unfoldc.errors import ToolError
+from unfoldc.kernels.artifact import Artifact
+from unfoldc.kernels.interpret_loops import run
+from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.passes.plan_memory import plan_memory
+from unfoldc.kernels.printers.tvm import tvm_sources
+from unfoldc.runtime.engine_library import LibraryEngine
+from unfoldc.targets.toolchains import STRICT
+from unfoldc.targets.tvm_build import build_object, build_tvm_library
+
+
+def _load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+programs = _load(Path(__file__).with_name("loop_programs.py"))
+GOLDEN = Path(__file__).parents[1] / "golden" / "lista_tvm.txt"
+needs_tvm = pytest.mark.skipif(importlib.util.find_spec("tvm") is None, reason="apache-tvm is not installed")
+
+
+def artifact(program: LoopProgram) -> Artifact:
+    inputs, outputs = (programs.ports(program, names) for names in (program.inputs, program.outputs))
+    sources = tvm_sources("solver", program, inputs, outputs, host=True)
+    made: Artifact = programs.artifact(program, "tvm", sources)
+    return made
+
+
+def agree(program: LoopProgram, inputs: dict[str, np.ndarray], folder: Path, rtol: float = 0, atol: float = 0) -> None:
+    """The built library against the interpreter, for every number of iterations, without a warning from C."""
+    library = build_tvm_library(artifact(program), folder, flags=STRICT)
+    assert [p.name for p in folder.iterdir()] == ["solver.so"]
+    solver = LibraryEngine(artifact(program), library)
+    for k in range(program.iterations + 1):
+        want = run(program, inputs, k)
+        outputs = [np.empty((1, *program.buffers[o].shape), program.buffers[o].dtype) for o in program.outputs]
+        solver.solve([inputs[name][None] for name in program.inputs], outputs, 1, k)
+        for name, got in zip(program.outputs, outputs, strict=True):
+            np.testing.assert_allclose(got[0], want[name], err_msg=f"{name}, {k} iterations", rtol=rtol, atol=atol)
+
+
+def test_the_sources_are_the_golden_file() -> None:
+    sources = artifact(programs.lista(peeled=True)).sources
+    text = "\n".join(f"==> {name} <==\n{sources[name]}" for name in ("solver.tir", "solver.c"))
+    if os.environ.get("UNFOLDC_UPDATE_GOLDEN"):
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text()
+    assert set(sources) == {
+        "solver.tir",
+        "solver.h",
+        "solver.c",
+        "solver_weights.h",
+        "solver_weights.c",
+        "solver_host.c",
+    }
+
+
+def test_the_script_depends_on_the_program_alone() -> None:
+    program = programs.lista()
+    turned = replace(program, buffers=dict(reversed(program.buffers.items())))
+    assert artifact(turned).sources["solver.tir"] == artifact(program).sources["solver.tir"]
+
+
+@needs_tvm
+@pytest.mark.parametrize(("dtype", "peeled"), [("float32", False), ("float64", True)])
+def test_every_number_of_iterations(dtype: str, peeled: bool, tmp_path: Path) -> None:
+    y = np.random.default_rng(0).normal(size=5).astype(dtype)
+    agree(programs.lista(dtype, peeled), {"y": y}, tmp_path, rtol=1e-5 if dtype == "float32" else 1e-13, atol=1e-7)
+
+
+@needs_tvm
+def test_names_axes_types_and_several_ports(tmp_path: Path) -> None:
+    program, inputs = programs.awkward()
+    agree(plan_memory(program), inputs, tmp_path, rtol=1e-6)
+
+
+@needs_tvm
+def test_no_index_leads_outside_an_array(tmp_path: Path) -> None:
+    program, inputs, want = programs.gather()
+    solver = LibraryEngine(artifact(program), build_tvm_library(artifact(program), tmp_path))
+    x = np.empty((1, 5), np.float32)
+    solver.solve([inputs[name][None] for name in program.inputs], [x], 1, 1)
+    np.testing.assert_array_equal(x[0], want)
+
+
+@needs_tvm
+def test_scratch_buffers_in_the_same_place(tmp_path: Path) -> None:
+    program, inputs = programs.overlaid()
+    agree(program, inputs, tmp_path)
+
+
+@needs_tvm
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_float_operators_keep_nan_and_infinity(dtype: str, tmp_path: Path) -> None:
+    program, inputs = programs.float_operators(dtype)
+    agree(program, inputs, tmp_path, rtol=2e-6 if dtype == "float32" else 1e-14, atol=1e-30)
+
+
+@needs_tvm
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_integer_operators(dtype: str, tmp_path: Path) -> None:
+    program, inputs = programs.integer_operators(dtype)
+    agree(program, inputs, tmp_path)
+
+
+@needs_tvm
+def test_casts(tmp_path: Path) -> None:
+    program, inputs = programs.casts(("bool", "float32", "float64", "int32", "int64"))
+    agree(program, inputs, tmp_path)
+
+
+@needs_tvm
+def test_a_script_that_tvm_refuses_ends_in_one_paragraph_and_no_file(tmp_path: Path) -> None:
+    whole = artifact(programs.lista())
+    broken = dict(whole.sources) | {"solver.tir": whole.sources["solver.tir"].replace("T.abs(", "T.missing(")}
+    with pytest.raises(ToolError, match=r"^building solver with TVM: TVM refuses solver.tir: .*use backend='c'\.$"):
+        build_tvm_library(replace(whole, sources=broken), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_target_is_refused(tmp_path: Path) -> None:
+    m4 = replace(programs.HOST, name="cortex-m4")
+    with pytest.raises(ToolError, match=r"the target cortex-m4; allowed: host\. Compile with backend='c'"):
+        build_object(replace(artifact(programs.lista()), target=m4), tmp_path)
+
+
+def test_without_tvm_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tvm", None)
+    with pytest.raises(ToolError, match=r"^building solver with TVM: TVM cannot be imported .*pip install apache-tvm`"):
+        build_object(artifact(programs.lista()), tmp_path)
