@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import check, interleaved, print_checks, ratios, write_results
-from threadpoolctl import threadpool_limits
 
 import unfoldc
 from unfoldc.demo.pictures import largest_error, onnx_runtime
@@ -106,7 +105,9 @@ def measure_speed(rows: Rows, checks: Checks, quick: bool) -> None:
             models.append((title, random_model(folder, kind, atoms, tied), 5.0 if tied else 3.0))
         for title, path, goal in models:
             found = rows["speed"][title] = beside_onnx_runtime(path, y, rounds, ("c", "numba"))
-            checks.append(check(f"one patch, {title}: times faster than ONNX Runtime", found["ratio"]["c"]["median"], goal, True))
+            checks.append(
+                check(f"one patch, {title}: times faster than ONNX Runtime", found["ratio"]["c"]["median"], goal, True)
+            )
 
 
 def measure_photograph(rows: Rows, checks: Checks, quick: bool) -> None:
@@ -118,7 +119,9 @@ def measure_photograph(rows: Rows, checks: Checks, quick: bool) -> None:
         path = random_model(Path(name), "factored", 143, True)
         found = beside_onnx_runtime(path, y, 5 if quick else 25, ("c", "numba"))
         rows["photograph"].update(found)
-        checks.append(check("a photograph in one batch: times faster than ONNX Runtime", found["ratio"]["c"]["median"], 1.0, True))
+        checks.append(
+            check("a photograph in one batch: times faster than ONNX Runtime", found["ratio"]["c"]["median"], 1.0, True)
+        )
 
 
 def measure_size(rows: Rows, checks: Checks) -> None:
@@ -159,12 +162,20 @@ def measure_warm(rows: Rows, checks: Checks, quick: bool) -> None:
             times = []
             for _ in range(2 if quick else 6):
                 done = subprocess.run(
-                    [sys.executable, "-c", _WARM, str(path), backend], env=environment, capture_output=True, text=True, check=True
+                    [sys.executable, "-c", _WARM, str(path), backend],
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    check=True,
                 )
                 times.append([float(t) for t in done.stdout.split()])
             cold, *warm = times
             compiled, answered = (float(np.median(part)) for part in zip(*warm, strict=True))
-            rows["warm"][backend] = {"cold_seconds": cold[0], "warm_seconds": compiled, "warm_to_first_answer": answered}
+            rows["warm"][backend] = {
+                "cold_seconds": cold[0],
+                "warm_seconds": compiled,
+                "warm_to_first_answer": answered,
+            }
             checks.append(check(f"warm compile, {backend}: seconds", compiled, 0.1, False))
 
 
@@ -202,10 +213,9 @@ def main() -> None:
         "warm": lambda: measure_warm(rows, checks, arguments.quick),
         "stamps": lambda: measure_stamps(rows, checks),
     }
-    with threadpool_limits(1):
-        for name in arguments.only.split(","):
-            print(f"measuring {name}", flush=True)
-            parts[name]()
+    for name in arguments.only.split(","):
+        print(f"measuring {name}", flush=True)
+        parts[name]()
     path = write_results("demo", rows, checks, {"models and inputs": SEED})
     print_checks(checks)
     print(f"written to {path}")

@@ -18,7 +18,9 @@ RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("unfoldc", "numpy", "torch", "onnx", "onnxruntime", "numba", "ziglang", "unicorn", "apache-tvm")
 
 
-def interleaved(candidates: Mapping[str, Callable[[], Any]], rounds: int = 30, seconds: float = 0.02) -> dict[str, dict[str, float]]:
+def interleaved(
+    candidates: Mapping[str, Callable[[], Any]], rounds: int = 30, seconds: float = 0.02
+) -> dict[str, dict[str, float]]:
     """Times the candidates in turn, `rounds` times, each for about `seconds`; seconds per call as median and quartiles.
 
     Taking turns lets a change of the machine's speed meet all candidates alike; `ratio` is not taken from the medians
@@ -90,8 +92,20 @@ def machine() -> dict[str, Any]:
     model = ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        model = next((line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")), "")
-    return {"processor": model or platform.machine(), "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()}
+        model = next(
+            (
+                line.split(":", 1)[1].strip()
+                for line in cpuinfo.read_text().splitlines()
+                if line.startswith("model name")
+            ),
+            "",
+        )
+    return {
+        "processor": model or platform.machine(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
 
 
 def _version(package: str) -> str:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from unfoldc.errors import ExportError
-from unfoldc.export.arguments import Examples, flatten
+from unfoldc.export.examples import Examples
+from unfoldc.export.outputs import flatten
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Iterates = Callable[[Sequence[Tensor]], Mapping[str, Tensor]]

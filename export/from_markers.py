@@ -108,12 +108,14 @@ def _apart(listing: Listing, cut: Sequence[Sequence[int]]) -> set[int]:
 
 
 def _working(listing: Listing, region: Sequence[int]) -> list[int]:
-    """The operations of a region that compute with an input's elements, not only with its shape or with constants."""
-    live = set(listing.inputs)
+    """The operations of a region that compute with an input's or a weight's elements, not only with a shape."""
+    live = {*listing.inputs, *listing.parameters}
     found = []
     for i in region:
         op = listing.ops[i]
-        if op.kind not in ("Shape", "Size") and live.intersection(op.reads):
+        # Of these inputs the shape or the type counts, not the elements.
+        reads = op.reads[: {"Shape": 0, "Size": 0, "CastLike": 1}.get(op.kind)]
+        if live.intersection(reads):
             live.update(op.outputs)
             found.append(i)
     return found

@@ -71,7 +71,7 @@ def _after(states: Sequence[State], value: str, k: int, output: str) -> str:
     if state is None:
         raise ExportError(
             f"iterates of {output}",
-            "the solver's end reads a value that only the last iteration makes, or an iteration is unlike the others",
+            "what runs after the iterations reads something that not every iteration leaves",
             "iterations that all leave the same states",
             "Mark the iterations with `unfoldc.iterate`, naming all that the end needs, or pass iterates=False.",
         )

@@ -34,13 +34,13 @@ class Labels:
     def in_order_of(self, listing: Listing) -> Labels:
         """No operation reads from a later part: where one would, what it reads moves to the earlier part."""
         of = list(self.of)
-        readers = last_first_readers(listing)
+        readers = readers_of(listing)
         for i in reversed(range(len(of))):
             of[i] = min([of[i], *(of[j] for j in readers[i])])
         return replace(self, of=tuple(of))
 
 
-def last_first_readers(listing: Listing) -> list[list[int]]:
+def readers_of(listing: Listing) -> list[list[int]]:
     """For every operation the operations that read it."""
     producers = listing.producers()
     readers: list[list[int]] = [[] for _ in listing.ops]

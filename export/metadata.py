@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx
 import torch
+from torch import nn
 
 from unfoldc.errors import ExportError
 from unfoldc.export.labels import Labels
@@ -28,12 +29,7 @@ def make_metadata(
     iterates: Mapping[str, Sequence[str]],
     given: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The whole entry. `given` is what the module or the caller adds, such as `errors` after each iteration.
-
-    Raises:
-        ExportError: what is given is no JSON, or uses a key that the exporter fills in.
-    """
-    _check_given(given)
+    """The whole entry. `given` is what the module or the caller adds, such as `errors` after each iteration."""
     rows = [[names.values[s.values[k]] if s.values[k] else "" for s in states] for k in range(labels.count)]
     versions = {"unfoldc": sys.modules["unfoldc"].__version__, "torch": torch.__version__, "onnx": onnx.__version__}
     return {
@@ -62,10 +58,17 @@ def parameter_table(listing: Listing, labels: Labels, names: Names) -> dict[str,
     }
 
 
-def _check_given(given: Mapping[str, Any]) -> None:
-    reserved = [key for key in given if key in _OURS]
+def given_metadata(module: nn.Module, further: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the module's attribute `unfoldc_metadata` and the caller add, the latter on top.
+
+    Raises:
+        ExportError: it is no dictionary, holds something that is not JSON, or uses a key that the exporter fills in.
+    """
+    own = getattr(module, "unfoldc_metadata", {})
     try:
+        given = {**own, **(further or {})}
         json.dumps(given, allow_nan=False)
+        reserved = [key for key in given if key in _OURS]
         wrong = f"the reserved key {reserved[0]!r}" if reserved else ""
         if not isinstance(given.get("versions", {}), Mapping):
             wrong = "an entry 'versions' that is no dictionary"
@@ -78,3 +81,4 @@ def _check_given(given: Mapping[str, Any]) -> None:
             "a dictionary of plain numbers, texts, lists and dictionaries, without NaN and the exporter's own keys",
             "Convert arrays with .tolist(), choose other keys, here and in the module's attribute `unfoldc_metadata`.",
         )
+    return given

@@ -9,26 +9,23 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unfoldc.errors import ExportError, InputError
-from unfoldc.export.arguments import (
-    Examples,
-    check_target,
-    check_weights,
-    choose_output_names,
-    evaluation,
-    flatten,
-    read_examples,
-)
+from unfoldc.errors import ExportError, InputError, UnfoldcError
 from unfoldc.export.build import Built, build
 from unfoldc.export.check import Agreement, check_model, compare
+from unfoldc.export.evaluation import check_weights, evaluation
+from unfoldc.export.examples import Examples, read_examples
 from unfoldc.export.iterations import check_path
 from unfoldc.export.labels import BEGIN
+from unfoldc.export.metadata import given_metadata
 from unfoldc.export.names import part_name, type_text
+from unfoldc.export.outputs import choose_output_names, flatten
 from unfoldc.export.replay import make_iterates
 from unfoldc.export.report import ExportReport
 from unfoldc.export.tidy import shared_bytes
 from unfoldc.export.trace import trace
-from unfoldc.export.write import written_aside
+from unfoldc.export.write import check_target, written_aside
+
+OLDEST_OPSET, NEWEST_OPSET = 18, 25
 
 
 def export_onnx(
@@ -72,14 +69,16 @@ def export_onnx(
         InputError: an argument does not fit.
         ExportError: the module cannot be exported, has no iterations to be found, or its export disagrees with it.
     """
-    target = check_target(path, opset)
+    target = check_target(path)
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise InputError("opset", str(opset), f"{OLDEST_OPSET} to {NEWEST_OPSET}", "Leave it out for 20.")
     if not isinstance(module, nn.Module):
         raise InputError("module", f"a {type(module).__name__}", "a torch.nn.Module", "Wrap the function in a module.")
     if isinstance(iterations, str):
         check_path(module, iterations)
     examples = read_examples(module, example_inputs, batch, batch_inputs, input_names)
     check_weights(module)
-    given = {**getattr(module, "unfoldc_metadata", {}), **(metadata or {})}
+    given = given_metadata(module, metadata)
     with evaluation(module):
         outputs = _run_once(module, examples, output_names)
         traced = trace(module, examples, opset)
@@ -94,6 +93,8 @@ def export_onnx(
 def _run_once(module: nn.Module, examples: Examples, names: Sequence[str] | None) -> tuple[str, ...]:
     try:
         answer = module(*(t.clone() for t in examples.tensors))
+    except UnfoldcError:
+        raise
     except Exception as error:
         raise ExportError(
             f"{type(module).__name__}.forward",

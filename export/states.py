@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import count, zip_longest
 
 from unfoldc.export.labels import BEGIN, Labels
 from unfoldc.export.listing import Listing
@@ -24,6 +24,16 @@ class State:
     name: str
     values: tuple[str, ...]
     guessed: bool = False
+
+
+@dataclass
+class _Row:
+    """A state in the making; `name` is None where no marker names it."""
+
+    values: list[str]
+    name: str | None = None
+    guessed: bool = False
+    marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,27 +58,25 @@ def find_states(listing: Listing, labels: Labels) -> tuple[State, ...]:
     is v_k, unless all v_k were there before the iterations. What the last iteration leaves is found by its place in
     the iteration, or, for a state that only passes a value on (a previous iterate), from the state that it copies.
     """
-    if labels.count == 0:
-        return ()
     aligned = _align(listing, labels)
     reads = _reads(listing, labels, aligned)
-    rows: list[list[str]] = [list(row) for row in zip(*labels.marked, strict=True)]
-    marked = len(rows)
+    named = zip_longest(zip(*labels.marked, strict=True), labels.names)
+    rows = [_Row(list(values), name, marked=True) for values, name in named]
     for sequence in reads:
-        row = [*sequence[1:], ""]
-        if not any(_agrees(row[:-1], other[:-1]) for other in rows):
+        row = _Row([*sequence[1:], ""])
+        if not any(_agrees(row.values[:-1], other.values[:-1]) for other in rows):
             rows.append(row)
     for row in rows:
-        _complete(listing, labels, aligned, reads, row)
-    rows = [row for row in rows if any(row)]
-    guessed = _cover(listing, labels, aligned, rows)
+        _complete(listing, labels, aligned, reads, row.values)
+    rows = [row for row in rows if any(row.values)]
+    marked = sum(1 for row in rows if row.marked)
+    _cover(listing, labels, aligned, rows)
+    if any(not found and labels.body(k) for k, found in enumerate(aligned.bodies)):
+        rows = _joined(listing, rows)
     final = _read_at_end(listing, labels)
-    head, rest = rows[:marked], rows[marked:]
-    rest.sort(key=lambda row: row[-1] not in final)
-    return tuple(
-        State(name, tuple(row), guessed=any(row is g for g in guessed))
-        for name, row in zip(_names(labels, len(rows)), head + rest, strict=True)
-    )
+    rows[marked:] = sorted(rows[marked:], key=lambda row: row.values[-1] not in final)
+    free = (name for name in map("state{}".format, count()) if name not in labels.names)
+    return tuple(State(row.name or next(free), tuple(row.values), row.guessed) for row in rows)
 
 
 def _align(listing: Listing, labels: Labels) -> _Aligned:
@@ -132,9 +140,8 @@ def _complete(
             row[k] = copied[0][k]
 
 
-def _cover(listing: Listing, labels: Labels, aligned: _Aligned, rows: list[list[str]]) -> list[list[str]]:
-    """Put every value that crosses a border into a row, the end's private reads too; returns the guessed rows."""
-    guessed = []
+def _cover(listing: Listing, labels: Labels, aligned: _Aligned, rows: list[_Row]) -> None:
+    """Add a row for every value that crosses a border without being in one, as the end's private reads do."""
     last: dict[str, int] = {v: labels.end for v in listing.outputs}
     for op, label in zip(listing.ops, labels.of, strict=True):
         for r in op.reads:
@@ -142,45 +149,37 @@ def _cover(listing: Listing, labels: Labels, aligned: _Aligned, rows: list[list[
     for op, label in zip(listing.ops, labels.of, strict=True):
         for value in op.outputs:
             borders = range(label, last.get(value, BEGIN)) if BEGIN < label < labels.end else range(0)
-            missing = [k for k in borders if all(row[k] != value for row in rows)]
+            missing = [k for k in borders if all(row.values[k] != value for row in rows)]
             if not missing:
                 continue
-            known = value in aligned.places
-            row = None if known else _row_of_its_type(listing, rows, value, missing)
-            if row is None:
-                row = [""] * labels.count
-                rows.append(row)
-            elif any(row):
-                guessed.append(row)
-            for k in missing:
-                row[k] = value
-            if known:
+            row = [value if k in missing else "" for k in range(labels.count)]
+            if value in aligned.places:
                 made_in, place = aligned.places[value]
                 lag = missing[-1] - made_in
                 for k in range(lag, labels.count):
                     row[k] = row[k] or aligned.value(listing, k - lag, place)
-    return guessed
+            rows.append(_Row(row))
 
 
-def _row_of_its_type(
-    listing: Listing, rows: Sequence[list[str]], value: str, missing: Sequence[int]
-) -> list[str] | None:
+def _joined(listing: Listing, rows: Sequence[_Row]) -> list[_Row]:
+    """Rows that fill each other's gaps with values of one type made one: iterations unlike each other tell no more."""
+    result: list[_Row] = []
     for row in rows:
-        types = [listing.types.get(v) for v in (value, *filter(None, row))]
-        if not any(row[k] for k in missing) and all(t == types[0] for t in types):
-            return row
-    return None
+        for other in result:
+            types = [listing.types.get(v) for v in (*row.values, *other.values) if v]
+            overlap = any(a and b for a, b in zip(row.values, other.values, strict=True))
+            if all(t == types[0] for t in types) and not overlap:
+                other.values = [a or b for a, b in zip(other.values, row.values, strict=True)]
+                other.guessed = True
+                break
+        else:
+            result.append(row)
+    return result
 
 
 def _read_at_end(listing: Listing, labels: Labels) -> set[str]:
     reads = (op.reads for op, label in zip(listing.ops, labels.of, strict=True) if label == labels.end)
     return {*listing.outputs, *(r for values in reads for r in values)}
-
-
-def _names(labels: Labels, size: int) -> list[str]:
-    """The user's names for marked states, then `state0`, `state1`, ..."""
-    free = (name for name in map("state{}".format, count()) if name not in labels.names)
-    return [*labels.names, *islice(free, size - len(labels.names))]
 
 
 def resolved(states: Sequence[State], outputs: Sequence[str], names: Sequence[str]) -> tuple[State, ...]:

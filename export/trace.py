@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from unfoldc.errors import ExportError
-from unfoldc.export.arguments import Examples
+from unfoldc.export.examples import Examples
 from unfoldc.export.failures import capture_error, conversion_error
 from unfoldc.export.listing import Listing, read_model
 from unfoldc.export.markers import recording, translation

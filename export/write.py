@@ -11,6 +11,8 @@ from pathlib import Path
 
 import onnx
 
+from unfoldc.errors import InputError
+
 # protobuf cannot hold more in one message; what is larger keeps its weights in a second file.
 ONE_FILE_BYTES = 2**31 - 2**20
 
@@ -25,7 +27,7 @@ def written_aside(model: onnx.ModelProto, target: Path) -> Iterator[Path]:
     try:
         aside = folder / target.name
         data = f"{target.name}.data"
-        if model.ByteSize() > ONE_FILE_BYTES:
+        if sum(tensor.ByteSize() for tensor in model.graph.initializer) > ONE_FILE_BYTES:
             onnx.save(model, aside, save_as_external_data=True, location=data, size_threshold=1024)
         else:
             aside.write_bytes(model.SerializeToString(deterministic=True))
@@ -36,3 +38,20 @@ def written_aside(model: onnx.ModelProto, target: Path) -> Iterator[Path]:
                 os.replace(source, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_target(path: str | Path) -> Path:
+    """Where to write.
+
+    Raises:
+        InputError: the folder does not exist, or the path is a folder.
+    """
+    target = Path(path)
+    if target.is_dir() or not target.parent.is_dir():
+        raise InputError(
+            str(target),
+            "a folder" if target.is_dir() else f"no folder {target.parent}",
+            "the name of a file in a folder that exists",
+            "Create the folder, or choose another path.",
+        )
+    return target

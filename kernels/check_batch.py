@@ -1,75 +1,113 @@
 """Checks that a model treats the problems of a batch one by one, so that a batch may become an outer loop.
 
-The model is read once more with a batch of 2 and lowered without any optimisation. Every loop nest that touches a
-batched buffer must then index its batch axis with one and the same loop variable, the one with which it stores.
+The model is read once more with a batch of 2 and lowered with the same values stored. Every loop nest that touches a
+batched buffer must index its batch axis with one and the same loop variable, the one with which it stores, and without
+that loop the nest must be the one for a single problem.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Expr, Load, LoopProgram, Nest, Stmt, Store, Var
+from unfoldc.kernels.loops import Assign, Expr, For, Let, Load, Local, LoopProgram, Nest, Stmt, Store, Var
+
+STRUCTURE = "the number of problems changes the structure of the program"
 
 
 def coupled(two: LoopProgram, one: LoopProgram) -> str:
     """Says which step couples the problems of a batch, empty if none does. `two` and `one` differ in batch size only.
 
-    A buffer is batched where its first axis is 2 in `two` and 1 in `one`; inputs without a batch axis are shared.
+    A buffer is batched along the axis that is 2 in `two` and 1 in `one`; inputs without such an axis are shared.
     """
-    batched: set[str] = set()
+    if two.buffers.keys() != one.buffers.keys():
+        return STRUCTURE
+    batched: dict[str, int] = {}
     for name, buffer in two.buffers.items():
-        other = one.buffers.get(name)
-        if other is None or len(other.shape) != len(buffer.shape):
-            return "the number of problems changes the structure of the program"
-        if buffer.shape != other.shape:
-            if buffer.shape[:1] != (2,) or other.shape != (1, *buffer.shape[1:]):
-                return f"a value has shape {list(buffer.shape)} for two problems and {list(other.shape)} for one"
-            if buffer.space == "constant":
+        shape, other = buffer.shape, one.buffers[name].shape
+        if len(shape) != len(other):
+            return STRUCTURE
+        axes = [axis for axis, (n, m) in enumerate(zip(shape, other, strict=True)) if n != m]
+        if axes:
+            if len(axes) > 1 or (shape[axes[0]], other[axes[0]]) != (2, 1):
+                return f"a value has shape {list(shape)} for two problems and {list(other)} for one"
+            batched[name] = axes[0]
+        if buffer.space == "constant":
+            content = np.broadcast_to(one.constants[name], shape)
+            if not np.array_equal(two.constants[name], content):
                 return "a constant depends on the number of problems"
-            batched.add(name)
-    for part in (two.begin, *(s.body for s in two.steps), two.end):
-        for nest in part:
-            reason = _check(nest, batched)
+    return _compare(two, one, batched)
+
+
+def _compare(two: LoopProgram, one: LoopProgram, batched: Mapping[str, int]) -> str:
+    if [(s.first, s.count) for s in two.steps] != [(s.first, s.count) for s in one.steps]:
+        return STRUCTURE
+    parts = ((two.begin, one.begin), *((s.body, t.body) for s, t in zip(two.steps, one.steps, strict=True)))
+    for part, other in (*parts, (two.end, one.end)):
+        if len(part) != len(other):
+            return STRUCTURE
+        for nest, single in zip(part, other, strict=True):
+            label = nest.origins[0] if isinstance(nest, Nest) and nest.origins else "a copy"
+            reason = _check(nest, single, batched)
             if reason:
-                return reason
+                return f"{label} {reason}"
     return ""
 
 
-def _check(nest: Stmt, batched: set[str]) -> str:
-    label = nest.origins[0] if isinstance(nest, Nest) and nest.origins else "a copy"
-    stores = [s for s in build.statements((nest,)) if isinstance(s, Store)]
-    for store in stores:
-        loads = [
-            e for top in build.expressions(nest) for e in build.walk(top) if isinstance(e, Load) and e.buffer in batched
-        ]
-        if store.buffer not in batched:
-            if loads:
-                return f"{label} mixes the problems of a batch into one value"
-            continue
-        own = store.indices[0]
-        if not isinstance(own, Var):
-            return f"{label} stores at a fixed place of the batch"
-        if any(load.indices[0] != own for load in loads):
-            return f"{label} reads another problem of the batch than the one it computes"
-        if _uses_elsewhere(nest, own, batched):
-            return f"{label} depends on the position in the batch"
+def _check(nest: Stmt, single: Stmt, batched: Mapping[str, int]) -> str:
+    loads = [
+        e.indices[batched[e.buffer]]
+        for top in build.expressions(nest)
+        for e in build.walk(top)
+        if isinstance(e, Load) and e.buffer in batched
+    ]
+    (store,) = (s for s in build.statements((nest,)) if isinstance(s, Store))
+    if store.buffer not in batched:
+        return "mixes the problems of a batch into one value" if loads else ""
+    own = store.indices[batched[store.buffer]]
+    if not isinstance(own, Var):
+        return "stores at a fixed place of the batch"
+    if any(index != own for index in loads):
+        return "reads another problem of the batch than the one it computes"
+    uses = [e for top in build.expressions(nest) for e in build.walk(top) if e == own]
+    if len(uses) > len(loads) + 1 or _numbered(_without_loop(nest, own)) != _numbered((single,)):
+        return "depends on the position in the batch or on the number of problems"
     return ""
 
 
-def _uses_elsewhere(nest: Stmt, own: Var, batched: set[str]) -> bool:
-    """Whether the batch variable appears anywhere but as the first index of a batched buffer."""
+def _without_loop(s: Stmt, own: Var) -> tuple[Stmt, ...]:
+    """The statement for the first problem alone."""
+    if isinstance(s, For):
+        body = tuple(b for inner in s.body for b in _without_loop(inner, own))
+        return body if s.var == own.name else (For(s.var, s.extent, body, s.kind),)
+    if isinstance(s, Nest):
+        return (Nest(s.origins, tuple(b for inner in s.body for b in _without_loop(inner, own))),)
+    return (build.map_stmt(s, lambda e: build.ZERO if e == own else None),)
 
-    def found(e: Expr) -> bool:
-        if isinstance(e, Var):
-            return e == own
-        if isinstance(e, Load):
-            rest = e.indices[1:] if e.buffer in batched else e.indices
-            return any(found(i) for i in rest)
-        return any(found(x) for x in (getattr(e, "a", None), getattr(e, "b", None), getattr(e, "condition", None)) if x)
 
-    for s in build.statements((nest,)):
-        if isinstance(s, Store):
-            if any(found(i) for i in s.indices[1:]) or found(s.value):
-                return True
-        elif hasattr(s, "value") and found(s.value):
-            return True
-    return False
+def _numbered(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """The statements with variables and scalars numbered in their order."""
+    names: dict[str, str] = {}
+
+    def number(name: str) -> str:
+        return names.setdefault(name, f"n{len(names)}")
+
+    def change(e: Expr) -> Expr | None:
+        if isinstance(e, Local):
+            return Local(number(e.name), e.dtype)
+        return Var(number(e.name)) if isinstance(e, Var) else None
+
+    def rename(s: Stmt) -> Stmt:
+        if isinstance(s, For):
+            return For(number(s.var), s.extent, tuple(map(rename, s.body)), s.kind)
+        if isinstance(s, Nest):
+            return Nest(s.origins, tuple(map(rename, s.body)))
+        if isinstance(s, Let):
+            return Let(number(s.name), build.map_expr(s.value, change), s.mutable)
+        if isinstance(s, Assign):
+            return Assign(number(s.name), build.map_expr(s.value, change))
+        return build.map_stmt(s, change)
+
+    return tuple(map(rename, body))

@@ -79,7 +79,7 @@ def _positive(value: object) -> bool:
 
 
 def _opset(model: onnx.ModelProto, where: str) -> int:
-    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    versions = [int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if len(versions) != 1 or versions[0] not in SUPPORTED_OPSETS:
         found = f"operator set {versions[0]}" if len(versions) == 1 else f"{len(versions)} versions of the operator set"
         allowed = f"one of {SUPPORTED_OPSETS.start} to {SUPPORTED_OPSETS.stop - 1}"

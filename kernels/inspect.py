@@ -12,6 +12,7 @@ import numpy as np
 from unfoldc.kernels.cost import cost
 from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.lower import lower
+from unfoldc.kernels.onnx_nodes import IMPORT_ONLY
 from unfoldc.kernels.operators import OPERATORS
 from unfoldc.kernels.pipeline import load_program
 from unfoldc.kernels.program import Program
@@ -131,4 +132,4 @@ def _weight_bytes(program: Program) -> int:
 
 def operator_names() -> list[str]:
     """ONNX operators that the compiler knows."""
-    return sorted([*OPERATORS, "Constant", "CastLike", "Dropout"])
+    return sorted({*OPERATORS, *IMPORT_ONLY})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -42,6 +42,7 @@ class _Context:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     place: dict[str, str] = field(default_factory=dict)
     begin_views: dict[str, Node] = field(default_factory=dict)
+    uniform: dict[str, bool] = field(default_factory=dict)
     count: int = 0
 
     def fresh(self, prefix: str) -> str:
@@ -53,6 +54,13 @@ class _Context:
         name = f"{prefix}{number}"
         self.buffers[name] = Buffer(name, type_.dtype, type_.shape, space)
         return name
+
+    def is_uniform(self, value: str) -> bool:
+        """Whether all elements of a constant are the same number, which then needs no memory."""
+        if value not in self.uniform:
+            array = self.program.constants[value]
+            self.uniform[value] = bool(array.size) and bool((array == array.flat[0]).all())
+        return self.uniform[value]
 
 
 @dataclass
@@ -97,13 +105,13 @@ class _Part:
     def element(self, value: str, at: Index) -> Expr:
         if value in self.context.program.constants:
             return self.constant_element(value, at)
-        buffer = self.place.get(value) or self.context.place.get(value)
+        buffer = self.place.get(value, self.context.place.get(value))
         if buffer is not None:
             return Load(buffer, at, self.type(value).dtype)
         for scope in reversed(self.scopes):
             if (value, at) in scope:
                 return scope[(value, at)]
-        node = self.maker.get(value) or self.context.begin_views[value]
+        node = self.maker[value] if value in self.maker else self.context.begin_views[value]
         expr = self.compute(node, at)
         if not isinstance(expr, Const | Var | Local | Load):
             name = self.fresh("v")
@@ -122,7 +130,7 @@ class _Part:
 
     def constant_element(self, value: str, at: Index) -> Expr:
         array, type_ = self.context.program.constants[value], self.type(value)
-        if array.size and (array == array.flat[0]).all():
+        if self.context.is_uniform(value):
             return build.literal(array.flat[0].item(), type_.dtype)
         stacked = self.segment is not None and value in self.segment.stacked
         if stacked and self.segment is not None:
@@ -150,22 +158,26 @@ class _Part:
         type_ = self.type(value)
         return self.nest(buffer, type_, lambda at: self.element(value, at))
 
-    def store_all(self, space: str) -> list[Nest]:
-        """One nest for each stored value, in order."""
+    def store_all(self, kept: Container[str] = ()) -> list[Nest]:
+        """One nest for each stored value, in order; those `kept` for other parts live in the state."""
         nests = []
         for node in self.nodes:
             for name in node.outputs:
                 if name in self.context.stored:
                     type_ = self.type(name)
-                    buffer = self.context.add("h" if space == "state" else "t", type_, space)
+                    prefix, space = ("h", "state") if name in kept else ("t", "scratch")
+                    buffer = self.context.add(prefix, type_, space)
                     nests.append(self.nest(buffer, type_, partial(self.compute, node)))
                     self.place[name] = buffer
         return nests
 
 
-def lower(program: Program) -> LoopProgram:
-    """Lowers a rolled program. Values that cross from `begin` live in the state, others in scratch."""
-    context = _Context(program, stored_values(program))
+def lower(program: Program, stored: frozenset[str] | None = None) -> LoopProgram:
+    """Lowers a rolled program. Values that cross from `begin` live in the state, others in scratch.
+
+    `stored` names the values that get a buffer, None for the choice of `passes.fuse`.
+    """
+    context = _Context(program, stored_values(program) if stored is None else stored)
     inputs = [context.add("input_", program.types[name], "input") for name in program.inputs]
     context.place.update(zip(program.inputs, inputs, strict=True))
     outputs = [context.add("output_", program.types[name], "output") for name in program.outputs]
@@ -183,49 +195,48 @@ def lower(program: Program) -> LoopProgram:
 def _lower_begin(context: _Context, states: dict[str, str]) -> tuple[Stmt, ...]:
     part = _Part(context, context.program.begin, None)
     views = {o: n for n in part.nodes for o in n.outputs if OPERATORS[n.operator].kind == "view"}
-    nests = part.store_all("state")
+    later = _read_later(context)
+    nests = part.store_all(later)
     copies = [part.copy(s.initial, states[s.name]) for s in context.program.states]
     context.begin_views.update({k: n for k, n in views.items() if k not in part.place})
-    body, gone = store_in_place(nests, copies, keep=_read_later(context.program, part.place))
-    context.place.update({v: b for v, b in part.place.items() if b not in gone})
+    body, _ = store_in_place(nests, copies, keep={part.place[name] for name in later})
+    context.place.update({name: part.place[name] for name in later})
     return body
 
 
-def _read_later(program: Program, place: dict[str, str]) -> set[str]:
-    """Buffers of `begin` that another part reads, directly or through a view."""
+def _read_later(context: _Context) -> set[str]:
+    """Stored values of `begin` that another part reads, directly or through a view."""
+    program = context.program
     maker = {o: n for n in program.begin for o in n.outputs}
     todo = [i for s in program.segments for n in s.nodes for i in n.inputs]
     todo += [i for n in program.end for i in n.inputs] + list(program.outputs)
     todo += [v for s in program.segments for v in s.carried.values()]
-    seen, result = set(), set()
+    seen: set[str] = set()
     while todo:
         name = todo.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        if name in place:
-            result.add(place[name])
-        elif name in maker:
-            todo.extend(maker[name].inputs)
-    return result
+        if name in maker and name not in seen:
+            seen.add(name)
+            if name not in context.stored:
+                todo.extend(maker[name].inputs)
+    return seen & context.stored
 
 
 def _lower_segment(context: _Context, segment: Segment, states: dict[str, str]) -> tuple[Stmt, ...]:
     part = _Part(context, segment.nodes, segment)
     early: list[Nest] = []
+    before: dict[str, str] = {}
     # A state that takes over another state's old content: set it aside before anything is overwritten.
     for value in sorted({v for s, v in segment.carried.items() if v in states and v != s}):
-        buffer = context.add("t", part.type(value), "scratch")
-        early.append(part.copy(value, buffer))
-        part.place[value + " (before)"] = buffer
-    nests = part.store_all("scratch")
+        before[value] = context.add("t", part.type(value), "scratch")
+        early.append(part.copy(value, before[value]))
+    nests = part.store_all()
     copies = []
     for state, value in segment.carried.items():
         if value == state:
             continue
         if value in states:
-            type_, source = part.type(value), part.place[value + " (before)"]
-            copies.append(part.nest(states[state], type_, partial(_read, source, type_.dtype)))
+            type_ = part.type(value)
+            copies.append(part.nest(states[state], type_, partial(_read, before[value], type_.dtype)))
         else:
             copies.append(part.copy(value, states[state]))
     return store_in_place([*early, *nests], copies, keep=set())[0]
@@ -237,6 +248,6 @@ def _read(buffer: str, dtype: str, at: Index) -> Expr:
 
 def _lower_end(context: _Context, outputs: list[str]) -> tuple[Stmt, ...]:
     part = _Part(context, context.program.end, None)
-    nests = part.store_all("scratch")
+    nests = part.store_all()
     copies = [part.copy(value, buffer) for value, buffer in zip(context.program.outputs, outputs, strict=True)]
     return store_in_place(nests, copies, keep=set())[0]

@@ -170,4 +170,6 @@ def attributes_of(node: onnx.NodeProto, where: str) -> dict[str, Any]:
                 "numbers, strings and tensors",
                 "Export without control flow: a fixed number of iterations needs none.",
             )
+        if kind in (onnx.AttributeProto.FLOAT, onnx.AttributeProto.FLOATS) and np.isnan(result[attribute.name]).any():
+            raise ModelError(where, f"attribute {attribute.name!r} is NaN", "numbers", "Check the export.")
     return result

@@ -30,10 +30,8 @@ def _wrong_attribute(node: onnx.NodeProto, schema: defs.OpSchema) -> str:
         if attribute.name in seen or attribute.name not in schema.attributes:
             return f"{node.op_type} has no {'second ' if attribute.name in seen else ''}attribute {attribute.name!r}"
         seen.add(attribute.name)
-        wanted = schema.attributes[attribute.name].type.name
-        found = onnx.AttributeProto.AttributeType.Name(attribute.type)
-        if attribute.ref_attr_name or found != wanted:
-            return f"attribute {attribute.name!r} is of kind {found}, {node.op_type} takes {wanted}"
+        if attribute.ref_attr_name or _KINDS.get(schema.attributes[attribute.name].type) != attribute.type:
+            return f"attribute {attribute.name!r} of {node.op_type} is of another kind"
     absent = sorted(name for name, a in schema.attributes.items() if a.required and name not in seen)
     return f"attribute {absent[0]!r} is missing" if absent else ""
 
@@ -55,4 +53,12 @@ def _wrong_type(schema: defs.OpSchema, dtypes: Sequence[str | None]) -> str:
     return ""
 
 
+_KINDS = {
+    defs.OpSchema.AttrType.FLOAT: onnx.AttributeProto.FLOAT,
+    defs.OpSchema.AttrType.FLOATS: onnx.AttributeProto.FLOATS,
+    defs.OpSchema.AttrType.INT: onnx.AttributeProto.INT,
+    defs.OpSchema.AttrType.INTS: onnx.AttributeProto.INTS,
+    defs.OpSchema.AttrType.STRING: onnx.AttributeProto.STRING,
+    defs.OpSchema.AttrType.TENSOR: onnx.AttributeProto.TENSOR,
+}
 _ONNX_NAMES = {"float32": "float", "float64": "double"}

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from unfoldc.errors import InputError, ModelError
-from unfoldc.kernels.artifact import Artifact, MemoryPlan
-from unfoldc.kernels.check_batch import coupled
+from unfoldc.kernels.artifact import Artifact, MemoryPlan, Port
+from unfoldc.kernels.check_batch import STRUCTURE, coupled
 from unfoldc.kernels.cost import cost
 from unfoldc.kernels.from_onnx import ImportedModel, import_onnx
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.passes.fold_constants import fold_constants
+from unfoldc.kernels.passes.fuse import stored_values
 from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
 from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
+from unfoldc.kernels.passes.thread_states import Run, thread_states
 from unfoldc.kernels.printers.c import c_sources
 from unfoldc.kernels.printers.c_api import state_layout
+from unfoldc.kernels.printers.numba_cpu import numba_sources
+from unfoldc.kernels.printers.tvm import tvm_sources
 from unfoldc.kernels.program import Program
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.target_spec import TargetSpec
@@ -55,14 +59,27 @@ def load_program(
     A model that couples the problems of a batch is compiled for the fixed number of problems `batch`, as one problem;
     raises ModelError if that number is left open.
     """
+    try:
+        return _load(path, batch, dimensions)
+    except (RecursionError, MemoryError):
+        raise ModelError(
+            str(path), "its operations nest too deep or its values are too large", "a solver", "Check the export."
+        ) from None
+
+
+def _load(
+    path: Path | str, batch: int | str | None, dimensions: Mapping[str, int] | None
+) -> tuple[ImportedModel, Program]:
     model = import_onnx(path, batch=batch, dimensions=dimensions)
     program = optimise(model.program)
     if not any(port.batched for port in model.inputs):
         return model, program
     two = import_onnx(path, batch=batch, dimensions=dimensions, batch_size=2)
-    reason = coupled(lower(optimise(two.program)), lower(program))
+    reason = _coupled(optimise(two.program), program)
+    if reason:  # perhaps the two rolled differently: a first state without a batch axis has the shape of one problem
+        reason = _coupled(_unrolled(two.program), _unrolled(model.program))
     if not reason:
-        return model, program
+        return replace(model, outputs=_output_ports(model, two)), program
     if not isinstance(batch, int):
         raise ModelError(
             str(path),
@@ -71,13 +88,40 @@ def load_program(
             "Compile with batch=N, or export with a fixed batch.",
         )
     model = import_onnx(path, batch=batch, dimensions=dimensions, batch_size=batch)
-    together = replace(
-        model,
-        inputs=tuple(replace(p, shape=(batch, *p.shape), batched=False) if p.batched else p for p in model.inputs),
-        outputs=tuple(replace(p, shape=(batch, *p.shape), batched=False) if p.batched else p for p in model.outputs),
-        batch=None,
-    )
+    together = replace(model, inputs=_joined(model.inputs, batch), outputs=_joined(model.outputs, batch), batch=None)
     return together, optimise(model.program)
+
+
+def _coupled(two: Program, one: Program) -> str:
+    if _skeleton(two) != _skeleton(one):
+        return STRUCTURE
+    stored = stored_values(one)
+    return coupled(lower(two, stored), lower(one, stored))
+
+
+def _skeleton(program: Program) -> list[object]:
+    """What two programs must have in common for their loops to be compared; names come from the file."""
+    nodes = [(node.operator, node.outputs) for node in program.nodes()]
+    return [nodes, [(s.first, s.count, s.carried) for s in program.segments], [s.name for s in program.states]]
+
+
+def _unrolled(program: Program) -> Program:
+    """Each iteration as a body of its own."""
+    return remove_dead(fold_constants(thread_states(program, [Run(s, {}, [{}]) for s in program.segments])))
+
+
+def _output_ports(one: ImportedModel, two: ImportedModel) -> tuple[Port, ...]:
+    """The outputs of one problem; those that are as large for two problems are shared by all."""
+    shapes = [tuple(model.program.types[name].shape for name in model.program.outputs) for model in (one, two)]
+    return tuple(
+        replace(port, shape=single, batched=False) if single == double else port
+        for port, single, double in zip(one.outputs, *shapes, strict=True)
+    )
+
+
+def _joined(ports: Sequence[Port], batch: int) -> tuple[Port, ...]:
+    """The ports of one program for all problems of a batch."""
+    return tuple(replace(p, shape=(batch, *p.shape), batched=False) if p.batched else p for p in ports)
 
 
 def compile_onnx(
@@ -119,12 +163,8 @@ def build_artifact(
         )
         notes["one_by_one"] = reason
     elif backend == "numba":
-        from unfoldc.kernels.printers.numba_cpu import numba_sources
-
         sources = numba_sources(symbol, scheduled, model.inputs, model.outputs)
     elif backend == "tvm":
-        from unfoldc.kernels.printers.tvm import tvm_sources
-
         sources = tvm_sources(symbol, scheduled, model.inputs, model.outputs, host=host)
     return Artifact(
         symbol=symbol,

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from unfoldc.kernels.build import walk
 from unfoldc.kernels.loops import (
     BINARY_OPERATORS,
+    COMPARISONS,
     ITERATION,
     LOOP_KINDS,
     SPACES,
     UNARY_OPERATORS,
     Assign,
     Binary,
+    Cast,
+    Const,
     Expr,
     For,
     Let,
@@ -20,13 +26,16 @@ from unfoldc.kernels.loops import (
     Local,
     LoopProgram,
     Nest,
+    Select,
     Stmt,
     Store,
     Unary,
     Var,
 )
 from unfoldc.kernels.operators import OPERATORS, result_types
-from unfoldc.kernels.program import Node, Program
+from unfoldc.kernels.program import Node, Program, Segment, TensorType
+
+_UNKNOWN = (-(2**63), 2**63 - 1)
 
 
 class VerificationError(ValueError):
@@ -35,167 +44,210 @@ class VerificationError(ValueError):
 
 def verify_program(program: Program, after: str = "import") -> None:
     """Checks a program. Before rolling a segment may read earlier ones; afterwards it sees `begin` and states only."""
+    try:
+        _ProgramCheck(program).run()
+    except VerificationError as error:
+        raise VerificationError(f"after {after}: {error}") from None
 
-    def fail(text: str) -> None:
-        raise VerificationError(f"after {after}: {text}")
 
-    known = set(program.inputs) | {n for n, _ in program.constants.items()}
-    _verify_nodes(program, program.begin, known, fail_after=after)
-    outside = known | {o for n in program.begin for o in n.outputs}
-    for slot in program.states:
-        if slot.initial not in outside:
-            fail(f"state {slot.name!r} starts from {slot.initial!r}, which begin does not make")
-        if program.types[slot.initial] != program.types[slot.name]:
-            fail(f"state {slot.name!r} starts from a value of another type")
-    states = {s.name for s in program.states}
-    expected = 0
-    visible = outside | states
-    for segment in program.segments:
-        if segment.first != expected or segment.count < 1:
-            fail(f"segment {segment.first}+{segment.count} does not follow iteration {expected}")
-        expected += segment.count
-        for name in segment.stacked:
-            if program.constants[name].shape != (segment.count, *program.types[name].shape):
-                fail(f"stacked constant {name!r} has {program.constants[name].shape[:1]} slices for {segment.count}")
-        _verify_nodes(program, segment.nodes, visible, fail_after=after)
-        made = {o for n in segment.nodes for o in n.outputs}
+@dataclass(frozen=True)
+class _ProgramCheck:
+    program: Program
+
+    def run(self) -> None:
+        program = self.program
+        stacked = self.constants()
+        known = {*program.inputs, *program.constants} - stacked
+        outside = known | self.nodes(program.begin, known, frozenset())
+        for state in program.states:
+            if state.initial not in outside:
+                raise VerificationError(
+                    f"state {state.name!r} starts from {state.initial!r}, which begin does not make"
+                )
+            if program.types[state.initial] != program.types[state.name]:
+                raise VerificationError(f"state {state.name!r} starts from a value of another type")
+        states = {s.name for s in program.states}
+        if len(states) < len(program.states) or states & outside:
+            raise VerificationError("two states or values have one name")
+        visible = outside | states
+        expected = 0
+        for segment in program.segments:
+            if segment.first != expected or segment.count < 1:
+                raise VerificationError(f"iterations {segment.first}+{segment.count} do not follow {expected - 1}")
+            expected += segment.count
+            made = self.nodes(segment.nodes, visible | segment.stacked, segment.stacked)
+            self.carried(segment, states, made | visible)
+            if not program.rolled:
+                visible = visible | made
+        made = visible | self.nodes(program.end, visible, frozenset())
+        for name in program.outputs:
+            if name not in made:
+                raise VerificationError(f"output {name!r} is not made")
+
+    def constants(self) -> set[str]:
+        """Checks the constants against their types; returns the stacked ones."""
+        program = self.program
+        counts = {name: segment.count for segment in program.segments for name in segment.stacked}
+        for name, value in program.constants.items():
+            t = program.types[name]
+            shape = (counts[name], *t.shape) if name in counts else t.shape
+            if TensorType(str(value.dtype), value.shape) != TensorType(t.dtype, shape):
+                raise VerificationError(f"constant {name!r} is {value.dtype}{list(value.shape)}, not {t.dtype}{shape}")
+        return set(counts)
+
+    def carried(self, segment: Segment, states: Collection[str], there: Collection[str]) -> None:
+        """Checks what the states hold after an iteration."""
+        types = self.program.types
         for state, value in segment.carried.items():
-            if state not in states or value not in made | visible:
-                fail(f"state {state!r} is set from {value!r}, which is not there")
-            if program.types[state] != program.types[value]:
-                fail(f"state {state!r} is {program.types[state]}, its next value {program.types[value]}")
-        if not program.rolled:
-            visible = visible | made
-    _verify_nodes(program, program.end, visible, fail_after=after)
-    made = visible | {o for n in program.end for o in n.outputs}
-    for name in program.outputs:
-        if name not in made:
-            fail(f"output {name!r} is not made")
+            if state not in states or value not in there:
+                raise VerificationError(f"state {state!r} is set from {value!r}, which is not there")
+            if types[state] != types[value]:
+                raise VerificationError(f"state {state!r} is {types[state]}, its next value {types[value]}")
 
+    def nodes(self, nodes: Sequence[Node], known: Collection[str], stacked: Collection[str]) -> set[str]:
+        """Checks nodes in order, given the names that are there before; returns the names that they make."""
+        made: set[str] = set()
+        for node in nodes:
+            if node.operator not in OPERATORS:
+                raise VerificationError(f"{node.origin} has the unknown operator {node.operator}")
+            for name in node.inputs:
+                if name and name not in made and name not in known:
+                    raise VerificationError(f"{node.origin} reads {name!r} before it is made")
+            for name in node.outputs:
+                if name in made or name in known:
+                    raise VerificationError(f"{node.origin} makes {name!r} a second time")
+            self.types(node, stacked)
+            made.update(node.outputs)
+        return made
 
-def _verify_nodes(program: Program, nodes: Sequence[Node], known: set[str], fail_after: str) -> None:
-    seen = set(known)
-    for node in nodes:
-        if node.operator not in OPERATORS:
-            raise VerificationError(f"after {fail_after}: {node.origin} has the unknown operator {node.operator}")
-        for name in node.inputs:
-            if name and name not in seen:
-                raise VerificationError(f"after {fail_after}: {node.origin} reads {name!r} before it is made")
-        for name in node.outputs:
-            if name in seen:
-                raise VerificationError(f"after {fail_after}: {node.origin} makes {name!r} a second time")
-        _verify_types(program, node, fail_after)
-        seen.update(node.outputs)
-
-
-def _verify_types(program: Program, node: Node, fail_after: str) -> None:
-    types = [program.types[i] if i else None for i in node.inputs]
-    stacked = {name for s in program.segments for name in s.stacked}
-    known = [program.constants.get(i) if i not in stacked else None for i in node.inputs]
-    if any(known[p] is None for p in OPERATORS[node.operator].constant_inputs if p < len(known) and node.inputs[p]):
-        return  # a stacked index: its slices have one type, but no single value
-    found = result_types(OPERATORS[node.operator], node.attributes, types, known)
-    expected = tuple(program.types[o] for o in node.outputs)
-    if found[: len(expected)] != expected:
-        raise VerificationError(f"after {fail_after}: {node.origin} has results {expected}, by its inputs {found}")
+    def types(self, node: Node, stacked: Collection[str]) -> None:
+        """Checks a node's result types against its inputs."""
+        program, operator = self.program, OPERATORS[node.operator]
+        types = [program.types[i] if i else None for i in node.inputs]
+        known = [None if i in stacked else program.constants.get(i) for i in node.inputs]
+        if any(known[p] is None for p in operator.constant_inputs if p < len(known) and node.inputs[p]):
+            return  # a stacked shape: its slices give one type, but have no single value
+        found = result_types(operator, node.attributes, types, known)
+        expected = tuple(program.types[o] for o in node.outputs)
+        if found != expected:
+            raise VerificationError(f"{node.origin} has results {expected}, by its inputs {found}")
 
 
 def verify_loops(program: LoopProgram) -> None:
-    """Checks the loop level: declared names, index counts, bounds of affine indices, spaces that may be written."""
+    """Checks the loop level: declared names, types, index counts, bounds of indices, spaces that may be written."""
     for name, buffer in program.buffers.items():
         if buffer.space not in SPACES or not name.isidentifier() or name != buffer.name:
             raise VerificationError(f"buffer {name!r} in space {buffer.space!r}")
         if buffer.space == "constant" and program.constants[name].shape != buffer.shape:
             raise VerificationError(f"constant {name!r} has shape {program.constants[name].shape}, not {buffer.shape}")
-    _verify_body(program, program.begin, {}, {}, ("state", "scratch"))
+    _LoopCheck(program, ("state", "scratch")).body(program.begin, {}, {})
     for step in program.steps:
-        _verify_body(
-            program, step.body, {ITERATION: (step.first, step.first + step.count - 1)}, {}, ("state", "scratch")
-        )
-    _verify_body(program, program.end, {}, {}, ("output", "scratch"))
+        iterations = {ITERATION: (step.first, step.first + step.count - 1)}
+        _LoopCheck(program, ("state", "scratch")).body(step.body, iterations, {})
+    _LoopCheck(program, ("output", "scratch")).body(program.end, {}, {})
 
 
 _Ranges = Mapping[str, tuple[int, int]]
+_Scalars = Mapping[str, tuple[str, bool]]
 
 
-def _verify_body(
-    program: LoopProgram, body: Sequence[Stmt], ranges: _Ranges, names: Mapping[str, bool], writable: tuple[str, ...]
-) -> None:
-    names = dict(names)
-    for s in body:
-        if isinstance(s, Nest):
-            _verify_body(program, s.body, ranges, names, writable)
-        elif isinstance(s, For):
-            if s.extent < 1 or s.kind not in LOOP_KINDS or s.var in ranges:
-                raise VerificationError(f"loop {s.var} with extent {s.extent} of kind {s.kind!r}")
-            _verify_body(program, s.body, {**ranges, s.var: (0, s.extent - 1)}, names, writable)
-        elif isinstance(s, Let):
-            _verify_expr(program, s.value, ranges, names)
-            if s.name in names:
-                raise VerificationError(f"scalar {s.name!r} is declared twice")
-            names[s.name] = s.mutable
-        elif isinstance(s, Assign):
-            _verify_expr(program, s.value, ranges, names)
-            if not names.get(s.name):
-                raise VerificationError(f"scalar {s.name!r} is assigned but is not mutable")
-        else:
-            _verify_store(program, s, ranges, names, writable)
+@dataclass(frozen=True)
+class _LoopCheck:
+    """Checks one function. Ranges hold the bounds of loop variables, scalars their type and whether they may change."""
+
+    program: LoopProgram
+    writable: tuple[str, ...]
+
+    def body(self, body: Sequence[Stmt], ranges: _Ranges, scalars: _Scalars) -> None:
+        scalars = dict(scalars)
+        for s in body:
+            if isinstance(s, Nest):
+                self.body(s.body, ranges, scalars)
+            elif isinstance(s, For):
+                if s.extent < 1 or s.kind not in LOOP_KINDS or s.var in ranges:
+                    raise VerificationError(f"loop {s.var} with extent {s.extent} of kind {s.kind!r}")
+                self.body(s.body, {**ranges, s.var: (0, s.extent - 1)}, scalars)
+            elif isinstance(s, Store):
+                self.store(s, ranges, scalars)
+            else:
+                self.expression(s.value, ranges, scalars)
+                if isinstance(s, Assign) and scalars.get(s.name) != (s.value.dtype, True):
+                    raise VerificationError(f"scalar {s.name!r} may not be set to a {s.value.dtype}")
+                if isinstance(s, Let):
+                    if s.name in scalars:
+                        raise VerificationError(f"scalar {s.name!r} is declared twice")
+                    scalars[s.name] = (s.value.dtype, s.mutable)
+
+    def store(self, s: Store, ranges: _Ranges, scalars: _Scalars) -> None:
+        buffer = self.program.buffers.get(s.buffer)
+        if buffer is None or buffer.space not in self.writable:
+            raise VerificationError(f"a store to {s.buffer!r}, which this function may not write")
+        self.expression(Load(s.buffer, s.indices, buffer.dtype), ranges, scalars)
+        self.expression(s.value, ranges, scalars)
+        if s.value.dtype != buffer.dtype:
+            raise VerificationError(f"a store of {s.value.dtype} to {s.buffer!r} of {buffer.dtype}")
+
+    def expression(self, e: Expr, ranges: _Ranges, scalars: _Scalars) -> None:
+        for x in walk(e):
+            if isinstance(x, Var) and x.name not in ranges:
+                raise VerificationError(f"variable {x.name!r} outside its loop")
+            if isinstance(x, Local) and scalars.get(x.name, ("", False))[0] != x.dtype:
+                raise VerificationError(f"scalar {x.name!r} before its declaration or of another type")
+            if isinstance(x, Binary):
+                same = x.a.dtype == x.b.dtype and x.dtype == ("bool" if x.operator in COMPARISONS else x.a.dtype)
+                if x.operator not in BINARY_OPERATORS or not same:
+                    raise VerificationError(f"operator {x.operator!r} of {x.a.dtype} and {x.b.dtype} to {x.dtype}")
+            if isinstance(x, Unary) and x.operator not in UNARY_OPERATORS:
+                raise VerificationError(f"operator {x.operator!r}")
+            if isinstance(x, Select) and (x.condition.dtype, x.a.dtype, x.b.dtype) != ("bool", x.dtype, x.dtype):
+                raise VerificationError(f"a choice by {x.condition.dtype} of {x.a.dtype} and {x.b.dtype} as {x.dtype}")
+            if isinstance(x, Load):
+                self.load(x, ranges)
+
+    def load(self, x: Load, ranges: _Ranges) -> None:
+        buffer = self.program.buffers.get(x.buffer)
+        if buffer is None or len(x.indices) != len(buffer.shape) or x.dtype != buffer.dtype:
+            raise VerificationError(f"a read of {x.buffer!r} with {len(x.indices)} indices as {x.dtype}")
+        for index, n in zip(x.indices, buffer.shape, strict=True):
+            low, high = bounds(index, ranges, self.program.constants)
+            if low < 0 or high >= n:
+                raise VerificationError(f"an index into {x.buffer!r} runs from {low} to {high}, its axis has {n}")
 
 
-def _verify_store(
-    program: LoopProgram, s: Store, ranges: _Ranges, names: Mapping[str, bool], writable: tuple[str, ...]
-) -> None:
-    if s.buffer not in program.buffers or program.buffers[s.buffer].space not in writable:
-        raise VerificationError(f"a store to {s.buffer!r}, which this function may not write")
-    _verify_expr(program, Load(s.buffer, s.indices, program.buffers[s.buffer].dtype), ranges, names)
-    _verify_expr(program, s.value, ranges, names)
-    if s.value.dtype != program.buffers[s.buffer].dtype:
-        raise VerificationError(f"a store of {s.value.dtype} to {s.buffer!r} of {program.buffers[s.buffer].dtype}")
+def bounds(e: Expr, ranges: _Ranges, constants: Mapping[str, np.ndarray] | None = None) -> tuple[int, int]:
+    """Least and greatest value of an integer; for one that depends on data, those of 64 bits.
 
-
-def _verify_expr(program: LoopProgram, e: Expr, ranges: _Ranges, names: Mapping[str, bool]) -> None:
-    for x in walk(e):
-        if isinstance(x, Var) and x.name not in ranges:
-            raise VerificationError(f"variable {x.name!r} outside its loop")
-        if isinstance(x, Local) and x.name not in names:
-            raise VerificationError(f"scalar {x.name!r} before its declaration")
-        if isinstance(x, Binary) and x.operator not in BINARY_OPERATORS:
-            raise VerificationError(f"operator {x.operator!r}")
-        if isinstance(x, Unary) and x.operator not in UNARY_OPERATORS:
-            raise VerificationError(f"operator {x.operator!r}")
-        if isinstance(x, Load):
-            buffer = program.buffers.get(x.buffer)
-            if buffer is None or len(x.indices) != len(buffer.shape) or x.dtype != buffer.dtype:
-                raise VerificationError(f"a read of {x.buffer!r} with {len(x.indices)} indices as {x.dtype}")
-            for index, n in zip(x.indices, buffer.shape, strict=True):
-                low, high = bounds(index, ranges)
-                if low < 0 or high >= n:
-                    raise VerificationError(f"an index into {x.buffer!r} runs from {low} to {high}, its axis has {n}")
-
-
-def bounds(e: Expr, ranges: _Ranges) -> tuple[int, int]:
-    """Least and greatest value of an index; (0, 0) for one that depends on data, which only the run can check."""
-    from unfoldc.kernels.loops import Const
-
+    `ranges` bounds the loop variables, `constants` gives the content of buffers that are known.
+    """
     if isinstance(e, Const):
         return int(e.value), int(e.value)
     if isinstance(e, Var):
         return ranges[e.name]
+    if isinstance(e, Cast) and not e.a.dtype.startswith("float"):
+        return bounds(e.a, ranges, constants)
+    if isinstance(e, Load) and constants is not None and e.buffer in constants:
+        return int(constants[e.buffer].min()), int(constants[e.buffer].max())
     if isinstance(e, Binary):
-        (a, b), (c, d) = bounds(e.a, ranges), bounds(e.b, ranges)
-        if e.operator == "add":
+        return _combined(e.operator, bounds(e.a, ranges, constants), bounds(e.b, ranges, constants))
+    return _UNKNOWN
+
+
+def _combined(operator: str, left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int]:
+    (a, b), (c, d) = left, right
+    match operator:
+        case "add":
             return a + c, b + d
-        if e.operator == "sub":
+        case "sub":
             return a - d, b - c
-        if e.operator == "mul":
+        case "mul":
             products = [a * c, a * d, b * c, b * d]
             return min(products), max(products)
-        if e.operator == "floordiv" and c == d > 0:
+        case "floordiv" if c == d > 0:
             return a // c, b // c
-        if e.operator == "mod" and c == d > 0:
+        case "mod" if c == d > 0:
             return (a, b) if a >= 0 and b < c else (0, c - 1)
-        if e.operator == "min":
+        case "min":
             return min(a, c), min(b, d)
-        if e.operator == "max":
+        case "max":
             return max(a, c), max(b, d)
-    return 0, 0
+    return _UNKNOWN

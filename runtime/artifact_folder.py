@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -23,6 +22,7 @@ import numpy as np
 from unfoldc.errors import InputError, ModelError
 from unfoldc.kernels.artifact import Artifact, Cost, MemoryPlan, Port
 from unfoldc.kernels.target_spec import TargetSpec
+from unfoldc.runtime.npz import read_npz, write_npz
 
 FORMAT = 1
 INDEX = "artifact.json"
@@ -76,10 +76,8 @@ class Weights(Mapping[str, np.ndarray]):
     def _read(self) -> dict[str, np.ndarray]:
         if self._arrays is None:
             try:
-                with self._path.open("rb") as file:
-                    archive = np.load(file, allow_pickle=False)
-                    self._arrays = {name: archive[name] for name in archive.files}
-            except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+                self._arrays = read_npz(self._path)
+            except (OSError, ValueError) as error:
                 raise _damaged(self._path, str(error)) from None
         return self._arrays
 
@@ -99,7 +97,7 @@ def write_build(build: Build) -> None:
     for name, text in artifact.sources.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     if artifact.weights:
-        np.savez(folder / WEIGHTS, allow_pickle=False, **artifact.weights)
+        write_npz(folder / WEIGHTS, artifact.weights)
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != INDEX)
     index = {
         "format": FORMAT,

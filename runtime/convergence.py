@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unfoldc.errors import InputError
+from unfoldc.errors import InputError, printable
 from unfoldc.kernels.artifact import Artifact, Port
 from unfoldc.runtime.engine import Engine
 
@@ -15,17 +15,22 @@ Arrays = list[np.ndarray]
 
 
 def errors_by_iteration(
-    artifact: Artifact, engine: Engine, inputs: Arrays, batch: int, truth: Any
+    artifact: Artifact, engine: Engine, inputs: Arrays, batch: int, truth: Any, *, first_only: bool = False
 ) -> tuple[list[float | None], str]:
     """Relative error ||x_k - x|| / ||x|| of the answer after k iterations, k = 1..K, and a text that says what x is.
 
     x is `truth`: an array for the first output, or a mapping from the name of one output to its array; without it
     the solver's own answer after K iterations. None where an error cannot be given. Raises InputError for a truth that
-    does not fit.
+    does not fit. `first_only` looks at the first problem of the batch, where each takes long.
     """
     steps = artifact.iterations
     port, given = _truth(artifact, truth)
     index = artifact.outputs.index(port)
+    right = None if given is None else _fitting(given, new_outputs(artifact, batch)[index].shape, port.name)
+    if first_only and batch > 1:
+        inputs = [array[:1] if p.batched else array for p, array in zip(artifact.inputs, inputs, strict=True)]
+        right = right[:1] if right is not None and port.batched else right
+        batch = 1
 
     def answer(k: int) -> np.ndarray:
         outputs = new_outputs(artifact, batch)
@@ -33,10 +38,10 @@ def errors_by_iteration(
         return outputs[index].astype(np.float64)
 
     final = answer(steps)
-    if given is None:
-        right, error_of = final, f"of {port.name}, relative to the solver's own answer after {steps} iterations"
-    else:
-        right, error_of = _fitting(given, final, port.name), f"of {port.name}, relative to the truth that was given"
+    error_of = f"of {printable(port.name)}, relative to the truth that was given"
+    if right is None:
+        right = final
+        error_of = f"of {printable(port.name)}, relative to the solver's own answer after {steps} iterations"
     norm = float(np.linalg.norm(right))
     if not np.isfinite(norm) or norm == 0.0:
         return [None] * steps, f"{error_of}, which is zero or not finite: no error can be given"
@@ -68,13 +73,13 @@ def _truth(artifact: Artifact, truth: Any) -> tuple[Port, Any]:
     return names[name], truth[name]
 
 
-def _fitting(truth: Any, answer: np.ndarray, name: str) -> np.ndarray:
+def _fitting(truth: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     try:
         array = np.asarray(truth, np.float64)
     except (ValueError, TypeError) as error:
-        allowed = f"an array of shape {answer.shape}"
+        allowed = f"an array of shape {shape}"
         raise InputError("truth", f"no array of numbers ({error})", allowed, f"Pass the right {name}.") from None
-    if array.shape != answer.shape:
-        found, allowed = f"shape {array.shape}", f"shape {answer.shape}"
+    if array.shape != shape:
+        found, allowed = f"shape {array.shape}", f"shape {shape}"
         raise InputError("truth", found, allowed, f"Pass the right {name} for the same batch.")
     return array

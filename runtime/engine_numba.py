@@ -35,7 +35,6 @@ class NumbaEngine:
     def __init__(self, artifact: Artifact) -> None:
         module = _module(artifact.sources[f"{artifact.symbol}.py"])
         self._solve = module.solve
-        self._read_counter = module.read_counter
         self._size: int = module.WORKSPACE_BYTES
         self._weights = [_gather(artifact, *group) for group in module.WEIGHTS]
         self._addresses = [array.ctypes.data for array in self._weights]
@@ -66,10 +65,6 @@ class NumbaEngine:
             workspace = _aligned(self._size)
         self._solve(workspace[0], *self._addresses, *inputs, *outputs, batch, iterations, ticks)
         self._pool.append(workspace)
-
-    def ticks(self) -> int:
-        """The counter that stamps are read from."""
-        return int(self._read_counter())
 
 
 def prepare() -> None:

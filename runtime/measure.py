@@ -33,8 +33,9 @@ def measure(
         name, found = ("repeats", repeats) if repeats < 1 else ("batch", batch)
         raise InputError(name, str(found), "1 or more", "There is nothing to measure otherwise.")
     artifact = build.artifact
-    errors, error_of = errors_by_iteration(artifact, engine, inputs, batch, truth)
-    if build.kind == "emulated":
+    emulated = build.kind == "emulated"
+    errors, error_of = errors_by_iteration(artifact, engine, inputs, batch, truth, first_only=emulated)
+    if emulated:
         parts = _count(cast(CountingEngine, engine), inputs)
     else:
         parts = _time(artifact, engine, inputs, batch, repeats, seconds)

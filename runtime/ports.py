@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unfoldc.errors import InputError
+from unfoldc.errors import InputError, printable
 from unfoldc.kernels.artifact import Port
 
 
@@ -25,7 +25,7 @@ def shape_text(port: Port, batch: int | None) -> str:
 
 def signature(ports: Sequence[Port], batch: int | None) -> str:
     """All ports in one line: `y (batch, 25) float32, H (25, 143) float32`."""
-    return ", ".join(f"{p.name} {shape_text(p, batch)} {p.dtype}" for p in ports)
+    return ", ".join(f"{printable(p.name)} {shape_text(p, batch)} {p.dtype}" for p in ports)
 
 
 def bind(ports: Sequence[Port], positional: Sequence[Any], named: Mapping[str, Any], batch: int | None) -> list[Any]:

@@ -48,7 +48,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     network = unfold(Ista(A=A, rho=0.1), iterations=K, learn=["A", "B", "mu", "theta"], tied=["A", "B"])
     with torch.no_grad():
         for k, parameter in enumerate(network.parameters()):
-            parameter += 0.01 * (1 + k % 3)
+            parameter.add_(0.01 * (1 + k % 3))
     y = rng.standard_normal((37, M)).astype(np.float32)
     with torch.no_grad():
         estimates = [network(torch.from_numpy(y), iterations=k).numpy() for k in range(1, K + 1)]

@@ -67,7 +67,7 @@ def save_checkpoint(
         "learn": list(network.learned),
         "tied": [name for name, learned in network.learned.items() if learned.tied],
         "inputs": [name for name in solver.inputs if not isinstance(solver.values[name], Input)],
-        "errors": list(outcome.errors) if outcome else [],
+        "errors": list(network.validation_errors),
         "log": list(outcome.log) if outcome else [],
         "status": outcome.status.value if outcome else "",
         "settings": settings.to_json() if settings else {},
@@ -76,7 +76,9 @@ def save_checkpoint(
     }
     groups = {"given": solver.given, "example": network.example, "state": network.state_dict()}
     arrays = {
-        f"{group}.{name}": t.detach().cpu().clone() for group, found in groups.items() for name, t in found.items()
+        f"{group}.{name}": tensor.detach().cpu().contiguous().clone()
+        for group, found in groups.items()
+        for name, tensor in found.items()
     }
     content = to_bytes(arrays, {"unfoldc": json.dumps(about, sort_keys=True)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +107,7 @@ def load_checkpoint(path: str | Path, solvers: Iterable[type[Solver]] = ()) -> C
         raise _damaged(path, f"{type(problem).__name__}: {problem}") from problem
     return Checkpoint(
         network,
-        tuple(about["errors"]),
+        network.validation_errors,
         tuple(about["log"]),
         about["settings"],
         about["data"],
@@ -165,6 +167,7 @@ def _rebuild(arrays: dict[str, Tensor], about: dict[str, Any], solvers: Iterable
         example=groups["example"],
     )
     network.load_state_dict(groups["state"])
+    network.validation_errors = tuple(float(e) for e in about["errors"])
     return network
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from unfoldc.export import ExportReport, export_onnx
 from unfoldc.unfold_train.data.photographs import TRAINING, photograph
 from unfoldc.unfold_train.data.superresolution import Array, Solve, SuperResolution
 from unfoldc.unfold_train.losses import Loss
 from unfoldc.unfold_train.problems import Problems
 from unfoldc.unfold_train.solver import Solver
 from unfoldc.unfold_train.solvers import SynthesisFista, SynthesisIsta
+from unfoldc.unfold_train.threads import torch_threads
 from unfoldc.unfold_train.train import Outcome, Settings, Trainer
 from unfoldc.unfold_train.unfolded import Unfolded
 from unfoldc.unfold_train.unfolding import unfold
 
 ITERATIONS = 10
 CONVERGED = 300
-"""FISTA steps after which ISTA's objective no longer changes in the first five digits at the tuned rho."""
+"""FISTA steps that stand for convergence: at the tuned rho the objective is then within 1e-4 of its minimum."""
 
 RHOS = (1e-4, 2e-4, 3e-4, 6e-4, 1e-3, 2e-3, 3e-3)
 """Candidates for rho; below the first, the converged solution changes no more."""
@@ -66,6 +68,7 @@ def train_superresolution(
     hyper_budget: float = 15.0,
     seed: int = 0,
     photographs: Sequence[str] = TRAINING,
+    converged: int = CONVERGED,
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> TrainedSuperResolution:
@@ -77,7 +80,7 @@ def train_superresolution(
     problem = SuperResolution() if problem is None else problem
     training, validation = superresolution_problems(problem, photographs, seed=seed)
     rho = tune_rho(problem, SynthesisIsta, ITERATIONS, training, seed=seed)
-    rho_converged = tune_rho(problem, SynthesisFista, CONVERGED, training, seed=seed)
+    rho_converged = tune_rho(problem, SynthesisFista, converged, training, seed=seed)
     solver = SynthesisIsta(**operators(problem), rho=rho)
     loss = Loss("log")  # every iterate counts, so that stopping early gives an estimate too
     settings = Settings(steps, 256, 0.03, loss=loss, seed=seed, validate_every=250, budget=budget)
@@ -98,7 +101,7 @@ def train_superresolution(
         runs[1],
         hyper_settings,
         unfold(solver, iterations=ITERATIONS),
-        unfold(SynthesisFista(**operators(problem), rho=rho_converged), iterations=CONVERGED),
+        unfold(SynthesisFista(**operators(problem), rho=rho_converged), iterations=converged),
         {**asdict(problem), "photographs": list(photographs), "rho": rho, "rho_converged": rho_converged},
     )
 
@@ -152,11 +155,38 @@ def numpy_solve(network: Unfolded, iterations: int | None = None, batch: int = 5
     @torch.no_grad()
     def solve(y: Array) -> Array:
         starts = range(0, len(y), batch)
-        pieces = [network(torch.from_numpy(y[i : i + batch]), iterations=iterations) for i in starts]
+        with torch_threads(1):
+            pieces = [network(torch.from_numpy(y[i : i + batch]), iterations=iterations) for i in starts]
         estimates: Array = torch.cat(pieces).numpy()
         return estimates
 
     return solve
+
+
+def numpy_iterates(network: Unfolded, batch: int = 2048) -> Callable[[Array], list[Array]]:
+    """A network as a function from arrays (N, m) to its K estimates, each (N, n)."""
+
+    @torch.no_grad()
+    def estimates(y: Array) -> list[Array]:
+        with torch_threads(1):
+            pieces = [network.iterates(piece) for piece in torch.split(torch.from_numpy(y), batch)]
+        return [torch.cat(parts).numpy() for parts in zip(*pieces, strict=True)]
+
+    return estimates
+
+
+def export_network(trained: TrainedSuperResolution, path: str | Path) -> ExportReport:
+    """Write the trained network as ONNX: input y (batch, p²), output x (batch, (2 p)²), every iterate as well."""
+    example = torch.zeros(2, trained.problem.patch**2)
+    return export_onnx(
+        trained.network.frozen(),
+        (example,),
+        path,
+        iterations="iteration",
+        iterates=True,
+        input_names=["y"],
+        output_names=["x"],
+    )
 
 
 def _textured(y: Array, truth: Array) -> tuple[Array, Array]:

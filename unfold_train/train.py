@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -20,6 +19,7 @@ from unfoldc.unfold_train.losses import Loss
 from unfoldc.unfold_train.problems import Problems
 from unfoldc.unfold_train.progress import TrainingProgress
 from unfoldc.unfold_train.schedule import Phase, Schedule, plan, trained_values
+from unfoldc.unfold_train.threads import torch_threads
 from unfoldc.unfold_train.unfolded import Unfolded
 
 
@@ -138,7 +138,7 @@ class Trainer:
         self.done = 0
         self.rows = []
         status = Status.FINISHED
-        with _threads(settings.threads), TrainingProgress(self.title, settings.steps, self.shown) as self.bar:
+        with torch_threads(settings.threads), TrainingProgress(self.title, settings.steps, self.shown) as self.bar:
             try:
                 for number, phase in enumerate(phases):
                     ended = self._phase(phase, sum(p.steps for p in phases[number:]))
@@ -147,9 +147,10 @@ class Trainer:
                         break
             except KeyboardInterrupt:
                 status = Status.INTERRUPTED
-            errors = settings.loss.errors(self.network, self.validation)
+            errors = tuple(settings.loss.errors(self.network, self.validation))
+        self.network.validation_errors = errors
         seconds = time.monotonic() - self.started
-        return Outcome(status, self.done, seconds, tuple(errors), tuple(self.rows))
+        return Outcome(status, self.done, seconds, errors, tuple(self.rows))
 
     def _phase(self, phase: Phase, remaining: int) -> Status:
         settings = self.settings
@@ -275,13 +276,3 @@ class _Best:
     def restore(self) -> None:
         for parameter, kept in zip(self.parameters, self.kept, strict=True):
             parameter.copy_(kept)
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -51,6 +51,7 @@ class Unfolded(nn.Module):
         self.sizes = solver.sizes.copy()
         self.reads: dict[str, set[str]] = {}
         self.is_frozen = False
+        self.validation_errors: tuple[float, ...] = ()
 
     @property
     def iterations(self) -> int:
@@ -66,6 +67,17 @@ class Unfolded(nn.Module):
     def learned_numbers(self) -> int:
         """How many numbers are learned."""
         return sum(math.prod(s.shape) * (1 if s.tied else self.iterations) for s in self.learned.values())
+
+    @property
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Inputs of the right shapes in the order of a call, for exporters."""
+        return tuple(self.example.values())
+
+    @property
+    def unfoldc_metadata(self) -> dict[str, Any]:
+        """What an exported file tells of the network: solver, learned values, validation error after each iteration."""
+        learned = {name: {"shape": list(s.shape), "tied": s.tied} for name, s in self.learned.items()}
+        return {"solver": type(self.solver).__name__, "learned": learned, "errors": list(self.validation_errors)}
 
     def forward(self, *inputs: Tensor, iterations: int | None = None, **named: Tensor) -> Tensor:
         """The estimate (batch, n) after `iterations` iterations, K unless given."""
@@ -137,6 +149,7 @@ class Unfolded(nn.Module):
         other.sizes = self.sizes
         other.reads = self.reads
         other.is_frozen = True
+        other.validation_errors = self.validation_errors
         self._fold(other, varying={INPUT})
         return other.eval()
 

@@ -216,9 +216,8 @@ def _chosen(lowering: Lowering, indices: str, at: Index, n: int) -> Expr:
     if known is None or known.min() < 0:
         zero = build.literal(0, raw.dtype)
         raw = build.select(build.binary("lt", raw, zero), build.add(raw, build.literal(n, raw.dtype)), raw)
-        if known is None:
-            # An index computed from data must not leave the array: it is taken to the nearest end.
-            raw = build.binary("min", build.binary("max", raw, zero), build.literal(n - 1, raw.dtype))
+        # An index computed from data must not leave the array: it is taken to the nearest end.
+        raw = build.binary("min", build.binary("max", raw, zero), build.literal(n - 1, raw.dtype))
     return build.cast(raw, "int32")
 
 

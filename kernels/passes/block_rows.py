@@ -44,9 +44,9 @@ def _block(loop: For, rows: int) -> list[Stmt]:
         start = build.mul(Var(loop.var), build.index(rows))
         result.append(For(loop.var, blocks, _jam(loop, [build.add(start, build.index(r)) for r in range(rows)])))
     elif blocks == 1:
-        result.extend(_jam(loop, [build.index(r) for r in range(rows)], "b"))
+        result.append(Nest((), _jam(loop, [build.index(r) for r in range(rows)], "b")))
     if rest:
-        result.extend(_jam(loop, [build.index(blocks * rows + r) for r in range(rest)], "r"))
+        result.append(Nest((), _jam(loop, [build.index(blocks * rows + r) for r in range(rest)], "r")))
     return result
 
 

@@ -20,9 +20,7 @@ def fold_constants(program: Program) -> Program:
     """Returns the program with those nodes replaced by constants (NumPy, in the nodes' own types)."""
     constants, types = dict(program.constants), dict(program.types)
 
-    def fold(nodes: Sequence[Node], stacked: set[str], count: int) -> tuple[Node, ...]:
-        # Not foldable as they stand, but their value is known: what reads them may fold.
-        viewed: dict[str, Node] = {}
+    def fold(nodes: Sequence[Node], stacked: set[str], count: int, viewed: dict[str, Node]) -> tuple[Node, ...]:
         kept: list[Node] = []
         for node in nodes:
             if not all(i in constants or i in viewed or not i for i in node.inputs):
@@ -43,13 +41,15 @@ def fold_constants(program: Program) -> Program:
                     stacked.add(name)
         return tuple(kept)
 
-    begin = fold(program.begin, set(), 1)
+    # Not folded themselves, but their value is known: what reads them may fold.
+    viewed: dict[str, Node] = {}
+    begin = fold(program.begin, set(), 1, viewed)
     segments: list[Segment] = []
     for segment in program.segments:
         stacked = set(segment.stacked)
-        nodes = fold(segment.nodes, stacked, segment.count)
+        nodes = fold(segment.nodes, stacked, segment.count, dict(viewed))
         segments.append(replace(segment, nodes=nodes, stacked=frozenset(stacked)))
-    end = fold(program.end, set(), 1)
+    end = fold(program.end, set(), 1, viewed)
     return replace(program, constants=constants, types=types, begin=begin, segments=tuple(segments), end=end)
 
 

@@ -6,10 +6,14 @@ than it, so that nothing is computed twice, and if no reduction reads it, which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from unfoldc.kernels.operators import OPERATORS
 from unfoldc.kernels.program import Node, Program
+
+# Beyond these an expression would nest too deep to walk, and its indices grow too long.
+_DEEPEST = 40
+_MOST_VIEWS = 6
 
 
 def stored_values(program: Program) -> frozenset[str]:
@@ -43,20 +47,31 @@ def _crossing(program: Program) -> set[str]:
     return result
 
 
-def _stored(program: Program, nodes: Sequence[Node], forced: Iterable[str]) -> set[str]:
-    stored = {o for n in nodes for o in n.outputs if o in set(forced)}
+def _stored(program: Program, nodes: Sequence[Node], forced: set[str]) -> set[str]:
+    stored = {o for n in nodes for o in n.outputs if o in forced}
     readers: dict[str, list[Node]] = {}
     for node in nodes:
         for name in set(node.inputs):
             readers.setdefault(name, []).append(node)
     root: dict[str, str | None] = {}
+    depth: dict[str, tuple[int, int]] = {}
     for node in reversed(nodes):
         for name in node.outputs:
-            root[name] = name if name in stored else _root(program, name, node, readers.get(name, []), root)
-            if root[name] is None:
+            own = readers.get(name, [])
+            root[name] = name if name in stored else _root(program, name, node, own, root)
+            depth[name] = _depth(node, [depth[o] for reader in own for o in reader.outputs])
+            if root[name] is None or depth[name][0] > _DEEPEST or depth[name][1] > _MOST_VIEWS:
                 root[name] = name
                 stored.add(name)
+            if name in stored:
+                depth[name] = (0, 0)
     return stored
+
+
+def _depth(node: Node, readers: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """How many operations, and how many views in a row, lie between a value and the store that it ends in."""
+    view = OPERATORS[node.operator].kind == "view"
+    return 1 + max((d for d, _ in readers), default=0), (1 + max((v for _, v in readers), default=0)) * view
 
 
 def _root(program: Program, name: str, node: Node, readers: list[Node], root: dict[str, str | None]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unfoldc.kernels.operators import OPERATORS
-from unfoldc.kernels.program import Node, Program, Segment, TensorType
+from unfoldc.kernels.program import Node, Program, Segment, TensorType, unused_name
 
 
 def hoist_invariants(program: Program) -> Program:
@@ -34,7 +34,7 @@ def _hoist(segment: Segment, states: set[str], begin: list[Node], types: dict[st
         node = maker[name]
         view = OPERATORS[node.operator].kind == "view"
         inputs = tuple(lift(i) for i in node.inputs)
-        outputs = tuple(f"{o} (hoisted {segment.first})" if view else o for o in node.outputs)
+        outputs = tuple(unused_name(f"{o} (hoisted)", types) if view else o for o in node.outputs)
         types.update({new: types[old] for old, new in zip(node.outputs, outputs, strict=True)})
         begin.append(replace(node, inputs=inputs, outputs=outputs))
         hoisted.update(zip(node.outputs, outputs, strict=True))

@@ -1,4 +1,4 @@
-"""Removes nodes, states and constants that no output depends on, and gives constants no more slices than needed."""
+"""Removes nodes, states and constants that no output depends on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def remove_dead(program: Program) -> Program:
     end = _needed(program.end, alive)
     while True:
         before = len(alive & states)
-        for segment in program.segments:
+        for segment in reversed(program.segments):
             alive.update(v for s, v in segment.carried.items() if s in alive)
             _needed(segment.nodes, alive)
         if len(alive & states) == before:

@@ -1,152 +1,147 @@
 """Rolls layers that are the same computation up to constants into one loop body.
 
-Neighbouring iterations that align node by node form a run. What a run reads from outside falls into three classes, by
-the sequence of values that stand at one place over the iterations: the same value each time (invariant), constants of
-one type (stacked, one slice per iteration), or each time a value of the iteration before (carried: a state). What
-matches none of these ends the run. Afterwards values cross segment boundaries through states only.
+Neighbouring iterations that align node by node form a run, as long as what they read from outside can be sorted into
+invariants, stacked constants and states (`outside_reads`). Afterwards values cross segment boundaries through states
+only (`thread_states`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from unfoldc.kernels.passes.align_layers import Alignment, align
-from unfoldc.kernels.passes.thread_states import Run, thread_states
+from unfoldc.kernels.operators import OPERATORS
+from unfoldc.kernels.passes.align_layers import Alignment, align, align_shortened, dropped
+from unfoldc.kernels.passes.outside_reads import CutError, OutsideReads
+from unfoldc.kernels.passes.thread_states import Run, SkipError, thread_states
 from unfoldc.kernels.program import Node, Program, Segment, TensorType
-
-
-@dataclass
-class _Slots:
-    """The classes of a run's outside values, keyed by the sequence of names that stands there."""
-
-    program: Program
-    layers: Sequence[Segment]
-    alignments: Sequence[Alignment]
-    inverse: list[dict[str, str]] = field(default_factory=list)
-    carried: dict[tuple[str, ...], str] = field(default_factory=dict)
-    next_value: dict[str, str] = field(default_factory=dict)
-    initial: dict[str, str] = field(default_factory=dict)
-    stacked: dict[tuple[str, ...], str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.inverse = [{v: t for t, v in a.values.items()} for a in self.alignments]
-
-    def outside(self, name: str, position: int) -> bool:
-        """Whether a value is made neither by this layer of the run nor by a later one."""
-        return not any(name in inverse for inverse in self.inverse[position:])
-
-    def classify(self, names: tuple[str, ...]) -> str:
-        """The name under which the body reads this sequence; raises ValueError with the reason if it cannot."""
-        if len(set(names)) == 1 and (names[0] == "" or self.outside(names[0], 0)):
-            return names[0]
-        constants = [self.program.constants.get(name) for name in names]
-        known = [c for c in constants if c is not None]
-        if len(known) == len(names):
-            return self.stack(names, known)
-        return self.carry(names)
-
-    def stack(self, names: tuple[str, ...], values: list[np.ndarray]) -> str:
-        kinds = {(str(v.dtype), v.shape) for v in values}
-        if len(kinds) > 1:
-            k = next(i for i, v in enumerate(values) if v.shape != values[0].shape or v.dtype != values[0].dtype)
-            raise _CutError(k, f"constant {names[k]!r} is {values[k].dtype}{list(values[k].shape)}, its counterpart "
-                          f"{names[0]!r} is {values[0].dtype}{list(values[0].shape)}")  # fmt: skip
-        if names not in self.stacked:
-            self.stacked[names] = f"{names[0]} (stacked {self.layers[0].first}+{len(names)})"
-        return self.stacked[names]
-
-    def carry(self, names: tuple[str, ...]) -> str:
-        for key, state in self.carried.items():
-            if key[: len(names)] == names:
-                return state
-        first = self.layers[0].first
-        state = f"state {first}.{len(self.carried)}"
-        if not self.outside(names[0], 0):
-            raise _CutError(1, f"{names[0]!r} is read in the iteration that makes it later")
-        self.carried[names] = state
-        self.initial[state] = names[0]
-        twins = [self.inverse[k].get(name) for k, name in enumerate(names[1:])]
-        if len(names) == 1:
-            raise _CutError(1, "only one iteration reads it")
-        if all(t is not None and t == twins[0] for t in twins):
-            self.next_value[state] = str(twins[0])
-        elif all(t is None for t in twins):
-            # A value of two iterations ago: it has waited one iteration in a state of its own.
-            if len(names) < 3:
-                raise _CutError(1, f"{names[1]!r} comes from outside, {names[0]!r} too, and they differ")
-            self.next_value[state] = self.classify(names[1:])
-        else:
-            k = next(i for i, t in enumerate(twins) if t != twins[0])
-            raise _CutError(k + 1, f"{names[k + 1]!r} is not what {names[1]!r} is in its iteration")
-        return state
-
-
-class _CutError(ValueError):
-    """The run must end before its `position`-th layer."""
-
-    def __init__(self, position: int, reason: str) -> None:
-        super().__init__(reason)
-        self.position = max(position, 1)
 
 
 def roll_iterations(program: Program) -> Program:
     """Returns the rolled program; `notes` say for each boundary that did not roll at which node and why."""
-    runs: list[Run] = []
-    notes: list[str] = []
-    stacks: dict[str, tuple[str, ...]] = {}
-    at = 0
-    while at < len(program.segments):
-        run, used, reason = _longest_run(program, at, stacks)
-        if reason:
-            notes.append(f"iteration {at + used} differs from iteration {at}: {reason}")
-        runs.append(run)
-        at += used
-    constants, types = dict(program.constants), dict(program.types)
-    for name, parts in stacks.items():
-        constants[name] = np.stack([program.constants[p] for p in parts])
-        types[name] = TensorType(str(constants[name].dtype), constants[name].shape[1:])
-    return thread_states(replace(program, constants=constants, types=types, notes=tuple(notes)), runs)
-
-
-def _longest_run(program: Program, at: int, stacks: dict[str, tuple[str, ...]]) -> tuple[Run, int, str]:
-    template = program.segments[at]
-    alignments = [align(template.nodes, template.nodes, False)]
-    reason = ""
-    for segment in program.segments[at + 1 :]:
-        last = segment.first == len(program.segments) - 1
-        found = align(template.nodes, segment.nodes, last)
-        if found.reason:
-            reason = found.reason
-            break
-        alignments.append(found)
-    count = len(alignments)
-    while count > 1:
+    program = _release_tail(program)
+    forced: dict[int, str] = {}
+    while True:
+        rolling = _Rolling(program, forced)
+        rolling.find_runs()
         try:
-            return _body(program, at, alignments[:count], stacks), count, reason
-        except _CutError as cut:
-            count, reason = min(cut.position, count - 1), str(cut)
-    return Run(template, {}, {}, [{}]), 1, reason
+            return thread_states(rolling.prepared(), rolling.runs)
+        except SkipError as skipped:
+            forced.update(skipped.reasons)
 
 
-def _body(program: Program, at: int, alignments: list[Alignment], stacks: dict[str, tuple[str, ...]]) -> Run:
-    layers = program.segments[at : at + len(alignments)]
-    slots = _Slots(program, layers, alignments)
-    inside = {o for n in layers[0].nodes for o in n.outputs}
-    nodes: list[Node] = []
-    for i, node in enumerate(layers[0].nodes):
-        inputs = []
-        for p, name in enumerate(node.inputs):
-            if name in inside:
-                inputs.append(name)
-                continue
-            present = tuple(a.inputs[(i, p)] for a in alignments if i not in a.missing)
-            if len(present) < len(alignments) and len(set(present)) > 1 and present[0] in program.constants:
-                present = (*present, present[-1])  # an iteration that does not need it may have any slice
-            inputs.append(slots.classify(present))
-        nodes.append(replace(node, inputs=tuple(inputs)))
-    stacks.update({name: parts for parts, name in slots.stacked.items()})
-    segment = Segment(at, len(alignments), tuple(nodes), dict(slots.next_value), frozenset(slots.stacked.values()))
-    return Run(segment, slots.initial, slots.next_value, slots.inverse)
+def _release_tail(program: Program) -> Program:
+    """Moves into `end` what the last layer computes beyond the others: results that only the last one was asked for."""
+    if len(program.segments) < 2:
+        return program
+    previous, last = program.segments[-2:]
+    if not align_shortened(previous.nodes, last.nodes, program.types).reason:
+        return program
+    for kept in dropped(last.nodes, _results(program, last)):
+        core = tuple(last.nodes[i] for i in kept)
+        if not align_shortened(previous.nodes, core, program.types).reason:
+            tail = tuple(n for i, n in enumerate(last.nodes) if i not in kept)
+            segments = (*program.segments[:-1], replace(last, nodes=core))
+            return replace(program, segments=segments, end=(*tail, *program.end))
+    return program
+
+
+def _results(program: Program, segment: Segment) -> set[str]:
+    """The values of a segment that are read outside of it."""
+    own = {o for n in segment.nodes for o in n.outputs}
+    others = [s.nodes for s in program.segments if s is not segment]
+    return own & {*program.outputs, *(i for nodes in (*others, program.end) for n in nodes for i in n.inputs)}
+
+
+@dataclass
+class _Rolling:
+    """The runs found so far. `forced` holds the iterations at which a run must start, with the reasons."""
+
+    program: Program
+    forced: Mapping[int, str]
+    runs: list[Run] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    stacks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def find_runs(self) -> None:
+        """Takes the longest run at the start of what is left, until nothing is."""
+        at = 0
+        while at < len(self.program.segments):
+            run, reason = self.longest(at)
+            following = at + run.segment.count
+            if following in self.forced:
+                self.notes.append(f"iteration {following} starts anew: {self.forced[following]}")
+            elif reason:
+                self.notes.append(f"iteration {following} differs from iteration {at}: {reason}")
+            self.runs.append(run)
+            at = following
+
+    def longest(self, at: int) -> tuple[Run, str]:
+        """The longest run from iteration `at` on, and why it ends there."""
+        alignments, reason = self.alike(at)
+        while len(alignments) > 1:
+            try:
+                return self.body(at, alignments), reason
+            except CutError as cut:
+                alignments, reason = alignments[: min(cut.position, len(alignments) - 1)], str(cut)
+        return Run(self.program.segments[at], {}, [{}]), reason
+
+    def alike(self, at: int) -> tuple[list[Alignment], str]:
+        """Alignments of the layers from `at` on that are the same node by node."""
+        program = self.program
+        template = program.segments[at]
+        alignments = [align(template.nodes, template.nodes, program.types)]
+        for segment in program.segments[at + 1 :]:
+            if segment.first in self.forced:
+                return alignments, ""
+            last = segment.first == program.iterations - 1
+            found = (align_shortened if last else align)(template.nodes, segment.nodes, program.types)
+            if found.reason:
+                return alignments, found.reason
+            alignments.append(found)
+        return alignments, ""
+
+    def body(self, at: int, alignments: Sequence[Alignment]) -> Run:
+        """The run over these layers; raises CutError where it must be shorter."""
+        template = self.program.segments[at].nodes
+        inside = {o for n in template for o in n.outputs}
+        read = {
+            (i, p): tuple(a.inputs[(i, p)] for a in alignments if i not in a.missing)
+            for i, node in enumerate(template)
+            for p, name in enumerate(node.inputs)
+            if name not in inside
+        }
+        inverse = [{v: t for t, v in a.values.items()} for a in alignments]
+        outside = OutsideReads(self.program, at, inverse, read.values())
+        known = set(self.program.constants)
+        nodes: list[Node] = []
+        for i, node in enumerate(template):
+            inputs = tuple(outside.name(read[i, p]) if (i, p) in read else n for p, n in enumerate(node.inputs))
+            known.update(outside.stacked.values())
+            if all(name in known or not name for name in inputs):
+                known.update(node.outputs)  # folded later, slice by slice
+            else:
+                _check_shapes(node, inputs, {p: read[i, p] for p in range(len(inputs)) if (i, p) in read})
+            nodes.append(replace(node, inputs=inputs))
+        stacked = {name: parts for parts, name in outside.stacked.items()}
+        self.stacks.update(stacked)
+        segment = Segment(at, len(alignments), tuple(nodes), outside.next_value, frozenset(stacked))
+        return Run(segment, outside.initial, inverse)
+
+    def prepared(self) -> Program:
+        """The program with the stacked constants and the notes."""
+        constants, types = dict(self.program.constants), dict(self.program.types)
+        for name, parts in self.stacks.items():
+            constants[name] = np.stack([constants[p] for p in parts])
+            types[name] = TensorType(str(constants[name].dtype), constants[name].shape[1:])
+        return replace(self.program, constants=constants, types=types, notes=tuple(self.notes))
+
+
+def _check_shapes(node: Node, inputs: Sequence[str], read: Mapping[int, tuple[str, ...]]) -> None:
+    """Raises CutError where an input that shapes the result, a slice's start say, changes between iterations."""
+    for p in OPERATORS[node.operator].constant_inputs:
+        if p < len(inputs) and p in read and len(set(read[p])) > 1:
+            k = next(k for k, name in enumerate(read[p]) if name != read[p][0])
+            raise CutError(k, f"{node.origin} takes another part or shape")

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from unfoldc.kernels.program import Node, Program, Segment, State, TensorType
+from unfoldc.kernels.program import Node, Program, Segment, State, TensorType, unused_name
 
 
 @dataclass
 class Run:
-    """A segment to be, with the states it found itself.
+    """A segment to be, whose `carried` holds the states it found itself.
 
-    `initial[state]` is the value that the state holds before the run, `next_value[state]` the body's value that it
-    holds after each iteration; `inverse[k]` maps values of the k-th layer to those of the body.
+    `initial[state]` is the value that such a state holds before the run; `inverse[k]` maps values of the k-th layer to
+    those of the body.
     """
 
     segment: Segment
     initial: Mapping[str, str]
-    next_value: Mapping[str, str]
-    inverse: list[dict[str, str]]
+    inverse: Sequence[Mapping[str, str]]
+
+
+class SkipError(ValueError):
+    """Values skip over iterations of their run: runs must start at the iterations `reasons`, for what they say."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = dict(reasons)
 
 
 @dataclass
 class _Threader:
     program: Program
-    runs: list[Run]
+    runs: Sequence[Run]
     initial: dict[str, str] = field(default_factory=dict)
     types: dict[str, TensorType] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     carried: list[dict[str, str]] = field(default_factory=list)
     made_in: dict[str, tuple[int, int]] = field(default_factory=dict)
+    zeros: dict[TensorType, str] = field(default_factory=dict)
+    skipped: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.types, self.constants = dict(self.program.types), dict(self.program.constants)
@@ -40,73 +49,77 @@ class _Threader:
         for r, run in enumerate(self.runs):
             own = {o for n in run.segment.nodes for o in n.outputs}
             for layer, inverse in enumerate(run.inverse):
-                for name in inverse or dict.fromkeys(own):
-                    self.made_in[name] = (r, layer)
+                self.made_in.update(dict.fromkeys(inverse or own, (r, layer)))
+
+    def enter(self, r: int) -> None:
+        """Creates the states that run `r` found; earlier segments set them where they make the first content."""
+        for state, first in self.runs[r].initial.items():
+            maker = self.made_in.get(first)
+            self.add_state(state, self.types[first], None if maker else first)
+            if maker:
+                self.carried[maker[0]][state] = self.left(first)
 
     def read(self, name: str, reader: int) -> str:
         """The name under which segment `reader` (or the end, numbered last) sees a value."""
         if name not in self.made_in or self.made_in[name][0] == reader:
             return name
-        maker, layer = self.made_in[name]
-        run = self.runs[maker]
-        if layer != run.segment.count - 1:
-            raise ValueError(
-                f"{name!r}, a value of iteration {run.segment.first + layer}, is used after later iterations"
-            )
-        body_name = run.inverse[layer].get(name, name)
+        maker = self.made_in[name][0]
+        content = self.left(name)
         for state, value in self.carried[maker].items():
-            if value == body_name and self.lives(state, maker, reader):
+            if value == content and self.lives(state, maker, reader):
                 return state
-        state = f"state {run.segment.first}.{len(self.carried[maker])}"
-        self.add_state(state, self.types[name], self.zeros(self.types[name]))
-        self.carried[maker][state] = body_name
+        state = unused_name(f"state {self.runs[maker].segment.first}.{len(self.carried[maker])}", self.types)
+        # A value that waits starts as what it waits for does.
+        self.add_state(state, self.types[name], self.initial.get(content))
+        self.carried[maker][state] = content
         return state
 
+    def left(self, name: str) -> str:
+        """What holds a value when its run ends: a value of the body, or for one of the last layer but one a state."""
+        maker, layer = self.made_in[name]
+        run = self.runs[maker]
+        body_name = run.inverse[layer].get(name, name)
+        if layer == run.segment.count - 1:
+            return body_name
+        for state in run.initial:
+            if layer == run.segment.count - 2 and run.segment.carried[state] == body_name:
+                return state
+        k = run.segment.first + layer
+        self.skipped[k + 1] = f"{name!r}, a value of iteration {k}, is used after later iterations"
+        return body_name
+
     def lives(self, state: str, maker: int, reader: int) -> bool:
-        """Whether no segment between overwrites the state."""
-        return all(state not in self.carried[r] for r in range(maker + 1, min(reader, len(self.runs))))
+        """Whether no segment between overwrites the state, nor the reader if it reads more than once."""
+        last = reader + (reader < len(self.runs) and self.runs[reader].segment.count > 1)
+        return all(state not in self.carried[r] for r in range(maker + 1, min(last, len(self.runs))))
 
-    def add_state(self, state: str, type_: TensorType, initial: str) -> None:
-        self.types[state] = type_
-        self.initial[state] = initial
-
-    def zeros(self, t: TensorType) -> str:
-        name = f"zeros {t.dtype}{list(t.shape)}"
-        self.constants[name] = np.zeros(t.shape, t.dtype)
-        self.types[name] = t
-        return name
-
-    def enter(self, r: int) -> None:
-        """Creates the states that run `r` found; earlier segments set them where they make the first content."""
-        for state, first in self.runs[r].initial.items():
-            t = self.types[first]
-            if first in self.made_in:
-                maker, layer = self.made_in[first]
-                body_name = self.runs[maker].inverse[layer].get(first, first)
-                if layer != self.runs[maker].segment.count - 1:
-                    raise ValueError(f"{first!r} is used after later iterations")
-                self.add_state(state, t, self.zeros(t))
-                self.carried[maker][state] = body_name
-            else:
-                self.add_state(state, t, first)
+    def add_state(self, state: str, type_: TensorType, initial: str | None) -> None:
+        """A new state, of zeros where `begin` has no content for it."""
+        if initial is None:
+            initial = self.zeros.get(type_) or unused_name(f"zeros {type_.dtype}{list(type_.shape)}", self.types)
+            self.zeros[type_] = initial
+            self.constants[initial], self.types[initial] = np.zeros(type_.shape, type_.dtype), type_
+        self.types[state], self.initial[state] = type_, initial
 
 
-def thread_states(program: Program, runs: list[Run]) -> Program:
-    """Builds the rolled program from the runs; raises ValueError if a value skips over iterations of a run."""
+def thread_states(program: Program, runs: Sequence[Run]) -> Program:
+    """Builds the rolled program from the runs; raises SkipError if a value skips over iterations of a run."""
     threader = _Threader(program, runs)
     for r in range(len(runs)):
         threader.enter(r)
-    bodies: list[tuple[Node, ...]] = []
-    for r, run in enumerate(runs):
-        bodies.append(tuple(replace(n, inputs=tuple(threader.read(i, r) for i in n.inputs)) for n in run.segment.nodes))
-    last = len(runs)
-    end = tuple(replace(n, inputs=tuple(threader.read(i, last) for i in n.inputs)) for n in program.end)
-    outputs = tuple(threader.read(o, last) for o in program.outputs)
+
+    def nodes(old: Sequence[Node], reader: int) -> tuple[Node, ...]:
+        return tuple(replace(n, inputs=tuple(threader.read(i, reader) for i in n.inputs)) for n in old)
+
+    bodies = [nodes(run.segment.nodes, r) for r, run in enumerate(runs)]
+    end = nodes(program.end, len(runs))
+    outputs = tuple(threader.read(o, len(runs)) for o in program.outputs)
+    if threader.skipped:
+        raise SkipError(threader.skipped)
     segments = tuple(
-        replace(run.segment, nodes=nodes, carried=threader.carried[r])
-        for r, (run, nodes) in enumerate(zip(runs, bodies, strict=True))
+        replace(run.segment, nodes=body, carried=carried)
+        for run, body, carried in zip(runs, bodies, threader.carried, strict=True)
     )
-    states = tuple(State(name, first) for name, first in threader.initial.items())
     rolled = replace(
         program,
         constants=threader.constants,
@@ -114,7 +127,7 @@ def thread_states(program: Program, runs: list[Run]) -> Program:
         segments=segments,
         end=end,
         outputs=outputs,
-        states=states,
+        states=tuple(State(name, first) for name, first in threader.initial.items()),
         rolled=True,
     )
     return replace(rolled, early_stop=_early_stop(rolled))
@@ -125,8 +138,7 @@ def _early_stop(program: Program) -> str:
     names = {s.name for s in program.states}
     read = {i for n in program.end for i in n.inputs if i in names} | {o for o in program.outputs if o in names}
     for segment in program.segments:
-        absent = sorted(read - set(segment.carried))
-        if absent:
+        if read - set(segment.carried):
             return (
                 f"the answer is made from a value that iteration {segment.first} does not update; "
                 "iterations that differ from the others have no common estimate"

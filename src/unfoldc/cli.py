@@ -7,7 +7,6 @@ import contextlib
 import importlib
 import os
 import sys
-import textwrap
 import traceback
 from collections.abc import Sequence
 
@@ -16,7 +15,6 @@ from unfoldc.errors import UnfoldcError, printable
 
 # In the order of use; each is a module of unfoldc.commands with add(subparsers), which sets `run`.
 COMMANDS = ("demo", "train", "export", "inspect", "compile", "run", "profile", "targets")
-_WIDTH = 100
 # Import name -> the extra of this project that brings it.
 _EXTRAS = {
     **dict.fromkeys(("onnxruntime", "onnxscript", "PIL", "rich", "safetensors", "skimage", "torch"), "train"),
@@ -86,5 +84,4 @@ def explanation(error: Exception) -> str:
 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # standard error may be closed
-        paragraph = f"unfoldc: {printable(text, 2000)}"
-        print(textwrap.fill(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
+        print(f"unfoldc: {printable(text, 2000)}", file=sys.stderr)

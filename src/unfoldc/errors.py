@@ -6,7 +6,7 @@ from __future__ import annotations
 class UnfoldcError(Exception):
     """Base of all errors raised on purpose; the command line prints its text and no traceback.
 
-    The four parts are kept as attributes (`where`, `found`, `allowed`, `do`), so that a test or a caller need not parse the text.
+    The four parts are kept as attributes (`where`, `found`, `allowed`, `do`): nobody need parse the text.
     """
 
     def __init__(self, where: str, found: str, allowed: str, do: str) -> None:
@@ -42,6 +42,6 @@ class ExportError(UnfoldcError):
 
 
 def printable(text: str, limit: int = 600) -> str:
-    """One line of printable text: model files are untrusted, so control characters in their names never reach a terminal."""
+    """One line of printable text: names from model files are untrusted, their control characters stay here."""
     line = "".join(c if c.isprintable() else " " for c in text)
     return line if len(line) <= limit else line[: limit - 3] + "..."

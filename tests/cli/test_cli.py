@@ -33,8 +33,8 @@ def fail(capsys: Capture, *arguments: object) -> str:
     status = cli.main([str(a) for a in arguments])
     out, err = capsys.readouterr()
     assert (status, out) == (1, "") and "Traceback" not in err and err.startswith("unfoldc: ")
-    assert "\n\n" not in err and all(len(line) <= 200 for line in err.splitlines())
-    return " ".join(err.split())
+    assert err.count("\n") == 1
+    return err.rstrip()
 
 
 @pytest.fixture
@@ -151,6 +151,15 @@ def test_run_reads_and_writes_npz_and_names(
         assert (data["status"], data["iterations"], data["outputs"]) == ("stopped", 2, {"x": [4, 9]})
 
 
+def test_options_of_a_compilation_do_not_fit_a_build_folder(
+    capsys: Capture, model: Path, y_file: Path, tmp_path: Path
+) -> None:
+    folder = pipeline.compile(model).save(tmp_path / "build")
+    for option in (["--target", "host"], ["--backend", "c"], ["--batch", "2"], ["--dimension", "n=3"]):
+        message = fail(capsys, "run", folder, y_file, *option)
+        assert f"{option[0]}: given for {folder}, which is compiled already; allowed: an ONNX file with" in message
+
+
 def test_a_file_name_may_hold_an_equals_sign(capsys: Capture, model: Path, tiny: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "y=1.npy", tiny.problems())
     succeed(capsys, "run", model, tmp_path / "y=1.npy")
@@ -178,8 +187,49 @@ def test_run_refuses_what_is_wrong(capsys: Capture, model: Path, tiny: Any, y_fi
     assert "iterations: 9; allowed: 1 to 3." in fail(capsys, "run", model, y_file, "--iterations", 9, *x)
     message = fail(capsys, "run", model, y_file, "-o", tmp_path / "x.txt")
     assert "1 arrays and the ending '.txt'; allowed: .npy or .npz." in message
-    assert "No such file or directory" in fail(capsys, "run", model, y_file, "-o", tmp_path / "none" / "x.npy")
+    message = fail(capsys, "run", model, y_file, "-o", tmp_path / "none" / "x.npy")
+    assert "none/x.npy: it cannot be written (No such file or directory); allowed: a place" in message
     assert not list(tmp_path.glob("*x.npy*")) and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_a_disk_that_is_full_leaves_no_file(
+    capsys: Capture, model: Path, y_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(file: Any, *_: Any, **__: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    folder = tmp_path / "out"
+    folder.mkdir()
+    monkeypatch.setattr("numpy.save", full)
+    monkeypatch.setattr("numpy.lib.format.write_array", full)
+    backend = ["--backend", "reference"]
+    assert "No space left on device" in fail(capsys, "run", model, y_file, "-o", folder / name, *backend)
+    assert list(folder.iterdir()) == []
+
+
+def test_options_of_a_compilation_are_passed_on(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def record(path: Path, target: str, backend: str, **options: Any) -> None:
+        seen.update(options, path=path, target=target, backend=backend)
+        raise InputError("here", "seen", "", "")
+
+    monkeypatch.setattr(pipeline, "compile", record)
+    line = "m.onnx --target t --backend b --batch dynamic --dimension n=3 --dimension a=b=4 --no-cache"
+    for command in (["compile", "--symbol", "s"], ["run", "y.npy"], ["profile"]):
+        fail(capsys, command[0], *line.split(), *command[1:])
+        assert callable(seen.pop("progress"))
+        assert seen == {
+            "path": Path("m.onnx"),
+            "target": "t",
+            "backend": "b",
+            "batch": "dynamic",
+            "dimensions": {"n": 3, "a=b": 4},
+            "cache": False,
+            "symbol": "s" if command[0] == "compile" else "solver",
+        }
 
 
 def test_profile(capsys: Capture, model: Path, tiny: Any, y_file: Path, tmp_path: Path) -> None:
@@ -196,6 +246,23 @@ def test_profile_without_inputs_takes_random_numbers(capsys: Capture, model: Pat
     out, err = capsys.readouterr()
     assert json.loads(out)["batch"] == 1
     assert err == "no inputs were given: measured on random numbers, so the errors mean little\n"
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_demo_calls_the_demo(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool) -> None:
+    seen: list[Any] = []
+
+    def record(folder: Path, **options: Any) -> dict[str, int]:
+        seen.append((folder, options))
+        return {"a": 1}
+
+    demo = type(sys)("unfoldc.demo")
+    monkeypatch.setattr(demo, "run", record, raising=False)
+    monkeypatch.setitem(sys.modules, "unfoldc.demo", demo)
+    more = ["--quick"] if quick else []
+    assert json.loads(succeed(capsys, "demo", "-o", tmp_path, "--json", *more)) == {"a": 1}
+    steps = {"steps": 60, "hyper_steps": 20} if quick else {}
+    assert seen == [(tmp_path, {"progress": False, **steps})]
 
 
 def _raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +46,17 @@ class Exported:
         names = [value.name for value in session.get_outputs()]
         feed = {v.name: t.numpy() for v, t in zip(session.get_inputs(), inputs, strict=True)}
         return dict(zip(names, session.run(None, feed), strict=True))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_registry() -> Iterator[None]:
+    """The exporter reads its table of translations from sources at every call, a third of the time; here once."""
+    from torch.onnx._internal.exporter import _registration
+
+    apis: Any = _registration.onnxscript_apis  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apis, "get_torchlib_ops", functools.cache(apis.get_torchlib_ops))
+        yield
 
 
 @pytest.fixture(scope="session")

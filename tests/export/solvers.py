@@ -60,7 +60,7 @@ class Loop(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         b = y @ self.w1.T
-        x = {"zeros": torch.zeros_like, "product": lambda t: t, "prox": lambda t: soft(t, 0.2)}[self.start](b)
+        x = torch.zeros_like(b) if self.start == "zeros" else soft(b, 0.2) if self.start == "prox" else b
         for k in range(self.count):
             if self.where == "start":
                 x = iterate(x)
@@ -178,6 +178,22 @@ class AdmmLayers(nn.Module):
         return z
 
 
+class Cooling(nn.Module):
+    """The threshold is a state of its own, computed from itself alone, that passes by the marker."""
+
+    def __init__(self, count: int = 3) -> None:
+        super().__init__()
+        self.A, self.count = weight(M, N), count
+
+    def forward(self, y: Tensor) -> Tensor:
+        x, t = torch.zeros(y.shape[0], N), y.abs().mean(1, keepdim=True)
+        for _ in range(self.count):
+            x = soft(x - 0.2 * (x @ self.A.T - y) @ self.A, t)
+            t = 0.5 * t
+            x = iterate(x)
+        return x
+
+
 class FirstDiffers(nn.Module):
     """LISTA as printed in the paper: the first layer has no product with x."""
 
@@ -187,7 +203,7 @@ class FirstDiffers(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         b = y @ self.w1.T
-        x = iterate(soft(b, 0.1))
+        x: Tensor = iterate(soft(b, 0.1))
         for _ in range(self.count - 1):
             x = iterate(soft(b + x @ self.w2.T, 0.1))
         return x

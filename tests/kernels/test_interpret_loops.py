@@ -123,6 +123,7 @@ def test_a_choice_and_a_cast_of_nan() -> None:
 
 def test_what_was_never_written_is_nan() -> None:
     assert all(math.isnan(v) for v in result(Store("s", (ZERO,), at("t"))))
+    assert all(math.isnan(v) for v in result(Store("s", (ZERO,), at("t")), scratch_offsets={"t": 0}, scratch_bytes=12))
 
 
 def test_scratch_does_not_outlive_a_call() -> None:

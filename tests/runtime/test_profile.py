@@ -140,6 +140,16 @@ def test_an_emulated_device_counts_and_does_not_time(lista_build: Build, lista: 
     assert "time" not in text.splitlines()[1]
 
 
+def test_an_emulated_device_solves_the_first_problem_only(lista_build: Build, lista: Any) -> None:
+    build = replace(lista_build, kind="emulated", target="cortex-m4")
+    solver = Solver(build, _Device())  # type: ignore[arg-type]
+    truth = np.full((3, 9), [[4.0], [7.0], [7.0]])
+    profile = solver.profile({"y": lista.problems(3)}, truth=truth)
+    assert [row.error for row in profile.iterations] == [0.75, 0.5, 0.25, 0.0]
+    with pytest.raises(InputError, match=r"truth: shape \(1, 9\); allowed: shape \(3, 9\)"):
+        solver.profile({"y": lista.problems(3)}, truth=truth[:1])
+
+
 def test_durations() -> None:
     values = [2.0, 0.0123, 4.56e-6, 16e-9, -3e-9, 0.0]
     assert [duration(v) for v in values] == ["2 s", "12.3 ms", "4.56 us", "16 ns", "-3 ns", "0 ns"]

@@ -20,10 +20,10 @@ class SparseProblem:
     rho: float = 0.05
 
     @property
-    def A(self) -> Tensor:  # noqa: N802
+    def A(self) -> Tensor:
         return self.H @ self.Psi
 
-    def ista(self, iterations: int, A: Tensor | None = None, rho: float | None = None) -> list[np.ndarray]:  # noqa: N803
+    def ista(self, iterations: int, A: Tensor | None = None, rho: float | None = None) -> list[np.ndarray]:
         """All iterates of textbook ISTA, written down once more in NumPy."""
         a = np.asarray(self.A if A is None else A)
         y = np.asarray(self.y)
@@ -44,7 +44,7 @@ def sparse() -> SparseProblem:
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    H, Psi = normal(6, 9) / 3, normal(9, 14) / 3  # noqa: N806
+    H, Psi = normal(6, 9) / 3, normal(9, 14) / 3
     codes = normal(40, 14) * (torch.rand(40, 14, generator=generator) < 0.2)
     rows = torch.tensor([1, 2, 5, 7])
     signals = codes @ Psi.T

@@ -56,7 +56,7 @@ def test_every_iteration_is_a_scope_and_holds_only_its_own_work(form: str, spars
     network = unfold(kind(**arrays, rho=sparse.rho), iterations=ITERATIONS, learn=learn, tied=tied)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 0.01
+            parameter.add_(0.01)
     model = export(network.frozen(), (sparse.y[:2].float(),), (True,), tmp_path / "network.onnx")
 
     work = scopes(model)
@@ -81,7 +81,7 @@ def test_every_iteration_is_a_scope_and_holds_only_its_own_work(form: str, spars
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("each", [False, True])
 def test_a_model_given_with_each_call_exports(each: bool, sparse: Any, tmp_path: Path) -> None:
-    H = sparse.H.float()  # noqa: N806
+    H = sparse.H.float()
     solver = SynthesisIsta(H=Input(), Psi=sparse.Psi.float(), rho=sparse.rho)
     network = unfold(solver, iterations=ITERATIONS, learn=["mu", "theta"], example={"H": H})
     y = sparse.y.float()

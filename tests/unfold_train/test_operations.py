@@ -7,7 +7,7 @@ from unfoldc.unfold_train.operations import apply, apply_adjoint, identity_like,
 
 def test_one_matrix_per_problem_equals_one_matrix_for_all() -> None:
     generator = torch.Generator().manual_seed(0)
-    A = torch.randn(3, 5, generator=generator)  # noqa: N806
+    A = torch.randn(3, 5, generator=generator)
     x, r = torch.randn(4, 5, generator=generator), torch.randn(4, 3, generator=generator)
     many = A.expand(4, 3, 5)
     torch.testing.assert_close(apply(A, x), torch.stack([A @ one for one in x]))
@@ -20,7 +20,7 @@ def test_one_matrix_per_problem_equals_one_matrix_for_all() -> None:
 
 
 def test_rows_are_scaled_by_scalar_vector_or_problem() -> None:
-    A = torch.ones(2, 3)  # noqa: N806
+    A = torch.ones(2, 3)
     assert torch.equal(scale_rows(torch.tensor(2.0), A), 2 * A)
     assert torch.equal(scale_rows(torch.tensor([1.0, 3.0]), A), torch.tensor([[1.0] * 3, [3.0] * 3]))
     each = scale_rows(torch.tensor([[1.0], [2.0]]), A.expand(2, 2, 3))

@@ -12,8 +12,8 @@ def test_fista_reaches_the_optimality_conditions(sparse: Any) -> None:
     x = unfold(Fista(A=sparse.A, rho=sparse.rho), iterations=1000)(sparse.y)
     pull = (sparse.y - x @ sparse.A.T) @ sparse.A
     on = x != 0
-    torch.testing.assert_close(pull[on], sparse.rho * x[on].sign(), atol=1e-6, rtol=0)
-    assert float(pull[~on].abs().max()) <= sparse.rho + 1e-6
+    torch.testing.assert_close(pull[on], sparse.rho * x[on].sign(), atol=1e-4, rtol=0)
+    assert float(pull[~on].abs().max()) <= sparse.rho + 1e-4
     assert on.any() and (~on).any()
 
 
@@ -24,14 +24,10 @@ def test_fista_falls_faster_than_ista(sparse: Any) -> None:
         network = unfold(kind(A=sparse.A, rho=sparse.rho), iterations=40)
         values[kind] = [float(network.objective(inputs, state).mean()) for _, state in network.trajectory(inputs)]
     assert values[Ista] == sorted(values[Ista], reverse=True)
-    best = float(unfold(Fista(A=sparse.A, rho=sparse.rho), iterations=2000).objective(inputs, _last(sparse)).mean())
+    longer = unfold(Fista(A=sparse.A, rho=sparse.rho), iterations=400)
+    *_, (_, state) = longer.trajectory(inputs)
+    best = float(longer.objective(inputs, state).mean())
     assert values[Fista][-1] - best < 0.3 * (values[Ista][-1] - best)
-
-
-def _last(sparse: Any) -> Any:
-    network = unfold(Fista(A=sparse.A, rho=sparse.rho), iterations=2000)
-    *_, (_, state) = network.trajectory({"y": sparse.y})
-    return state
 
 
 def test_momentum_follows_its_recursion() -> None:

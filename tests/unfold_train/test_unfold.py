@@ -22,6 +22,7 @@ from unfoldc.unfold_train import (
     View,
     unfold,
 )
+from unfoldc.unfold_train.holder import Iteration
 
 VARIANTS: dict[str, tuple[type[Solver], list[str], bool | list[str]]] = {
     "classical": (SynthesisIsta, [], False),
@@ -49,7 +50,7 @@ def disturb(network: Unfolded) -> Unfolded:
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
     return network
 
 
@@ -90,8 +91,10 @@ def test_what_is_learned_can_be_counted_and_read(sparse: Any) -> None:
     assert network.learned_numbers == 20 == sum(p.numel() for p in network.parameters())
     assert network.frozen().learned_numbers == 20
     assert dict(network.named_parameters()).keys() >= {"iteration.9.log_mu", "iteration.0.log_theta"}
+    holder = network.iteration[3]
+    assert isinstance(holder, Iteration)
     with torch.no_grad():
-        network.iteration[3].learned_parameter("theta").fill_(1.0)  # type: ignore[operator]
+        holder.learned_parameter("theta").fill_(1.0)
     torch.testing.assert_close(network.value("theta", 3), np.e * network.value("theta", 2))
     tied = variant("factored", sparse)
     assert tied.learned["A"].tied and not tied.learned["mu"].tied
@@ -121,7 +124,7 @@ def test_every_learned_value_gets_a_gradient(sparse: Any) -> None:
     for name in VARIANTS:
         network = variant(name, sparse)
         if network.learned:
-            network(sparse.y).square().sum().backward()  # type: ignore[no-untyped-call]
+            network(sparse.y).square().sum().backward()
             for parameter, tensor in network.named_parameters():
                 idle = parameter == "iteration.0.W2"  # multiplies the zero that the iterations start from
                 assert tensor.grad is not None and (tensor.grad.abs().sum() > 0) != idle, (name, parameter)
@@ -132,6 +135,7 @@ def test_every_learned_value_gets_a_gradient(sparse: Any) -> None:
 def test_the_model_can_be_an_input_of_each_call(solver: type[Solver], batched: bool, sparse: Any) -> None:
     network = unfold(solver(A=Input(), rho=sparse.rho), iterations=4, example={"A": sparse.A})
     assert network.inputs == ("y", "A")
+    assert [tuple(t.shape) for t in network.example_inputs] == [(2, 6), (6, 14)]
     other = 1.7 * sparse.A.flip(0)
     given = other.expand(len(sparse.y), *other.shape) if batched else other
     for found in (network(sparse.y, given), network(A=given, y=sparse.y), network.frozen()(sparse.y, given)):

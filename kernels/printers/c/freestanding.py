@@ -1,6 +1,6 @@
 """Mathematical functions that compilers' run-time libraries lack where there is no C library.
 
-`exp`, `log`, `sin`, `cos`, `sqrt`, `floor`, `ceil` and `fmod` are there on bare metal; `tanhf`, `erff`, `rintf` and
+`exp`, `log`, `sin`, `cos`, `sqrt`, `floor` and `ceil` are there on bare metal; `tanhf`, `erff`, `rintf` and
 `powf` are not. Those below are good to a relative error of 1e-6 and keep NaN and infinities, but not signed zeros. None
 relies on the order of additions, which the compiler may change.
 """

@@ -41,10 +41,10 @@ class Functions:
         """One function for a solver whose iterations are alike, else one for each kind and one that chooses."""
         steps, k = self.program.steps, f"const int32_t {ITERATION} = s->k;"
         if len(steps) == 1:
-            note = self._note(steps[0])
+            self._enter(steps[0])
             declared = [k, *self._pointers(steps[0].body, ())]
             stop = [f"if ({ITERATION} >= {self.count}) {{", f"{_PAD}return;", "}"]
-            head = [*note, self.heads["iterate"]]
+            head = [*self._note(steps[0]), self.heads["iterate"]]
             return self._function(head, declared, stop, steps[0].body, [f"s->k = {ITERATION} + 1;"])
         functions: list[str] = []
         lines = [self.heads["iterate"] + " {", _PAD + k, ""]
@@ -53,6 +53,7 @@ class Functions:
             needs_k = any(
                 e == Var(ITERATION) for s in step.body for top in build.expressions(s) for e in build.walk(top)
             )
+            self._enter(step)
             declared = [k] * needs_k + self._pointers(step.body, ())
             functions += self._function(head, declared or ["(void)s;"], [], step.body)
             lines += [f"{_PAD}{'} else ' if number else ''}if ({ITERATION} < {step.first + step.count}) {{"]
@@ -122,6 +123,9 @@ class Functions:
                 f"{qualifier}{self.statements.expressions.element_type(name)} *const{apart} {name} = s->{source};"
             )
         return lines
+
+    def _enter(self, step: Step) -> None:
+        self.statements.expressions.ranges[ITERATION] = (step.first, step.first + step.count - 1)
 
     def _note(self, step: Step) -> list[str]:
         if step.count == 1:

@@ -17,19 +17,10 @@ from unfoldc.kernels.printers.c_api.text import C_TYPES, number
 # Operators with a C library function, and its name for double.
 LIBRARY = {
     "sqrt": "sqrt", "exp": "exp", "log": "log", "tanh": "tanh", "erf": "erf", "sin": "sin", "cos": "cos",
-    "floor": "floor", "ceil": "ceil", "round": "rint", "pow": "pow", "fmod": "fmod",
+    "floor": "floor", "ceil": "ceil", "round": "rint", "pow": "pow",
 }  # fmt: skip
-_TWO = ("pow", "fmod")
 _WORD = re.compile(r"\b[A-Z][A-Z0-9]*\b")
-_LITERALS = {
-    "ZERO": 0.0,
-    "ONE": 1.0,
-    "HALF": 0.5,
-    "LOW32": -(2.0**31),
-    "HIGH32": 2.0**31,
-    "LOW64": -(2.0**63),
-    "HIGH64": 2.0**63,
-}
+_LITERALS = {"ZERO": 0.0, "LOW32": -(2.0**31), "HIGH32": 2.0**31, "LOW64": -(2.0**63), "HIGH64": 2.0**63}
 
 # name -> parameters, body. T is the element type, U the unsigned integer type, capitals are literals.
 _FLOAT: Mapping[str, tuple[str, str]] = {
@@ -42,16 +33,6 @@ _FLOAT: Mapping[str, tuple[str, str]] = {
     # NaN passes neither test. A number between LOW32 - 1 and LOW32 is cut to LOW32, the answer for it as well.
     "to_int32": ("T a", "return ((a >= LOW32) && (a < HIGH32)) ? (int32_t)a : INT32_MIN;"),
     "to_int64": ("T a", "return ((a >= LOW64) && (a < HIGH64)) ? (int64_t)a : INT64_MIN;"),
-    "mod": (
-        "T a, T b",
-        "const T r = fmod(a, b);\nreturn ((r != ZERO) && ((r < ZERO) != (b < ZERO))) ? r + b : r;",
-    ),
-    "floordiv": (
-        "T a, T b",
-        "const T r = fmod(a, b);\n"
-        "const T q = (a - r) / b;\n"
-        "return (b == ZERO) ? a / b : floor((((r != ZERO) && ((r < ZERO) != (b < ZERO))) ? q - ONE : q) + HALF);",
-    ),
 }
 _INTEGER: Mapping[str, tuple[str, str]] = {
     "min": ("T a, T b", "return (a < b) ? a : b;"),
@@ -121,7 +102,9 @@ class Helpers:
         lines = []
         for operator, dtype in sorted(self._functions):
             kind = C_TYPES[dtype]
-            lines.append(f"{kind} {library_name(operator, dtype)}({', '.join([kind] * (1 + (operator in _TWO)))});")
+            lines.append(
+                f"{kind} {library_name(operator, dtype)}({', '.join([kind] * (2 if operator == 'pow' else 1))});"
+            )
         order = {"splat": 1, "select": 2}
         used = sorted(self._used, key=lambda h: (h[2], order.get(h[0], 3), h))
         definitions = [line for h in used for line in self._define(*h)]
@@ -134,9 +117,6 @@ class Helpers:
             return lane_helper(self, name, dtype)
         floating = dtype.startswith("float")
         parameters, body = (_FLOAT if floating else _INTEGER)[name]
-        for operator in ("fmod", "floor"):
-            if floating and f"{operator}(" in body:
-                body = body.replace(f"{operator}(", f"{self.function(operator, dtype)}(")
         words = {"T": C_TYPES[dtype], "U": f"u{C_TYPES[dtype]}"}
         words |= {word: number(value, dtype) for word, value in _LITERALS.items()}
         body, parameters = (_WORD.sub(lambda m: words.get(m[0], m[0]), text) for text in (body, parameters))

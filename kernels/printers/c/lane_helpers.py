@@ -20,8 +20,6 @@ _VECTOR: Mapping[str, tuple[str, str]] = {
     "abs": ("V a", "return select(a < splat(0), -a, a);"),
     "isnan": ("V a", "return a != a;"),
 }
-_TWO_OPERANDS = ("pow", "mod", "floordiv")
-_SCALAR_HELPERS = ("mod", "floordiv")
 
 
 class Calls(Protocol):
@@ -48,13 +46,12 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
     result = mask if name == "isnan" else vector
     own = f"{calls.symbol}_{name}_{dtype}_v"
     if name not in _VECTOR:
-        two = name in _TWO_OPERANDS
-        function = calls.call(name, dtype) if name in _SCALAR_HELPERS else calls.function(name, dtype)
+        two = name == "pow"
         return [
             f"static inline {result} {own}({vector} a{f', {vector} b' if two else ''}) {{",
             f"    {vector} r;",
             f"    for (int l = 0; l < {solver}_LANES; l++) {{",
-            f"        r[l] = {function}(a[l]{', b[l]' if two else ''});",
+            f"        r[l] = {calls.function(name, dtype)}(a[l]{', b[l]' if two else ''});",
             "    }",
             "    return r;",
             "}",

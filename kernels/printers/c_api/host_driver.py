@@ -110,30 +110,22 @@ ${after}        ticks[${count} + 1] += read_ticks() - last;
 
 _PACKING = Template("""\
 /* Problems side by side: element e of problem l lies at [e][l]. */
-static void lanes_in(workspace *w, const void *const *inputs, long b) {
-${into}}
-
-static void lanes_out(const workspace *w, void *const *outputs, long b) {
-${out}}
-
-""")
-
-_PACK = Template("""\
-    const ${kind} *const from_${i} = (const ${kind} *)inputs[${i}] + b * ${size};
-    for (int l = 0; l < ${symbol}_LANES; l++) {
-        for (int e = 0; e < ${size}; e++) {
-            w->in_${i}[e][l] = from_${i}[l * ${size} + e];
+__attribute__((noinline)) static void pack(${vector} *restrict to, const ${kind} *restrict from, long size) {
+    for (long l = 0; l < ${symbol}_LANES; l++) {
+        for (long e = 0; e < size; e++) {
+            to[e][l] = from[l * size + e];
         }
     }
-""")
+}
 
-_UNPACK = Template("""\
-    ${kind} *const to_${i} = (${kind} *)outputs[${i}] + b * ${size};
-    for (int l = 0; l < ${symbol}_LANES; l++) {
-        for (int e = 0; e < ${size}; e++) {
-            to_${i}[l * ${size} + e] = w->out_${i}[e][l];
+__attribute__((noinline)) static void unpack(${kind} *restrict to, const ${vector} *restrict from, long size) {
+    for (long l = 0; l < ${symbol}_LANES; l++) {
+        for (long e = 0; e < size; e++) {
+            to[l * size + e] = from[e][l];
         }
     }
+}
+
 """)
 
 
@@ -146,12 +138,10 @@ def host_driver_text(
     if lanes:
         groups.insert(0, _side_by_side(symbol, inputs, outputs))
         values["include"] = f'#include "{symbol}_lanes.h"\n'
-        values["members"] = f"    {symbol}_lanes_state lanes;\n{_members(symbol, inputs, outputs)}"
-        nothing = "    (void)w;\n    (void)inputs;\n    (void)b;\n"
-        values["packing"] = _PACKING.substitute(
-            into="".join(_copy(_PACK, symbol, i, p) for i, p in enumerate(inputs) if p.batched) or nothing,
-            out="".join(_copy(_UNPACK, symbol, i, p) for i, p in enumerate(outputs)),
-        )
+        dtype = outputs[0].dtype  # lanes hold one type
+        vector = f"{symbol}_v{dtype.removeprefix('float')}"
+        values["members"] = f"    {symbol}_lanes_state lanes;\n{_members(vector, inputs, outputs)}"
+        values["packing"] = _PACKING.substitute(symbol=symbol, vector=vector, kind=C_TYPES[dtype])
     count = str(program.iterations)
     return _TEXT.substitute(
         values,
@@ -180,11 +170,17 @@ def _side_by_side(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) 
     end = [f"w->out_{i}" for i in range(len(outputs))]
     return {
         "step": f"{symbol}_LANES",
-        "before": "        lanes_in(w, inputs, b);\n",
+        "before": "".join(
+            f"        pack(w->in_{i}, {_argument('const ', 'inputs', i, p)}, {p.size});\n"
+            for i, p in enumerate(inputs)
+            if p.batched
+        ),
         "begin": f"{symbol}_lanes_begin({', '.join(['&w->lanes', *begin])})",
         "iterate": f"{symbol}_lanes_iterate(&w->lanes)",
         "end": f"{symbol}_lanes_end({', '.join(['&w->lanes', *end])})",
-        "after": "        lanes_out(w, outputs, b);\n",
+        "after": "".join(
+            f"        unpack({_argument('', 'outputs', i, p)}, w->out_{i}, {p.size});\n" for i, p in enumerate(outputs)
+        ),
     }
 
 
@@ -193,14 +189,10 @@ def _argument(constant: str, table: str, i: int, port: Port) -> str:
     return f"({constant}{C_TYPES[port.dtype]} *){table}[{i}]{offset}"
 
 
-def _members(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
+def _members(vector: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
     return "".join(
-        f"    {symbol}_v{port.dtype.removeprefix('float')} {kind}_{i}[{max(1, port.size)}];\n"
+        f"    {vector} {kind}_{i}[{max(1, port.size)}];\n"
         for kind, ports in (("in", inputs), ("out", outputs))
         for i, port in enumerate(ports)
         if port.batched
     )
-
-
-def _copy(template: Template, symbol: str, i: int, port: Port) -> str:
-    return template.substitute(symbol=symbol, i=i, kind=C_TYPES[port.dtype], size=port.size)

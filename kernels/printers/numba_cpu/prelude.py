@@ -49,13 +49,12 @@ def counter(typing):
     """The counter that stamps are read from."""
 
     def generate(context, builder, signature, arguments):
-        word = ir.IntType(64)
-        machine = builder.module.triple.partition("-")[0]
-        if machine in ("aarch64", "arm64"):
-            read = ir.InlineAsm(ir.FunctionType(word, []), "mrs $0, cntvct_el0", "=r,~{memory}", side_effect=True)
-        else:
-            read = builder.module.declare_intrinsic("llvm.readcyclecounter", (), ir.FunctionType(word, []))
-        return builder.call(read, [])
+        word, module = ir.IntType(64), builder.module
+        if module.triple.partition("-")[0] not in ("aarch64", "arm64"):
+            return builder.call(module.declare_intrinsic("llvm.readcyclecounter", (), ir.FunctionType(word, [])), [])
+        kind = ir.FunctionType(word, [ir.MetaDataType()])
+        register = module.add_metadata([ir.MetaDataString(module, "cntvct_el0")])
+        return builder.call(module.declare_intrinsic("llvm.read_volatile_register", [word], kind), [register])
 
     return types.int64(), generate
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,20 +17,8 @@ from unfoldc.kernels.printers.python_text import Names, comment
 if TYPE_CHECKING:
     from unfoldc.kernels.artifact import Port
 
-OWN = (
-    "workspace",
-    "addresses",
-    "batch",
-    "iterations",
-    "ticks",
-    "problem",
-    "last",
-    "begin",
-    "end",
-    "solve",
-    "read_counter",
-)
-RESERVED = frozenset(dir(builtins)) | frozenset(OWN) | frozenset(compile(PRELUDE, "prelude", "exec").co_names)
+_OWN = "workspace addresses batch iterations ticks problem last begin end solve abs min range"
+_RESERVED = frozenset(_OWN.split()) | frozenset(compile(PRELUDE, "prelude", "exec").co_names)
 _INDENT = "    "
 
 
@@ -44,8 +31,8 @@ def numba_sources(symbol: str, program: LoopProgram, inputs: Sequence[Port], out
     - `solve(workspace, *weights, *inputs, *outputs, batch, iterations, ticks)`: `workspace` and the weights are
       addresses, the others C-contiguous arrays (to pass an array costs less than to find out its address). `ticks` has
       K + 2 counts to add to, or none;
-    - `read_counter()`, `WORKSPACE_BYTES`, and `WEIGHTS`: per type its name, the number of elements and the constants in
-      it, each with its first element.
+    - `WORKSPACE_BYTES`, and `WEIGHTS`: per type its name, the number of elements, and the constants in it with the
+      first element of each.
     """
     return {f"{symbol}.py": _Module(program, symbol, inputs, outputs).text()}
 
@@ -55,7 +42,7 @@ class _Module:
         self.program, self.symbol = program, symbol
         self.ports = (*zip(program.inputs, inputs, strict=True), *zip(program.outputs, outputs, strict=True))
         self.layout: Layout = plan(program)
-        self.names = Names(RESERVED, prefixes=("weights_", "iterate_"))
+        self.names = Names(_RESERVED, prefixes=("weights_", "iterate_"))
         self.slots = {name: i for i, (name, _) in enumerate(self.ports)}
         self.bases = ["workspace", *(f"weights_{dtype}" for dtype in self.layout.weights)]
 
@@ -129,8 +116,7 @@ class _Module:
             body += [f"{_INDENT}iterate_{i}({call}, {k})", f"{_INDENT}last = stamp(ticks, 1 + {k}, last)"]
         body += [f"end({call})", f"last = stamp(ticks, {program.iterations + 1}, last)"]
         lines += [_INDENT * 2 + line for line in body]
-        lines += ["", "", "@njit(types.int64(), cache=CACHE)", "def read_counter():", f"{_INDENT}return counter()", ""]
-        return "\n".join(lines)
+        return "\n".join([*lines, ""])
 
     def _kinds(self) -> list[str]:
         """The types of the arguments of `solve`, so that it is compiled when the module is loaded."""

@@ -14,8 +14,8 @@ from unfoldc.kernels.printers.python_text import ATOM, Names, PythonPrinter, Tex
 class TvmExpressions(PythonPrinter):
     """Prints expressions; `temporaries` collects the lines that must stand before the statement in work.
 
-    `flat` maps a buffer that lies in an arena to the arena's name and the buffer's first element there, `shape` gives a
-    buffer's shape. TVM's script has no inner scopes as ours, so `declare` gives each scalar an identifier of its own.
+    `shared` maps a buffer that has no pointer of its own to the one that it lies in and its first element there,
+    `shape` gives a buffer's shape. TVM's script has no inner scopes as ours, so each scalar gets a new identifier.
     """
 
     calls = {
@@ -28,11 +28,11 @@ class TvmExpressions(PythonPrinter):
     def __init__(
         self,
         names: Names,
-        flat: Mapping[str, tuple[str, int]],
+        shared: Mapping[str, tuple[str, int]],
         shape: Callable[[str], tuple[int, ...]],
     ) -> None:
         super().__init__(names)
-        self._flat, self._shape = flat, shape
+        self._shared, self._shape = shared, shape
         self.temporaries: list[str] = []
         self.zeros: dict[str, str] = {}
         self._scalars: dict[str, str] = {}
@@ -69,13 +69,13 @@ class TvmExpressions(PythonPrinter):
         return self._scalars[name]
 
     def element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
-        """One element of a buffer, or of the arena that it lies in."""
+        """One element of a buffer, or of the one that it lies in."""
         indices = bounded(indices, self._shape(buffer))
-        if buffer in self._flat:
-            arena, first = self._flat[buffer]
+        if buffer in self._shared:
+            other, first = self._shared[buffer]
             place = flatten(indices, self._shape(buffer))
             place = simplify(Binary("add", place, Const(first, place.dtype), place.dtype))
-            return f"{self.name(arena, 'buffer')}[{self.text(place)}]"
+            return f"{self.name(other, 'buffer')}[{self.text(place)}]"
         return f"{self.name(buffer, 'buffer')}[{', '.join(map(self.text, indices)) or '0'}]"
 
     def cast(self, a: Expr, dtype: str) -> Text:

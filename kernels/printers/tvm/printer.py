@@ -1,13 +1,14 @@
 """Loop programs as functions of TVM's TIR, in its script form: `begin`, one `iterate` per step, and `end`.
 
-The functions have a plain C interface: one pointer for each buffer in use, one for each scratch arena, and for an
-iteration its number. Scratch buffers share their arena's pointer, since arguments are declared not to overlap.
+The functions have a plain C interface: one pointer for each buffer in use and, for an iteration, its number. Pointers
+are declared not to overlap, so scratch buffers that do share one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unfoldc.kernels.loops import ITERATION, Assign, For, Let, LoopProgram, Nest, Stmt, Store
 from unfoldc.kernels.printers.c_api import StateLayout
@@ -20,16 +21,23 @@ _RESERVED = ("I", "T", "Module", "range", "print", "True", "False")
 
 
 @dataclass(frozen=True)
-class Function:
-    """A printed function.
-
-    `arguments` names the buffers and scratch arenas in the order of the pointers, `written` those that it writes;
-    where it `iterates`, the number of the iteration follows.
-    """
+class Argument:
+    """A pointer: to the buffer `name`, or to scratch, `start` elements into the member `member` of the state."""
 
     name: str
-    arguments: tuple[str, ...]
-    written: frozenset[str]
+    dtype: str
+    shape: tuple[int, ...]
+    written: bool
+    member: str = ""
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Function:
+    """A printed function; where it `iterates`, the number of the iteration follows the pointers."""
+
+    name: str
+    arguments: tuple[Argument, ...]
     iterates: bool
     text: str
 
@@ -54,32 +62,49 @@ class _Function:
     ) -> None:
         self.name, self.program, self.layout, self.body, self.iterates = name, program, layout, body, iterates
         self.names = Names(_RESERVED)
-        arenas = [(member, dtype, n) for member, dtype, n in layout.arrays if member not in program.buffers]
-        self.dtypes = {b.name: b.dtype for b in program.buffers.values()} | {a: d for a, d, _ in arenas}
-        self.shapes = {b.name: b.shape or (1,) for b in program.buffers.values()} | {a: (n,) for a, _, n in arenas}
-        self.printer = TvmExpressions(self.names, layout.scratch, lambda buffer: program.buffers[buffer].shape)
+        self.used, self.written = buffers_used(body), buffers_written(body)
+        self.shared: dict[str, tuple[str, int]] = {}
+        self.arguments = sorted([*self._buffers(), *self._scratch()], key=lambda a: a.name)
+        self.printer = TvmExpressions(self.names, self.shared, lambda buffer: program.buffers[buffer].shape)
 
     def done(self) -> Function | None:
-        used, written = (self._arenas(find(self.body)) for find in (buffers_used, buffers_written))
-        if not used:
+        """The whole function, or None where it uses no buffer."""
+        if not self.arguments:
             return None
-        arguments = tuple(sorted(used))
-        buffers = [self.names(a, "buffer") for a in arguments]
-        pointers = [self.names(f"{a}_data", "pointer") for a in arguments]
-        parameters = [f'{p}: T.handle("{self.dtypes[a]}", "global")' for p, a in zip(pointers, arguments, strict=True)]
+        buffers = [self.names(a.name, "buffer") for a in self.arguments]
+        pointers = [self.names(f"{a.name}_data", "pointer") for a in self.arguments]
+        parameters = [f'{p}: T.handle("{a.dtype}", "global")' for p, a in zip(pointers, self.arguments, strict=True)]
         parameters += [f"{self.names(ITERATION, 'int32')}: T.int32"] * self.iterates
         lines = ["@T.prim_func(s_tir=True)", f"def {self.name}({', '.join(parameters)}):"]
         lines.append(f'{_INDENT}T.func_attr({{"tirx.noalias": True, "global_symbol": "{self.name}"}})')
-        for buffer, pointer, a in zip(buffers, pointers, arguments, strict=True):
-            lines.append(f'{_INDENT}{buffer} = T.decl_buffer({self.shapes[a]}, "{self.dtypes[a]}", data={pointer})')
+        for buffer, pointer, a in zip(buffers, pointers, self.arguments, strict=True):
+            lines.append(f'{_INDENT}{buffer} = T.decl_buffer({a.shape}, "{a.dtype}", data={pointer})')
         block = self._block(self.body, 1)
         for dtype, zero in self.printer.zeros.items():
             lines += [_INDENT + line for line in _array(zero, dtype, f"T.{dtype}(0.0)")]
-        lines += block
-        return Function(self.name, arguments, written, self.iterates, "\n".join(_INDENT + line for line in lines))
+        text = "\n".join(_INDENT + line for line in [*lines, *block])
+        return Function(self.name, tuple(self.arguments), self.iterates, text)
 
-    def _arenas(self, buffers: frozenset[str]) -> frozenset[str]:
-        return frozenset(self.layout.scratch[b][0] if b in self.layout.scratch else b for b in buffers)
+    def _buffers(self) -> list[Argument]:
+        buffers = [self.program.buffers[name] for name in self.used - self.layout.scratch.keys()]
+        return [Argument(b.name, b.dtype, b.shape or (1,), b.name in self.written) for b in buffers]
+
+    def _scratch(self) -> list[Argument]:
+        """A pointer for each scratch buffer, or for several that overlap: `shared` says where each begins in it."""
+        arguments: list[Argument] = []
+        places = [(*self.layout.scratch[name], name) for name in self.used & self.layout.scratch.keys()]
+        for member, start, name in sorted(places):
+            b = self.program.buffers[name]
+            last = arguments[-1] if arguments and arguments[-1].member == member else None
+            if last is None or start >= last.start + math.prod(last.shape):
+                arguments.append(Argument(name, b.dtype, b.shape or (1,), name in self.written, member, start))
+                continue
+            size = max(math.prod(last.shape), start - last.start + b.size)
+            written = last.written or name in self.written
+            arguments[-1] = replace(last, shape=(size,), written=written)
+            self.shared.setdefault(last.name, (last.name, 0))
+            self.shared[name] = (last.name, start - last.start)
+        return arguments
 
     def _block(self, body: Sequence[Stmt], depth: int) -> list[str]:
         lines: list[str] = []

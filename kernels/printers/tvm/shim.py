@@ -9,7 +9,7 @@ from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.c_api import StateLayout
 from unfoldc.kernels.printers.c_api.header import prototypes
 from unfoldc.kernels.printers.c_api.text import C_TYPES
-from unfoldc.kernels.printers.tvm.printer import Function
+from unfoldc.kernels.printers.tvm.printer import Argument, Function
 
 Functions = Sequence[Function | None]
 
@@ -47,22 +47,17 @@ class _Shim:
 
     def declaration(self, function: Function) -> str:
         """The prototype of a function of TVM's."""
-        types = {member: dtype for member, dtype, _ in self.layout.arrays}
-        types |= {name: buffer.dtype for name, buffer in self.program.buffers.items()}
-        arguments = [
-            f"{'' if name in function.written else 'const '}{C_TYPES[types[name]]} *{name}"
-            for name in function.arguments
-        ]
+        arguments = [f"{'' if a.written else 'const '}{C_TYPES[a.dtype]} *{a.name}" for a in function.arguments]
         return f"void {function.name}({', '.join([*arguments, *['int32_t k'] * function.iterates])});"
 
     def call(self, function: Function, parameters: Sequence[str] = ()) -> str:
         """The call with the state's members, the weights and the parameters of the calling function."""
-        values = [self._value(name, parameters) for name in function.arguments]
+        values = [self._value(a, parameters) for a in function.arguments]
         return f"{function.name}({', '.join([*values, *['s->k'] * function.iterates])});"
 
     def body(self, function: Function | None, parameters: Sequence[str], reads_state: bool) -> list[str]:
         """The call, and what keeps the compiler from warning of parameters that nobody reads."""
-        arguments = function.arguments if function else ()
+        arguments = [a.name for a in function.arguments] if function else []
         unused = [name for name in parameters if name not in (*arguments, *self.layout.pointers)]
         if not reads_state and not set(arguments) - set(parameters) - set(self.program.constants):
             unused.append("s")
@@ -77,7 +72,9 @@ class _Shim:
             lines.append(f"{other}{test}{self.call(function) if function else '{ }'}")
         return [*lines, "s->k++;"]
 
-    def _value(self, name: str, parameters: Sequence[str]) -> str:
-        if name in self.program.constants:
-            return f"{self.symbol}_{name}"
-        return name if name in parameters else f"s->{name}"
+    def _value(self, argument: Argument, parameters: Sequence[str]) -> str:
+        if argument.member:
+            return f"s->{argument.member} + {argument.start}" if argument.start else f"s->{argument.member}"
+        if argument.name in self.program.constants:
+            return f"{self.symbol}_{argument.name}"
+        return argument.name if argument.name in parameters else f"s->{argument.name}"

@@ -52,8 +52,8 @@ def add_dimensions(parser: argparse.ArgumentParser) -> None:
 
 def add_compilation(parser: argparse.ArgumentParser) -> None:
     """Everything that `unfoldc.compile` takes."""
-    parser.add_argument("--target", default="host", help="device to compile for (`unfoldc targets` lists them); host")
-    parser.add_argument("--backend", default="auto", help="auto, c, numba, tvm or reference; auto")
+    parser.add_argument("--target", help="device to compile for (`unfoldc targets` lists them); host")
+    parser.add_argument("--backend", help="auto, c, numba, tvm or reference; auto")
     add_dimensions(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile even if the cache has the result")
 
@@ -64,18 +64,30 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
 
     path = Path(arguments.model)
     if path.is_dir():
+        _refuse_options(arguments)
         return pipeline.load(path)
     with status() as progress:
         return pipeline.compile(
             path,
-            arguments.target,
-            arguments.backend,
+            arguments.target or "host",
+            arguments.backend or "auto",
             batch=arguments.batch,
             dimensions=dict(arguments.dimension),
             symbol=symbol,
             cache=not arguments.no_cache,
             progress=progress,
         )
+
+
+def _refuse_options(arguments: argparse.Namespace) -> None:
+    for name in ("target", "backend", "batch", "dimension"):
+        if getattr(arguments, name):
+            raise InputError(
+                f"--{name}",
+                f"given for {arguments.model}, which is compiled already",
+                "an ONNX file with this option, or a build folder without it",
+                "Leave it out, or give the ONNX file.",
+            )
 
 
 @contextmanager
@@ -125,10 +137,13 @@ def read_arrays(path: Path) -> Any:
     """The array of a .npy file, or a dictionary of those of a .npz file; nothing in them is executed."""
     import numpy as np
 
+    from unfoldc.runtime.npz import read_npz
+
     try:
+        if path.suffix == ".npz":
+            return read_npz(path)
         with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+            return np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise InputError(
             str(path), f"cannot be read ({error.strerror or error})", "a .npy or .npz file", "Check the path."
@@ -143,12 +158,14 @@ def read_arrays(path: Path) -> Any:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write one array to .npy, any number to .npz; aside first, so that no half-written file stays.
 
-    Raises InputError for another ending, or several arrays and .npy.
+    Raises InputError for another ending, several arrays and .npy, and where the file cannot be written.
     """
     import os
     import secrets
 
     import numpy as np
+
+    from unfoldc.runtime.npz import write_npz
 
     if path.suffix not in (".npy", ".npz") or (path.suffix == ".npy" and len(arrays) != 1):
         allowed = ".npz" if len(arrays) != 1 else ".npy or .npz"
@@ -157,12 +174,15 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         )
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        with partial.open("xb") as file:
-            if path.suffix == ".npy":
+        if path.suffix == ".npy":
+            with partial.open("xb") as file:
                 np.save(file, next(iter(arrays.values())), allow_pickle=False)
-            else:
-                np.savez(file, allow_pickle=False, **arrays)
+        else:
+            write_npz(partial, arrays)
         partial.replace(path)
+    except OSError as error:
+        reason = f"it cannot be written ({error.strerror or error})"
+        raise InputError(str(path), reason, "a place with room that you may write to", "Choose another.") from None
     finally:
         partial.unlink(missing_ok=True)
 

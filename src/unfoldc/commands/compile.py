@@ -28,7 +28,7 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Compile, save, and say what was made."""
     solver = open_solver(arguments, arguments.symbol)
-    default = Path("build") / f"{Path(arguments.model).stem}-{arguments.target}"
+    default = Path("build") / f"{Path(arguments.model).stem}-{solver.target}"
     folder = solver.save(arguments.output or default)
     memory = solver.artifact.memory
     if arguments.json:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from unfoldc.commands.common import Subparsers, add_json, new_command, print_json
+
+_QUICK: dict[str, Any] = {"steps": 60, "hyper_steps": 20}
 
 
 def add(commands: Subparsers) -> argparse.ArgumentParser:
@@ -29,6 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the demo."""
     from unfoldc.demo import run as run_demo
 
-    summary = run_demo(Path(arguments.output), quick=arguments.quick, progress=not arguments.json)
+    steps: dict[str, Any] = _QUICK if arguments.quick else {}
+    summary = run_demo(Path(arguments.output), progress=not arguments.json, **steps)
     if arguments.json:
         print_json(summary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from unfoldc.commands.common import Subparsers, add_dimensions, add_json, new_command, print_json
-from unfoldc.errors import InputError
+from unfoldc.errors import InputError, printable
 
 
 def add(commands: Subparsers) -> argparse.ArgumentParser:
@@ -37,4 +37,6 @@ def run(arguments: argparse.Namespace) -> None:
     from unfoldc.kernels.inspect import describe
 
     found = describe(arguments.model, batch=arguments.batch, dimensions=dict(arguments.dimension))
-    print_json(found.to_json()) if arguments.json else print(found)
+    # Names in the file are untrusted: none of their characters may steer the terminal.
+    text = "\n".join(printable(line) for line in str(found).split("\n"))
+    print_json(found.to_json()) if arguments.json else print(text)

@@ -16,6 +16,7 @@ from unfoldc.commands.common import (
     read_inputs,
     write_arrays,
 )
+from unfoldc.errors import printable
 
 
 def add(commands: Subparsers) -> argparse.ArgumentParser:
@@ -52,6 +53,5 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{result.iterations} of {solver.iterations} iterations: {result.status}")
     for name, array in result.outputs.items():
         extent = f"from {array.min():.4g} to {array.max():.4g}" if array.size else "empty"
-        print(
-            f"{name} {array.shape} {array.dtype}, {extent}" + (f", in {arguments.output}" if arguments.output else "")
-        )
+        place = f", in {arguments.output}" if arguments.output else ""
+        print(f"{printable(name)} {array.shape} {array.dtype}, {extent}{place}")

@@ -5,12 +5,19 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 _INK = "#1c2733"
-_COLOURS = {"unfolded": "#0b6e4f", "hyperparameters": "#c77d0a", "ista": "#3d5a98", "converged": "#3d5a98", "bicubic": "#8a8f98"}
+_COLOURS = {
+    "unfolded": "#0b6e4f",
+    "hyperparameters": "#c77d0a",
+    "ista": "#3d5a98",
+    "converged": "#3d5a98",
+    "bicubic": "#8a8f98",
+}
 _NAMES = {
     "unfolded": "unfolded, trained",
     "hyperparameters": "unfolded, 20 numbers trained",
@@ -79,10 +86,20 @@ def cost_plot(host: Mapping[str, Any], device: Mapping[str, Any]) -> str:
     rows = [host["begin"], *host["iterations"], host["end"]]
     middle = [1e6 * (row["seconds_p50"] or 0) for row in rows]
     slow = [max(0.0, 1e6 * (row["seconds_p99"] or 0) - m) for row, m in zip(rows, middle, strict=True)]
-    left.bar(labels, middle, color=_COLOURS["ista"], yerr=[[0] * len(slow), slow], error_kw={"elinewidth": 0.8, "ecolor": "#8a8f98"})
+    left.bar(
+        labels,
+        middle,
+        color=_COLOURS["ista"],
+        yerr=[[0] * len(slow), slow],
+        error_kw={"elinewidth": 0.8, "ecolor": "#8a8f98"},
+    )
     left.set_title("host: time of one problem, median (line: 99th percentile)", fontsize=9, color=_INK)
     left.set_ylabel("µs")
-    counts = [device["begin"]["instructions"], *(r["instructions"] for r in device["iterations"]), device["end"]["instructions"]]
+    counts = [
+        device["begin"]["instructions"],
+        *(r["instructions"] for r in device["iterations"]),
+        device["end"]["instructions"],
+    ]
     right.bar(labels, [c / 1000 for c in counts], color=_COLOURS["unfolded"])
     right.set_title(f"{device['target']}: instructions of one problem, counted", fontsize=9, color=_INK)
     right.set_ylabel("thousands")
@@ -90,6 +107,27 @@ def cost_plot(host: Mapping[str, Any], device: Mapping[str, Any]) -> str:
         axis.set_xlabel("iteration")
     figure.tight_layout()
     return _svg(figure)
+
+
+def save_strip(
+    path: Path,
+    columns: Sequence[tuple[str, str]],
+    crops: Mapping[str, Mapping[str, np.ndarray]],
+    psnr: Mapping[str, Mapping[str, float]],
+) -> None:
+    """A picture file with a row for each photograph and a (method, caption) for each column."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(len(crops), len(columns), figsize=(2.1 * len(columns), 2.3 * len(crops)), squeeze=False)
+    for row, (name, pictures) in zip(axes, crops.items(), strict=True):
+        for axis, (key, caption) in zip(row, columns, strict=True):
+            axis.imshow(pictures[key], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.set_axis_off()
+            figure_of_merit = psnr[name].get(key)
+            text = f"{figure_of_merit:.2f} dB" if figure_of_merit is not None else ""
+            axis.set_title(f"{caption}\n{text}" if axis in axes[0] else text, fontsize=9, color=_INK)
+    figure.tight_layout(pad=0.4)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
 
 
 def _pyplot() -> Any:

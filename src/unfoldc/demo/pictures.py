@@ -44,7 +44,9 @@ class Photograph:
             "crop": {
                 "box": list(self.box),
                 "psnr": {
-                    name: psnr(picture, true_crop) for name, picture in self.crops.items() if name not in ("low", "original")
+                    name: psnr(picture, true_crop)
+                    for name, picture in self.crops.items()
+                    if name not in ("low", "original")
                 },
                 "device_error": self.device_error,
             },
@@ -81,9 +83,7 @@ def restore_all(
 
 def _compiled_iterates(solver: Solver) -> Iterates:
     name, output = solver.inputs[0].name, solver.outputs[0].name
-    return lambda y: [
-        solver.run({name: y}, iterations=k).outputs[output] for k in range(1, solver.iterations + 1)
-    ]
+    return lambda y: [solver.run({name: y}, iterations=k).outputs[output] for k in range(1, solver.iterations + 1)]
 
 
 def compare_host(photograph: Photograph, problem: SuperResolution, host: Solver, onnx: Path) -> None:
@@ -93,7 +93,9 @@ def compare_host(photograph: Photograph, problem: SuperResolution, host: Solver,
     photograph.host_error = largest_error(host(y), onnx_runtime(onnx)(y))
 
 
-def solve_crop(photograph: Photograph, problem: SuperResolution, device: Solver, onnx: Path, progress: Callable[[int], None]) -> None:
+def solve_crop(
+    photograph: Photograph, problem: SuperResolution, device: Solver, onnx: Path, progress: Callable[[int], None]
+) -> None:
     """Solves the crop on the device, from the low-resolution crop alone, and fills in the other methods' crops."""
     row, column, side = photograph.box
     inside = (slice(row, row + side), slice(column, column + side))
@@ -123,7 +125,7 @@ def onnx_runtime(path: Path) -> Solve:
 
 
 def largest_error(answers: np.ndarray, reference: np.ndarray) -> float:
-    """max over problems of ‖x - x_ref‖ / max(‖x_ref‖, the median norm): flat patches have hardly any norm of their own."""
+    """max over problems of ‖x - r‖ / max(‖r‖, median norm): a flat patch has hardly any norm of its own."""
     norms = np.linalg.norm(reference.astype(np.float64), axis=1)
     difference = np.linalg.norm(answers.astype(np.float64) - reference, axis=1)
     return float(np.max(difference / np.maximum(norms, np.median(norms))))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from unfoldc.demo.figures import cost_plot, jpeg, png, psnr_plot
+from unfoldc.demo.figures import cost_plot, jpeg, png, psnr_plot, save_strip
 
 Pictures = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -28,10 +28,12 @@ def write_report(path: Path, summary: Mapping[str, Any], crops: Pictures, whole:
     """Renders the page from the summary, the crops (photograph -> method -> picture) and the solved photographs."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    loader = PackageLoader("unfoldc.demo", ".")
     environment = Environment(
-        loader=PackageLoader("unfoldc.demo", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )  # fmt: skip
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["bytes"] = _bytes
+    environment.filters["thousands"] = lambda n: f"{n:,}".replace(",", "\u202f")
     words = {
         "K": summary["iterations"],
         "board": summary["device"]["target"],
@@ -57,6 +59,15 @@ def write_report(path: Path, summary: Mapping[str, Any], crops: Pictures, whole:
         cost_plot=cost_plot(summary["host"], summary["device"]),
     )
     path.write_text(page, encoding="utf-8")
+
+
+def write_strip(path: Path, summary: Mapping[str, Any], crops: Pictures) -> None:
+    """Saves one picture with a row of crops for each photograph: the report in one glance."""
+    words = {"K": summary["iterations"], "board": summary["device"]["target"], "few": ""}
+    shown = ("low", "bicubic", "ista", "device", "original")
+    columns = [(key, caption.format(**words)) for key, caption in _CAPTIONS if key in shown]
+    figures = {name: photograph["crop"]["psnr"] for name, photograph in summary["photographs"].items()}
+    save_strip(path, columns, crops, figures)
 
 
 def _bytes(count: int) -> str:

@@ -2,62 +2,73 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import unfoldc
 from unfoldc.demo.pictures import Iterates, Photograph, busiest_crop, compare_host, restore_all, solve_crop
-from unfoldc.demo.report import write_report
+from unfoldc.demo.report import write_report, write_strip
 from unfoldc.runtime.profile import Profile
 from unfoldc.runtime.solver import Solver
 from unfoldc.unfold_train.checkpoint import save_checkpoint
-from unfoldc.unfold_train.data.photographs import TEST, photograph
-from unfoldc.unfold_train.data.superresolution import SuperResolution
-from unfoldc.unfold_train.demo import TrainedSuperResolution, numpy_solve, train_superresolution
+from unfoldc.unfold_train.data.photographs import TEST, TRAINING, photograph
+from unfoldc.unfold_train.data.superresolution import Solve, SuperResolution
+from unfoldc.unfold_train.demo import (
+    TrainedSuperResolution,
+    export_network,
+    numpy_iterates,
+    numpy_solve,
+    train_superresolution,
+)
 from unfoldc.unfold_train.progress import TrainingProgress
 from unfoldc.unfold_train.train import Outcome
 from unfoldc.unfold_train.unfolded import Unfolded
 
 BOARD = "stm32f407"
+STEPS, HYPER_STEPS = 4500, 600
 
 
-def run(folder: Path | str, *, quick: bool = False, progress: bool = True) -> dict[str, Any]:
+def run(
+    folder: Path | str,
+    *,
+    steps: int = STEPS,
+    hyper_steps: int = HYPER_STEPS,
+    training: Sequence[str] = TRAINING,
+    test: Sequence[str] = TEST,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Trains, exports, compiles for the host and a board, solves the test photographs, writes the report.
 
-    The folder receives solver.onnx, the checkpoints, host/ (C sources and library), stm32f407/ (C sources and firmware),
-    summary.json and report.html. `quick` trains for a moment only. Returns the summary.
+    The folder receives solver.onnx, the checkpoints, host/ (C sources and library), stm32f407/ (C sources and
+    firmware), summary.json, crops.png and report.html. `training` and `test` name photographs. Returns the summary.
     """
-    torch.set_num_threads(1)  # measured: on problems of this size a second thread costs more than it gives
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    steps = {"steps": 60, "hyper_steps": 20} if quick else {}
-    trained = train_superresolution(folder=folder, progress=progress, **steps)
+    trained = train_superresolution(
+        steps=steps, hyper_steps=hyper_steps, photographs=training, folder=folder, progress=progress
+    )
     _save(trained, folder)
     onnx = folder / "solver.onnx"
     with _step("export to ONNX", progress):
-        network = trained.network.frozen()
-        unfoldc.export_onnx(
-            network, (torch.zeros(2, trained.problem.patch**2),), onnx, iterations="iteration", iterates=True,
-            input_names=["y"], output_names=["x"],
-        )  # fmt: skip
+        export_network(trained, onnx)
     with _step("compile for this computer", progress):
         host = unfoldc.compile(onnx)
         host.save(folder / "host")
     with _step(f"compile for {BOARD}", progress):
         device = unfoldc.compile(onnx, target=BOARD)
         device.save(folder / BOARD)
-    pictures = _solve_photographs(trained, host, device, onnx, progress)
+    pictures = _solve_photographs(trained, test, host, device, onnx, progress)
     with _step("profile", progress):
         y, _ = trained.problem.patches(pictures[0].low)
         one = {host.inputs[0].name: y[:1]}
@@ -71,6 +82,7 @@ def run(folder: Path | str, *, quick: bool = False, progress: bool = True) -> di
             {p.name: p.crops for p in pictures},
             {p.name: p.whole["unfolded"] for p in pictures},
         )
+        write_strip(folder / "crops.png", summary, {p.name: p.crops for p in pictures})
     if progress:
         _conclude(summary, folder, time.monotonic() - started)
     return summary
@@ -86,16 +98,16 @@ def _save(trained: TrainedSuperResolution, folder: Path) -> None:
 
 
 def _solve_photographs(
-    trained: TrainedSuperResolution, host: Solver, device: Solver, onnx: Path, progress: bool
+    trained: TrainedSuperResolution, test: Sequence[str], host: Solver, device: Solver, onnx: Path, progress: bool
 ) -> list[Photograph]:
     problem = trained.problem
     methods = {
-        "ista": _iterates(trained.ista),
-        "hyperparameters": _iterates(trained.hyper),
-        "converged": _last(trained.converged),
+        "ista": numpy_iterates(trained.ista),
+        "hyperparameters": numpy_iterates(trained.hyper),
+        "converged": _last(numpy_solve(trained.converged)),
     }
     pictures = []
-    for file in TEST:
+    for file in test:
         name = Path(file).stem
         truth = problem.crop(photograph(file))
         picture = Photograph(name, truth, problem.degrade(truth), busiest_crop(truth))
@@ -103,7 +115,7 @@ def _solve_photographs(
             restore_all(picture, problem, methods, host)
             compare_host(picture, problem, host, onnx)
         with TrainingProgress(f"{name}: crop on the {BOARD}", _patch_count(problem, picture), progress) as bar:
-            solve_crop(picture, problem, device, onnx, lambda done, bar=bar: bar.update(done, "patches"))
+            solve_crop(picture, problem, device, onnx, functools.partial(bar.update, note="patches"))
         pictures.append(picture)
     return pictures
 
@@ -113,19 +125,7 @@ def _patch_count(problem: SuperResolution, picture: Photograph) -> int:
     return len(problem.patches(np.zeros((side, side), np.float32))[0])
 
 
-def _iterates(network: Unfolded) -> Iterates:
-    """All estimates of a network; a piece of the patches at a time, so that they stay in the cache."""
-
-    @torch.no_grad()
-    def estimates(y: np.ndarray) -> list[np.ndarray]:
-        pieces = [network.iterates(piece) for piece in torch.from_numpy(y).split(2048)]
-        return [torch.cat(parts).numpy() for parts in zip(*pieces, strict=True)]
-
-    return estimates
-
-
-def _last(network: Unfolded) -> Iterates:
-    solve = numpy_solve(network)
+def _last(solve: Solve) -> Iterates:
     return lambda y: [solve(y)]
 
 
@@ -136,14 +136,14 @@ def _summary(
     problem = trained.problem
 
     def gain(other: str) -> float:
-        return statistics.mean(p["psnr"]["unfolded"] - p["psnr"][other] for p in photographs.values())
+        return statistics.fmean(float(p["psnr"]["unfolded"] - p["psnr"][other]) for p in photographs.values())
 
     middle = statistics.median(row.seconds_p50 or 0.0 for row in host.iterations)
     return {
         "version": unfoldc.__version__,
         "machine": f"{platform.machine()} with {platform.system()}",
         "iterations": trained.network.iterations,
-        "problem": {**asdict(problem), "atoms": int(problem.Psi.shape[1]), **trained.data},
+        "problem": {**trained.data, **asdict(problem), "atoms": int(problem.Psi.shape[1])},
         "training": {
             "unfolded": _training(trained.network, trained.outcome),
             "hyperparameters": _training(trained.hyper, trained.hyper_outcome),
@@ -187,7 +187,9 @@ def _conclude(summary: dict[str, Any], folder: Path, seconds: float) -> None:
     print(f"{'PSNR in dB':<12}{'bicubic':>10}{'ISTA-10':>10}{'converged':>11}{'20 numbers':>12}{'unfolded':>10}")
     for name, p in summary["photographs"].items():
         d = p["psnr"]
-        print(f"{name:<12}{d['bicubic']:>10.2f}{d['ista']:>10.2f}{d['converged']:>11.2f}{d['hyperparameters']:>12.2f}{d['unfolded']:>10.2f}")
+        print(
+            f"{name:<12}{d['bicubic']:>10.2f}{d['ista']:>10.2f}{d['converged']:>11.2f}{d['hyperparameters']:>12.2f}{d['unfolded']:>10.2f}"
+        )
     host, device = summary["host"], summary["device"]
     print(f"host: {host['seconds_p50'] * 1e6:.1f} us a patch, {host['iteration_seconds'] * 1e6:.2f} us an iteration")
     print(

@@ -187,6 +187,7 @@ def integer_operators(dtype: str) -> tuple[LoopProgram, dict[str, np.ndarray]]:
         results |= {o: lambda a, b, o=o: Unary(o, a, dtype) for o in ("neg", "abs")}
     size = (lambda e: Unary("abs", e, dtype)) if low else (lambda e: e)
     results |= {o: lambda a, b, o=o: binary(o, size(a), size(b)) for o in ("floordiv", "mod")}
+    results["wrapped"] = lambda a, b: Cast(mul(a, const(100, dtype)), "float64")
     results["wide"] = lambda a, b: Cast(binary("mul", Cast(a, "int64"), const(3_000_000_000, "int64")), "float64")
     results["chosen"] = lambda a, b: Select(binary("eq", a, b), a, const(3, dtype), dtype)
     renamed = {f"r_{name}": result for name, result in results.items()}
@@ -215,11 +216,12 @@ def casts(kinds: Sequence[str]) -> tuple[LoopProgram, dict[str, np.ndarray]]:
 
 
 def awkward() -> tuple[LoopProgram, dict[str, np.ndarray]]:
-    """Names that mean something to Python, two axes, a gather, one name for two types, several inputs and outputs."""
+    """Names that mean something to Python, two axes, a gather, one name for two types, several ports, one unused."""
     table = np.arange(24, dtype="float64").reshape(4, 6) / 7
     buffers = [
         Buffer("in", "float64", (2, 3), "input"),
         Buffer("not", "int64", (3,), "input"),
+        Buffer("yield", "float32", (2,), "input"),
         Buffer("lambda", "float64", (4, 6), "constant"),
         Buffer("is", "float32", (2,), "constant"),
         Buffer("None", "int64", (3,), "constant"),
@@ -275,30 +277,49 @@ def awkward() -> tuple[LoopProgram, dict[str, np.ndarray]]:
     constants = {"lambda": table, "is": np.array([0.25, -3], "float32"), "None": np.array([4, -6, -1])}
     program = _program(buffers, constants, begin, (Step(0, 3, (first, second)),), end)
     rng = np.random.default_rng(3)
-    return program, {"in": rng.normal(size=(2, 3)), "not": np.array([5, 2, 11], "int64")}
+    return program, {
+        "in": rng.normal(size=(2, 3)),
+        "not": np.array([5, 2, 11], "int64"),
+        "yield": np.zeros(2, "float32"),
+    }
 
 
 def overlaid() -> tuple[LoopProgram, dict[str, np.ndarray]]:
-    """Two scratch buffers in the same place, one after the other: x = 3 (2 y + 1), turned round."""
+    """Scratch buffers of which `early` and `kept`, live at once, both make room for `late`; `apart` overlaps none."""
     i, n, dtype = var("i"), 40, "float32"
+    places = {"early": 0, "kept": 4 * n, "late": 2 * n, "apart": 8 * n}
     buffers = [
         Buffer("y", dtype, (n,), "input"),
         Buffer("x", dtype, (n,), "output"),
         Buffer("z", dtype, (n,), "state"),
-        Buffer("early", dtype, (n,), "scratch"),
-        Buffer("late", dtype, (n,), "scratch"),
+        *(Buffer(name, dtype, (n,), "scratch") for name in places),
     ]
-    back = binary("sub", const(n - 1), i)
+
+    def load(name: str, index: Expr = i) -> Load:
+        return Load(name, (index,), dtype)
+
+    def fill(name: str, value: Expr) -> For:
+        return For("i", n, (Store(name, (i,), value),))
+
     body = (
-        For("i", n, (Store("early", (i,), mul(Load("z", (i,), dtype), const(2.0, dtype))),)),
-        For("i", n, (Store("z", (i,), add(Load("early", (i,), dtype), const(1.0, dtype))),)),
-        For("i", n, (Store("late", (i,), mul(Load("z", (i,), dtype), const(3.0, dtype))),)),
-        For("i", n, (Store("z", (i,), Load("late", (back,), dtype)),)),
+        fill("early", mul(load("z"), const(2.0, dtype))),
+        fill("kept", add(load("z"), const(1.0, dtype))),
+        fill("apart", mul(load("z"), const(0.5, dtype))),
+        fill("z", add(load("early"), load("kept"))),
+        fill("late", mul(load("z"), const(3.0, dtype))),
+        fill("z", add(load("late", binary("sub", const(n - 1), i)), load("apart"))),
     )
-    begin = (For("i", n, (Store("z", (i,), Load("y", (i,), dtype)),)),)
-    end = (For("i", n, (Store("x", (i,), Load("z", (i,), dtype)),)),)
-    plan = {"scratch_offsets": {"early": 0, "late": 0}, "scratch_bytes": 4 * n}
-    return _program(buffers, {}, begin, (Step(0, 2, body),), end, **plan), {"y": np.arange(n, dtype=dtype)}
+    steps = (Step(0, 2, body),)
+    program = _program(
+        buffers,
+        {},
+        (fill("z", load("y")),),
+        steps,
+        (fill("x", load("z")),),
+        scratch_offsets=places,
+        scratch_bytes=12 * n,
+    )
+    return program, {"y": np.arange(n, dtype=dtype)}
 
 
 def gather() -> tuple[LoopProgram, dict[str, np.ndarray], np.ndarray]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 from unfoldc.errors import ToolError
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.printers.numba_cpu.prelude import PRELUDE
 from unfoldc.kernels.printers.numba_cpu.printer import numba_sources
 from unfoldc.runtime.engine_numba import NumbaEngine
 
@@ -158,7 +160,24 @@ def test_profile_adds_ticks_of_the_parts_that_ran() -> None:
     once = ticks.copy()
     solver.profile([y], [x], 2, 4, ticks)
     assert (ticks > once).all()
-    assert solver.ticks() < solver.ticks()
+
+
+@pytest.mark.parametrize(
+    ("triple", "instruction"), [("aarch64-linux-gnu", "CNTVCT_EL0"), ("x86_64-linux-gnu", "rdtsc")]
+)
+def test_stamps_read_a_counter_that_programs_may_read(triple: str, instruction: str) -> None:
+    binding, ir = importlib.import_module("llvmlite.binding"), importlib.import_module("llvmlite.ir")
+    namespace: dict[str, Any] = {}
+    exec(PRELUDE, namespace)
+    module = ir.Module()
+    module.triple = triple
+    builder = ir.IRBuilder(ir.Function(module, ir.FunctionType(ir.IntType(64), []), "f").append_basic_block())
+    _, generate = namespace["counter"]._defn(None)
+    builder.ret(generate(None, builder, None, ()))
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    machine = binding.Target.from_triple(triple).create_target_machine()
+    assert instruction in machine.emit_assembly(binding.parse_assembly(str(module)))
 
 
 def test_a_batch_of_zero_does_nothing() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,8 @@ def test_no_index_leads_outside_an_array(tmp_path: Path) -> None:
 @needs_tvm
 def test_scratch_buffers_in_the_same_place(tmp_path: Path) -> None:
     program, inputs = programs.overlaid()
+    script = artifact(program).sources["solver.tir"]  # pointers are said not to overlap
+    assert set(re.findall("(?:early|kept|late|apart)_data", script)) == {"early_data", "apart_data"}
     agree(program, inputs, tmp_path)
 
 
@@ -122,6 +125,12 @@ def test_integer_operators(dtype: str, tmp_path: Path) -> None:
 def test_casts(tmp_path: Path) -> None:
     program, inputs = programs.casts(("bool", "float32", "float64", "int32", "int64"))
     agree(program, inputs, tmp_path)
+
+
+@needs_tvm
+def test_an_answer_that_depends_on_nothing(tmp_path: Path) -> None:
+    program = programs.elementwise({"a": ("float32", 3)}, {"x": lambda a: programs.const(2.0, "float32")}, 3)
+    agree(program, {"a": np.zeros(3, np.float32)}, tmp_path)
 
 
 @needs_tvm

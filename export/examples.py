@@ -1,20 +1,16 @@
-"""The arguments of `export_onnx`, checked and brought into one form."""
+"""The example inputs of `export_onnx`: their names, and which of them have the batch on axis 0."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unfoldc.errors import ExportError, InputError
-
-OLDEST_OPSET, NEWEST_OPSET = 18, 25
+from unfoldc.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -115,100 +111,3 @@ def _batched(tensors: Sequence[Tensor], names: Sequence[str], chosen: Sequence[s
             "Name the inputs that have a batch axis with batch_inputs=, or pass batch='fixed'.",
         )
     return result
-
-
-def choose_output_names(answer: Any, inputs: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...]:
-    """Names of the outputs: the keys of a dictionary, `x` for one tensor, else `output0`, `output1`, ...
-
-    Raises:
-        InputError: the names given do not fit.
-    """
-    count = len(flatten(answer))
-    if given is not None:
-        names = check_names("output_names", given, count)
-        if set(names) & set(inputs):
-            both = next(n for n in names if n in inputs)
-            raise InputError(
-                "output_names", f"{both!r} for an input and an output", "distinct names", "Pass other output_names."
-            )
-        return names
-    if isinstance(answer, Mapping) and all(isinstance(v, Tensor) for v in answer.values()):
-        names = tuple(map(str, answer))
-    elif hasattr(answer, "_fields") and len(answer._fields) == count:
-        names = tuple(answer._fields)
-    else:
-        names = ("x",) if count == 1 else tuple(f"output{i}" for i in range(count))
-    return tuple(f"{name}_out" if name in inputs else name for name in names)
-
-
-def flatten(answer: Any) -> list[Tensor]:
-    """The tensors of a module's answer, in order.
-
-    Raises:
-        ExportError: it holds something else.
-    """
-    if isinstance(answer, Tensor):
-        return [answer]
-    if isinstance(answer, Mapping):
-        return [t for value in answer.values() for t in flatten(value)]
-    if isinstance(answer, list | tuple) and answer:
-        return [t for value in answer for t in flatten(value)]
-    raise ExportError(
-        "forward",
-        f"it returns a {type(answer).__name__}",
-        "a tensor, or a tuple, list or dictionary of tensors",
-        "Return tensors only; keep what is for logs on another method.",
-    )
-
-
-def check_target(path: str | Path, opset: int) -> Path:
-    """Where to write.
-
-    Raises:
-        InputError: the folder does not exist, the path is a folder, or the opset is out of range.
-    """
-    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
-        raise InputError("opset", str(opset), f"{OLDEST_OPSET} to {NEWEST_OPSET}", "Leave it out for 20.")
-    target = Path(path)
-    if target.is_dir() or not target.parent.is_dir():
-        raise InputError(
-            str(target),
-            "a folder" if target.is_dir() else f"no folder {target.parent}",
-            "the name of a file in a folder that exists",
-            "Create the folder, or choose another path.",
-        )
-    return target
-
-
-def check_weights(module: nn.Module) -> None:
-    """Refuse weights that are not numbers.
-
-    Raises:
-        ExportError: a parameter or buffer holds NaN, or a parameter infinity.
-    """
-    for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
-        for name, tensor in tensors:
-            if not tensor.is_floating_point():
-                continue
-            # An infinite buffer may be a bound or a mask; an infinite parameter comes from training that diverged.
-            bad = tensor.isnan() if kind == "buffer" else ~tensor.isfinite()
-            if bad.any():
-                raise ExportError(
-                    name,
-                    f"{int(bad.sum())} of {tensor.numel()} elements of this {kind} are NaN or infinite",
-                    "finite weights",
-                    "Load a checkpoint from before training diverged, or train again with a smaller learning rate.",
-                )
-
-
-@contextmanager
-def evaluation(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode, without gradients and with its own random numbers; all is put back afterwards."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        for part, training in modes.items():
-            part.training = training

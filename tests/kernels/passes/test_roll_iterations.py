@@ -1,0 +1,164 @@
+"""Rolling: alike layers become one body, whatever they read; layers that differ stay apart, with the reason."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from unfoldc.kernels.from_onnx import import_onnx
+from unfoldc.kernels.passes.roll_iterations import roll_iterations
+from unfoldc.kernels.passes.share_weights import share_weights
+from unfoldc.kernels.printers.reference import evaluate, iterate_outputs
+from unfoldc.kernels.program import Program
+from unfoldc.kernels.verify import verify_program
+
+
+def rolled(workshop: Any, name: str, K: int = 4) -> Program:
+    return roll_iterations(share_weights(import_onnx(workshop.saved(name, K)).program))
+
+
+@pytest.mark.parametrize("name", ["ista_tied", "ista_untied", "fista", "admm", "heavy_ball", "conjugate_gradient"])
+def test_the_body_does_not_grow_with_k(workshop: Any, name: str) -> None:
+    short, long = rolled(workshop, name, 4), rolled(workshop, name, 64)
+    (body,), (other,) = short.segments, long.segments
+    assert (body.count, other.count) == (4, 64)
+    assert len(body.nodes) == len(other.nodes)
+    assert len(short.states) == len(long.states)
+
+
+@pytest.mark.parametrize(
+    ("name", "states"),
+    [("ista_tied", 1), ("fista", 2), ("heavy_ball", 2), ("three_back", 3), ("admm", 2), ("conjugate_gradient", 4)],
+)
+def test_states(workshop: Any, name: str, states: int) -> None:
+    """As many as the method has: ADMM's x is made anew, the heavy ball's iterate before waits."""
+    assert len(rolled(workshop, name).states) == states
+
+
+def test_parameters_of_each_iteration_are_stacked(workshop: Any) -> None:
+    program = rolled(workshop, "ista_untied")
+    (body,) = program.segments
+    assert sorted(program.constants[name].shape for name in body.stacked) == [(4, 1), (4, 4, 6), (4, 6, 6)]
+    for name in body.stacked:
+        assert program.constants[name].shape == (4, *program.types[name].shape)
+
+
+def test_two_stacks_that_begin_alike(workshop: Any) -> None:
+    program = rolled(workshop, "equal_at_first")
+    stacks = sorted(program.constants[name].tolist() for name in program.segments[0].stacked)
+    np.testing.assert_allclose(stacks, [[0.1, 0.05, 0.1 / 3, 0.025], [0.1, 0.2, 0.3, 0.4]])
+
+
+NOTES = {
+    "first_differs": [r"iteration.1/MatMul_\d+ \(MatMul\) stands where iteration 0 has iteration.0/Sign_\d+"],
+    "middle_differs": [r"iteration 1 differs .*Tanh_\d+ \(Tanh\) has no counterpart", "iteration 2 differs from iter"],
+    "width_changes": [
+        r"iteration 2 differs .*makes float32\[1, 6\], .* float32\[1, 3\]",
+        r"iteration 3 differs .*'v\d+' is float32\[1, 6\], its first value float32\[1, 3\]",
+    ],
+    "start_without_batch": [r"iteration 1 .* makes float32\[1, 6\], .* float32\[6\]"],
+    "slice_of_input": [r"Slice_\d+ \(Slice\) takes another part or shape"] * 3,
+    "new_data_each_time": ["is not what the iterations before it read there"] * 3,
+    "also_the_second": [r"iteration 2 starts anew: 'v\d+', a value of iteration 1, is used after later iterations"],
+}
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_notes_say_what_did_not_roll_and_why(workshop: Any, name: str) -> None:
+    found = rolled(workshop, name).notes
+    assert len(found) == len(NOTES[name])
+    for text, pattern in zip(found, NOTES[name], strict=True):
+        assert re.search(pattern, text), text
+
+
+def test_what_only_the_last_layer_computes_moves_to_the_end(workshop: Any) -> None:
+    before = import_onnx(workshop.saved("objective_in_the_last", 4)).program
+    program = roll_iterations(before)
+    assert not before.end
+    assert [n.operator for n in program.end] == ["Transpose", "MatMul", "Sub", "ReduceSumSquare"]
+
+
+def test_a_last_layer_may_lack_what_nobody_reads(workshop: Any) -> None:
+    before = import_onnx(workshop.saved("conjugate_gradient", 4)).program
+    assert len(before.segments[-1].nodes) < len(before.segments[-2].nodes)
+    assert len(rolled(workshop, "conjugate_gradient").segments) == 1
+
+
+def test_nothing_to_roll(workshop: Any) -> None:
+    program = rolled(workshop, "no_boundaries")
+    assert program.rolled and program.iterations == 1 and not program.notes
+
+
+def test_layers_without_nodes(workshop: Any) -> None:
+    program = import_onnx(workshop.saved("ista_tied", 3)).program
+    first, second, third = program.segments
+    empty = replace(first, nodes=()), replace(first, first=1, nodes=()), replace(first, first=2)
+    verify_program(roll_iterations(replace(program, segments=empty, outputs=(first.nodes[-1].outputs[0],))))
+
+
+# -- random layers ---------------------------------------------------------------------------------------------------
+
+
+def random_model(workshop: Any, seed: int, K: int) -> onnx.ModelProto:
+    """Layers made after one random pattern, some of them with an exception, over three values handed on.
+
+    The pattern does not depend on K, so that the model of k iterations is the truth for iterate k.
+    """
+    rng = np.random.default_rng(seed)
+    g = workshop.Graph()
+    y = g.input("y", "batch", 6)
+    w = g.weight("W", workshop.random("W", 6, 6))
+    shared = [g("MatMul", y, w), g("Tanh", y), y]
+    history = [[shared[rng.integers(3)] for _ in range(3)] for _ in range(2)]
+    pattern = [
+        (str(rng.choice(["Add", "Mul", "Sub", "MatMul", "Tanh", "Gain"])), rng.integers(0, 99, 2)) for _ in range(6)
+    ]
+    handed = rng.integers(0, 99, 3)
+    odd = {int(k) for k in rng.integers(0, 12, 2)}
+    tied = rng.random() < 0.5
+    for g.k in range(K):
+        made: list[str] = []
+        for operator, choice in pattern:
+            pool = [*history[-1], *history[-1], *history[-2], *shared, *made, *made]
+            a, b = pool[choice[0] % len(pool)], pool[choice[1] % len(pool)]
+            match operator:
+                case "MatMul":
+                    made.append(g("MatMul", a, w if tied else g.weight(f"W{g.k}", workshop.random(f"{g.k}", 6, 6))))
+                case "Tanh":
+                    made.append(g("Tanh", a))
+                case "Gain":
+                    made.append(g("Mul", a, g.weight(f"gain{g.k}", 0.5 + 0.1 * g.k)))
+                case _:
+                    made.append(g("Tanh", g(operator, a, b)))
+        if g.k in odd:
+            made[-1] = g("Neg", made[-1])
+        pool = [*made, *made, *history[-1]]
+        history.append([pool[i % len(pool)] for i in handed])
+    g.k = None
+    outputs = [history[-1][0], history[-1][1], history[-2][2]]
+    end = g("Add", outputs[rng.integers(2)], shared[rng.integers(3)])
+    results = [end, outputs[0]] if rng.random() < 0.7 else [end, outputs[2]]
+    return g.model(*(g("Identity", r, out=f"out{i}") for i, r in enumerate(results)))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_layers(workshop: Any, seed: int) -> None:
+    inputs = {"y": workshop.random("y", 1, 6)}
+    programs = [workshop.imported(random_model(workshop, seed, k)).program for k in range(1, 6)]
+    truths = [evaluate(p, inputs) for p in programs]
+    program = roll_iterations(share_weights(programs[-1]))
+    verify_program(program)
+    workshop.close(evaluate(program, inputs), truths[-1], 1e-12)
+    # What the last layer computes beyond the others may have parameters that no shorter model shows, and what comes
+    # before the first iterate is the model's own affair.
+    waiting = {s for segment in program.segments for s, v in segment.carried.items() if v.startswith("state ")}
+    read = {*program.outputs, *(i for n in program.end for i in n.inputs)}
+    if not program.early_stop and program.iterations == 5 and len(program.end) == len(programs[-1].end):
+        for k, found in enumerate(iterate_outputs(program, inputs)):
+            if k or not waiting & read:
+                workshop.close(found, truths[k], 1e-12)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from unfoldc.kernels.from_onnx import import_onnx
+from unfoldc.kernels.passes.share_weights import share_weights
+from unfoldc.kernels.pipeline import optimise
+from unfoldc.kernels.program import Program, TensorType
+
+
+def size(program: Program) -> int:
+    return sum(v.nbytes for v in program.constants.values())
+
+
+def test_copies_become_one(workshop: Any) -> None:
+    copied, tied = (import_onnx(workshop.saved(name, 4)).program for name in ("copied_weights", "ista_tied"))
+    assert size(copied) > 3 * size(tied)
+    assert size(share_weights(copied)) == size(tied)
+
+
+def test_after_sharing_the_layers_are_tied(workshop: Any) -> None:
+    program = optimise(import_onnx(workshop.saved("copied_weights", 4)).program)
+    assert not program.segments[0].stacked
+
+
+def test_only_equal_constants_are_shared() -> None:
+    values = {
+        "a": np.zeros(2, np.float32),
+        "same": np.zeros(2, np.float32),
+        "double": np.zeros(2),
+        "integer": np.zeros(2, np.int32),
+        "column": np.zeros((2, 1), np.float32),
+        "minus": np.array([0.0, -0.0], np.float32),
+    }
+    types = {k: TensorType(str(v.dtype), v.shape) for k, v in values.items()}
+    program = share_weights(Program((), tuple(values), types, values, (), (), ()))
+    assert program.outputs == ("a", "a", "double", "integer", "column", "minus")
+    assert program.constants.keys() == values.keys() - {"same"}
