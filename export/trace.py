@@ -46,7 +46,7 @@ def trace(module: nn.Module, examples: Examples, opset: int) -> Traced:
     """
     free = torch.export.Dim("batch")
     shapes = tuple({0: free} if batched else None for batched in examples.batched)
-    with _quiet():
+    with quiet():
         try:
             with recording():
                 captured = torch.export.export(
@@ -128,7 +128,7 @@ def _symbol(model: onnx.ModelProto, examples: Examples) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the exporter's remarks on packages that it misses and on its own deprecations.
 
     Of its failures it also prints a graph to stderr; they are exceptions as well, and those pass.

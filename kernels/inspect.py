@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unfoldc.errors import printable
 from unfoldc.kernels.cost import cost
 from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.lower import lower
@@ -80,7 +81,7 @@ class Inspection:
         if self.hoisted:
             lines.append(f"  computed once in begin: {', '.join(self.hoisted)}")
         lines.append(f"  early stop: {self.early_stop or 'after any iteration'}")
-        return "\n".join(lines)
+        return "\n".join(printable(line, 1000) for line in lines)
 
 
 def describe(

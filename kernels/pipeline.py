@@ -107,7 +107,7 @@ def _skeleton(program: Program) -> list[object]:
 
 def _unrolled(program: Program) -> Program:
     """Each iteration as a body of its own."""
-    return remove_dead(fold_constants(thread_states(program, [Run(s, {}, [{}]) for s in program.segments])))
+    return remove_dead(fold_constants(thread_states(program, list(map(Run.alone, program.segments)))))
 
 
 def _output_ports(one: ImportedModel, two: ImportedModel) -> tuple[Port, ...]:

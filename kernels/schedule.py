@@ -13,6 +13,7 @@ from unfoldc.kernels.target_spec import TargetSpec
 
 _COLUMNS = 4
 _LANE_ROWS = 6
+_CACHE_LINE = 64  # bytes; a vector that crosses its end takes two accesses
 
 
 def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1) -> LoopProgram:
@@ -31,7 +32,9 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1) -> LoopProg
             buffers.update(added)
         return block_rows(body, spec.accumulators)
 
-    return plan_memory(replace(_map_parts(program, transform), buffers=buffers))
+    # With a vector per element, every place is aligned already.
+    alignment = _CACHE_LINE if lanes == 1 and spec.vector_bits >= 128 else 8
+    return plan_memory(replace(_map_parts(program, transform), buffers=buffers), alignment)
 
 
 def _map_parts(program: LoopProgram, change: Callable[[tuple[Stmt, ...]], tuple[Stmt, ...]]) -> LoopProgram:

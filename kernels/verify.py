@@ -76,7 +76,7 @@ class _ProgramCheck:
                 raise VerificationError(f"iterations {segment.first}+{segment.count} do not follow {expected - 1}")
             expected += segment.count
             made = self.nodes(segment.nodes, visible | segment.stacked, segment.stacked)
-            self.carried(segment, states, made | visible)
+            self.carried(segment, states, made | visible | segment.stacked)
             if not program.rolled:
                 visible = visible | made
         made = visible | self.nodes(program.end, visible, frozenset())

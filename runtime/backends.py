@@ -105,7 +105,7 @@ def open_engine(build: Build) -> Engine:
     if artifact.backend == "numba":
         from unfoldc.runtime.engine_numba import NumbaEngine
 
-        return NumbaEngine(artifact)
+        return NumbaEngine(artifact, build.folder / build.product)
     from unfoldc.runtime.engine_reference import ReferenceEngine
 
     return ReferenceEngine(artifact, build.folder / build.model, build.options)

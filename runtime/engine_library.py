@@ -23,7 +23,14 @@ def address(array: np.ndarray) -> int:
     return ctypes.c_void_p.from_address(id(array) + _DATA).value or 0
 
 
-class _Workspace(ctypes.c_void_p):
+def aligned(size: int) -> tuple[int, np.ndarray]:
+    """Memory whose address is a multiple of a cache line: the address, and the array that keeps it alive."""
+    memory = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = address(memory)
+    return start + -start % _ALIGNMENT, memory
+
+
+class Workspace(ctypes.c_void_p):
     """An aligned block of memory, and tables of addresses for solvers with several inputs or outputs."""
 
     memory: np.ndarray
@@ -39,11 +46,9 @@ class LibraryEngine:
     """
 
     def __init__(self, artifact: Artifact, library: Path) -> None:
-        self._counts = (len(artifact.inputs), len(artifact.outputs))
-        self._one = self._counts == (1, 1)
         try:
             loaded = ctypes.CDLL(str(library))
-            self._size = _entry(loaded, f"{artifact.symbol}_host_workspace", ctypes.c_long)()
+            size = _entry(loaded, f"{artifact.symbol}_host_workspace", ctypes.c_long)()
             solve = _entry(loaded, f"{artifact.symbol}_host_solve", None)
             profile = _entry(loaded, f"{artifact.symbol}_host_profile", None)
         except (OSError, AttributeError) as error:
@@ -53,12 +58,19 @@ class LibraryEngine:
                 "a shared library built by unfoldc for this machine",
                 "Compile the model again on this machine.",
             ) from None
+        self._bind(artifact, size, solve, profile)
+
+    def _bind(self, artifact: Artifact, size: int, solve: Any, profile: Any) -> None:
+        """Take the two entry points, and the bytes of a workspace."""
+        self._size = size
+        self._counts = (len(artifact.inputs), len(artifact.outputs))
+        self._one = self._counts == (1, 1)
         pointers = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_int]
         solve.argtypes = pointers
         profile.argtypes = [*pointers, ctypes.c_void_p]
         self._solve: Callable[..., None] = solve
         self._profile: Callable[..., None] = profile
-        self._pool: list[_Workspace] = []
+        self._pool: list[Workspace] = []
 
     def solve(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int) -> None:
         """Solve `batch` problems with that many iterations; write the answers into `outputs`."""
@@ -89,10 +101,9 @@ class LibraryEngine:
         self._profile(workspace, *tables, batch, iterations, address(ticks))
         self._pool.append(workspace)
 
-    def _new_workspace(self) -> _Workspace:
-        memory = np.zeros(self._size + _ALIGNMENT, np.uint8)
-        start = address(memory)
-        workspace = _Workspace(start + -start % _ALIGNMENT)
+    def _new_workspace(self) -> Workspace:
+        start, memory = aligned(self._size)
+        workspace = Workspace(start)
         workspace.memory = memory
         workspace.inputs = (ctypes.c_void_p * max(self._counts[0], 1))()
         workspace.outputs = (ctypes.c_void_p * max(self._counts[1], 1))()
@@ -105,7 +116,7 @@ def _entry(library: ctypes.CDLL, name: str, result: Any) -> Any:
     return function
 
 
-def _fill(workspace: _Workspace, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> tuple[Any, Any]:
+def _fill(workspace: Workspace, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> tuple[Any, Any]:
     for i, array in enumerate(inputs):
         workspace.inputs[i] = address(array)
     for i, array in enumerate(outputs):

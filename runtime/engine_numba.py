@@ -1,152 +1,88 @@
-"""Runs a solver that was printed for Numba: its source lives in the user's cache, beside Numba's machine code.
-
-The cached machine code is a pickle, so it stays in that folder, which is as private as the user's home: a build folder
-that is passed on holds source text only.
-"""
+"""Runs a solver that Numba compiled to an object file; llvmlite loads it, Numba itself is not needed."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
-import sys
-import tempfile
-import threading
-from collections.abc import Sequence
+import ctypes
+import importlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from unfoldc.errors import ToolError
 from unfoldc.kernels.artifact import Artifact
+from unfoldc.runtime.engine_library import LibraryEngine, Workspace, address, aligned
+from unfoldc.runtime.numba_build import new_machine
 
-_ALIGNMENT = 64
-_importing = threading.Lock()
+_MAGIC = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\x64\x86", b"\x64\xaa")  # ELF, Mach-O, COFF for x86-64 and aarch64
 
 
-class NumbaEngine:
-    """A solver compiled by Numba in this process, or loaded from the user's cache; calls release the GIL.
+class NumbaEngine(LibraryEngine):
+    """Machine code in an object file, called as a shared library is; the weights' addresses stand in each workspace.
 
-    Each call takes a workspace from a pool and puts it back (`list.pop` and `append` are atomic), so that threads never
-    share one. Raises ToolError where Numba is missing or refuses the source.
+    Raises ToolError where llvmlite is missing or the file cannot be loaded.
     """
 
-    def __init__(self, artifact: Artifact) -> None:
-        module = _module(artifact.sources[f"{artifact.symbol}.py"])
-        self._solve = module.solve
-        self._size: int = module.WORKSPACE_BYTES
-        self._weights = [_gather(artifact, *group) for group in module.WEIGHTS]
-        self._addresses = [array.ctypes.data for array in self._weights]
-        self._no_ticks = np.empty(0, np.uint64)
-        self._pool: list[tuple[int, np.ndarray]] = []
+    def __init__(self, artifact: Artifact, object_file: Path) -> None:
+        facts = json.loads(artifact.sources[f"{artifact.symbol}_layout.json"])
+        self._place = int(facts["addresses"])
+        self._weights = [_gather(artifact, *group) for group in facts["weights"]]
+        self._code = _load(object_file)  # the machine code lives as long as this
+        kind = ctypes.CFUNCTYPE(None)
+        names = (f"{artifact.symbol}_host_solve", f"{artifact.symbol}_host_profile")
+        found = [self._code.get_function_address(name) for name in names]
+        if not all(found):
+            raise _unusable(object_file, f"it has no {' or no '.join(names)}")
+        self._bind(artifact, int(facts["workspace_bytes"]), *map(kind, found))
 
-    def solve(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int) -> None:
-        """Solve `batch` problems with that many iterations; write the answers into `outputs`."""
-        try:
-            workspace = self._pool.pop()
-        except IndexError:
-            workspace = _aligned(self._size)
-        self._solve(workspace[0], *self._addresses, *inputs, *outputs, batch, iterations, self._no_ticks)
-        self._pool.append(workspace)
-
-    def profile(
-        self,
-        inputs: Sequence[np.ndarray],
-        outputs: Sequence[np.ndarray],
-        batch: int,
-        iterations: int,
-        ticks: np.ndarray,
-    ) -> None:
-        """Like `solve`, and add the ticks of begin, of each iteration and of end to the K + 2 items of `ticks`."""
-        try:
-            workspace = self._pool.pop()
-        except IndexError:
-            workspace = _aligned(self._size)
-        self._solve(workspace[0], *self._addresses, *inputs, *outputs, batch, iterations, ticks)
-        self._pool.append(workspace)
+    def _new_workspace(self) -> Workspace:
+        workspace = super()._new_workspace()
+        places = (ctypes.c_int64 * len(self._weights)).from_address((workspace.value or 0) + self._place)
+        places[:] = [address(array) for array in self._weights]
+        return workspace
 
 
-def prepare() -> None:
-    """Loads Numba and its tables, which takes half a second once per process; the first engine does it otherwise."""
+def _load(path: Path) -> Any:
     try:
-        from numba.core.registry import cpu_target
+        binding = importlib.import_module("llvmlite.binding")
     except ImportError as error:
         raise ToolError(
             "backend numba",
-            f"Numba cannot be imported ({error})",
-            "Numba 0.60 or later",
+            f"llvmlite cannot be imported ({error})",
+            "llvmlite, which comes with Numba",
             "Install it: pip install numba.",
         ) from None
-    cpu_target.target_context.refresh()
-
-
-def _module(source: str) -> ModuleType:
-    """The module of this source, imported once per process."""
-    digest = hashlib.sha256(source.encode()).hexdigest()[:32]
-    name = f"unfoldc_numba_{digest}"
-    with _importing:
-        if name in sys.modules:
-            return sys.modules[name]
-        prepare()
-        module = sys.modules[name] = _new_module(name, source, digest)
-        try:
-            code = compile(source, getattr(module, "__file__", None) or f"<{name}>", "exec")
-            exec(code, module.__dict__)
-        except BaseException as error:
-            del sys.modules[name]
-            from numba.core.errors import NumbaError
-
-            if not isinstance(error, NumbaError | SyntaxError):
-                raise
-            raise ToolError(
-                f"{name}.py", f"Numba refuses it ({error})", "source printed by this version of unfoldc",
-                "Compile the model again; if it stays, use backend='c'.",
-            ) from error  # fmt: skip
-        return module
-
-
-def _new_module(name: str, source: str, digest: str) -> ModuleType:
-    """An empty module; it has a `__file__`, and with it a cache, where the user's cache can be written."""
     try:
-        path = _write(_cache_folder() / digest / f"{name}.py", source)
-    except (OSError, RuntimeError):  # nowhere to write, or no home
-        return ModuleType(name)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    return importlib.util.module_from_spec(spec)
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unusable(path, str(error)) from None
+    if not content.startswith(_MAGIC):  # LLVM would end the process; damage further in does not pass the build's index
+        raise _unusable(path, "it is no object file")
+    machine_code = binding.ObjectFileRef.from_data(content)
+    code = binding.create_mcjit_compiler(binding.parse_assembly(""), new_machine(binding))
+    code.add_object_file(machine_code)
+    code.finalize_object()
+    return code
 
 
-def _cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "unfoldc" / "numba"
+def _unusable(path: Path, reason: str) -> ToolError:
+    return ToolError(
+        str(path),
+        f"cannot be loaded ({reason})",
+        "an object file built by unfoldc for this machine",
+        "Compile the model again on this machine.",
+    )
 
 
-def _write(path: Path, source: str) -> Path:
-    """Writes the source unless it is there. Its time stamp is fixed: Numba takes another one for another source."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as aside:  # also finds out whether Numba can write here
-        if not path.is_file() or path.read_bytes() != source.encode():
-            part = Path(aside) / path.name
-            part.write_bytes(source.encode())
-            os.utime(part, (0, 0))
-            os.replace(part, path)
-    return path
-
-
-def _gather(artifact: Artifact, dtype: str, elements: int, entries: tuple[tuple[str, int], ...]) -> np.ndarray:
+def _gather(artifact: Artifact, dtype: str, elements: int, entries: Mapping[str, int]) -> np.ndarray:
     """All constants of one type in one aligned array."""
-    address, memory = _aligned(elements * np.dtype(dtype).itemsize)
-    start = address - memory.ctypes.data
-    array = memory[start : start + elements * np.dtype(dtype).itemsize].view(dtype)
-    for name, first in entries:
+    size = elements * np.dtype(dtype).itemsize
+    start, memory = aligned(size)
+    offset = start - address(memory)
+    array = memory[offset : offset + size].view(dtype)
+    for name, first in entries.items():
         values = np.asarray(artifact.weights[name], dtype).ravel()
         array[first : first + values.size] = values
     return array
-
-
-def _aligned(size: int) -> tuple[int, np.ndarray]:
-    """Memory whose address is a multiple of a cache line: the address, and the array that keeps it alive."""
-    memory = np.zeros(size + _ALIGNMENT, np.uint8)
-    address = int(memory.ctypes.data)
-    return address + -address % _ALIGNMENT, memory

@@ -1,4 +1,4 @@
-"""Turns the sources of an artifact into what an engine runs: a shared library for the host, firmware for a device."""
+"""Turns the sources of an artifact into what an engine runs: machine code for the host, firmware for a device."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ def make_product(artifact: Artifact, target: str, kind: str, folder: Path) -> st
         from unfoldc.targets.tvm_build import build_tvm_library
 
         library = build_tvm_library(artifact, folder)
+    elif artifact.backend == "numba":
+        from unfoldc.runtime.numba_build import build_object
+
+        library = build_object(artifact, folder)
     else:
         return ""
     # The loader knows libraries by path: a new build at an old place must have a new name, or the old one would be run.

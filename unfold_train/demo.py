@@ -74,8 +74,8 @@ def train_superresolution(
 ) -> TrainedSuperResolution:
     """Tune rho, then train the full network and the one with 2 K hyperparameters alone.
 
-    About one minute on one core; `budget` and `hyper_budget` (s) bound the two runs on slower machines. `folder`
-    receives the logs `training.jsonl` and `hyperparameters.jsonl`.
+    About one minute on one core; `budget` and `hyper_budget` (s) bound the two runs on slower machines, and Ctrl-C
+    ends the one at hand with its best values. `folder` receives the logs `training.jsonl` and `hyperparameters.jsonl`.
     """
     problem = SuperResolution() if problem is None else problem
     training, validation = superresolution_problems(problem, photographs, seed=seed)

@@ -125,6 +125,7 @@ class Trainer:
             )
         self.rows: list[dict[str, Any]] = []
         self.done = 0
+        self.note = ""
 
     def run(self) -> Outcome:
         """Train by the settings; the network ends with the best values seen in the last phase."""
@@ -187,6 +188,7 @@ class Trainer:
                     total, since = 0.0, 0
                     if settings.patience is not None and best.waited >= settings.patience:
                         return Status.CONVERGED
+                self.bar.update(self.done, self.note, start + steps + remaining - phase.steps)
             if since:
                 best.offer(self._validate(phase, total / since, settings.last_rate))
             return Status.FINISHED if step == phase.steps else Status.OUT_OF_TIME
@@ -232,7 +234,7 @@ class Trainer:
         if self.log_path is not None:
             with self.log_path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-        self.bar.update(self.done, f"validation loss {loss:.4g}")
+        self.note = f"validation loss {loss:.4g}"
         return loss
 
     def _rate(self, name: str, parameters: list[nn.Parameter]) -> float:

@@ -66,7 +66,7 @@ def align_shortened(template: Sequence[Node], layer: Sequence[Node], types: Mapp
         return whole
     search = _Search(template, layer, types)
     pairs = search.assign(search.results(), {})
-    if pairs is None or len(pairs) < len(layer):
+    if not pairs or len(pairs) < len(layer):
         return whole
     found = Alignment(missing=set(range(len(template))) - set(pairs.values()))
     for position, i in pairs.items():

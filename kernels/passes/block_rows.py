@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Assign, Expr, For, Let, Local, Nest, Stmt, Var
+from unfoldc.kernels.loops import Assign, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
 
 
 def block_rows(body: Sequence[Stmt], rows: int) -> tuple[Stmt, ...]:
@@ -20,7 +20,7 @@ def block_rows(body: Sequence[Stmt], rows: int) -> tuple[Stmt, ...]:
     for s in body:
         if isinstance(s, Nest):
             result.append(Nest(s.origins, block_rows(s.body, rows)))
-        elif isinstance(s, For) and rows > 1 and encloses_reduction(s):
+        elif isinstance(s, For) and rows > 1 and encloses_reduction(s) and rows_are_independent(s):
             result.extend(_block(s, rows))
         elif isinstance(s, For):
             result.append(For(s.var, s.extent, block_rows(s.body, rows), s.kind))
@@ -35,6 +35,24 @@ def encloses_reduction(loop: For) -> bool:
     reductions = [s for s in loop.body if isinstance(s, For)]
     assigned = [{a.name for a in build.statements(r.body) if isinstance(a, Assign)} for r in reductions]
     return bool(assigned) and all(names and names <= accumulators for names in assigned)
+
+
+def rows_are_independent(loop: For) -> bool:
+    """Whether no run of the loop reads or overwrites what another run writes."""
+    body = build.statements(loop.body)
+    if any(isinstance(s, Nest) for s in body):
+        return False
+    written: dict[str, tuple[Expr, ...]] = {s.buffer: s.indices for s in body if isinstance(s, Store)}
+    places = [(s.buffer, s.indices) for s in body if isinstance(s, Store)]
+    places += [
+        (e.buffer, e.indices)
+        for s in loop.body
+        for top in build.expressions(s)
+        for e in build.walk(top)
+        if isinstance(e, Load)
+    ]
+    own = all(Var(loop.var) in indices for indices in written.values())
+    return own and all(indices == written.get(buffer, indices) for buffer, indices in places)
 
 
 def _block(loop: For, rows: int) -> list[Stmt]:

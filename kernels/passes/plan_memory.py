@@ -10,22 +10,25 @@ import numpy as np
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Buffer, Load, LoopProgram, Stmt, Store
 
-_ALIGN = 8
+# part of the program -> first and last of its statements that uses the buffer
+_Lives = dict[int, tuple[int, int]]
 
 
-def plan_memory(program: LoopProgram) -> LoopProgram:
-    """Fills `scratch_offsets` and `scratch_bytes`: a region per element type, first fit over top-level statements."""
+def plan_memory(program: LoopProgram, alignment: int = 8) -> LoopProgram:
+    """Fills `scratch_offsets` and `scratch_bytes`: a region per element type, first fit over top-level statements.
+
+    Buffers start at multiples of `alignment` bytes, which is a multiple of 8.
+    """
     scratch = {n: b for n, b in program.buffers.items() if b.space == "scratch"}
-    lives: dict[str, tuple[int, int, int]] = {}
+    lives: dict[str, _Lives] = {}
     for number, part in enumerate((program.begin, *(s.body for s in program.steps), program.end)):
-        for name, (first, last) in _lifetimes(part, scratch).items():
-            lives[name] = (number, first, last)
+        for name, span in _lifetimes(part, scratch).items():
+            lives.setdefault(name, {})[number] = span
     offsets: dict[str, int] = {}
     start = 0
     for dtype in sorted({b.dtype for b in scratch.values()}, key=lambda d: (-np.dtype(d).itemsize, d)):
         own = {n: b for n, b in scratch.items() if b.dtype == dtype and n in lives}
-        size = _place(own, lives, offsets, start)
-        start += (size + _ALIGN - 1) // _ALIGN * _ALIGN
+        start += _round_up(_place(own, lives, offsets, start, alignment), alignment)
     kept = {n: b for n, b in program.buffers.items() if b.space != "scratch" or n in lives}
     return replace(program, buffers=kept, scratch_offsets=offsets, scratch_bytes=start)
 
@@ -41,19 +44,28 @@ def _lifetimes(part: Sequence[Stmt], scratch: dict[str, Buffer]) -> dict[str, tu
     return found
 
 
-def _place(own: dict[str, Buffer], lives: dict[str, tuple[int, int, int]], offsets: dict[str, int], start: int) -> int:
+def _place(
+    own: dict[str, Buffer], lives: dict[str, _Lives], offsets: dict[str, int], start: int, alignment: int
+) -> int:
     """First-fit decreasing; returns the bytes that the region takes."""
     placed: list[str] = []
     size = 0
     for name in sorted(own, key=lambda n: (-own[n].nbytes, n)):
-        part, first, last = lives[name]
-        rivals = [p for p in placed if lives[p][0] == part and not (lives[p][2] < first or last < lives[p][1])]
         at = start
-        for rival in sorted(rivals, key=lambda p: offsets[p]):
+        for rival in sorted((p for p in placed if _together(lives[p], lives[name])), key=lambda p: offsets[p]):
             if at + own[name].nbytes <= offsets[rival]:
                 break
-            at = max(at, offsets[rival] + own[rival].nbytes)
+            at = max(at, _round_up(offsets[rival] + own[rival].nbytes, alignment))
         offsets[name] = at
         placed.append(name)
         size = max(size, at - start + own[name].nbytes)
     return size
+
+
+def _together(a: _Lives, b: _Lives) -> bool:
+    """Whether both are live at once in some part."""
+    return any(a[part][0] <= b[part][1] and b[part][0] <= a[part][1] for part in a.keys() & b.keys())
+
+
+def _round_up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple

@@ -86,7 +86,7 @@ class _Rolling:
                 return self.body(at, alignments), reason
             except CutError as cut:
                 alignments, reason = alignments[: min(cut.position, len(alignments) - 1)], str(cut)
-        return Run(self.program.segments[at], {}, [{}]), reason
+        return Run.alone(self.program.segments[at]), reason
 
     def alike(self, at: int) -> tuple[list[Alignment], str]:
         """Alignments of the layers from `at` on that are the same node by node."""

@@ -10,11 +10,13 @@ so that the innermost loop runs over contiguous memory and vectorises; U columns
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
+from itertools import chain, count
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Assign, Binary, Buffer, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
+from unfoldc.kernels.passes.block_rows import rows_are_independent
 
 _Parts = tuple[list[Stmt], Let, For, Assign, list[Stmt], list[Stmt]]
 
@@ -30,8 +32,8 @@ def sweep_columns(
         for s in stmts:
             if isinstance(s, For):
                 parts = _parts(s) if s.extent >= shortest else None
-                if parts is not None and _contiguous(parts, s.var, buffers):
-                    name = f"a_{parts[1].name}"
+                if parts is not None and _contiguous(parts, s.var, buffers) and rows_are_independent(s):
+                    name = _unused(f"a_{parts[1].name}", {*buffers, *added})
                     added[name] = Buffer(name, parts[1].value.dtype, (s.extent,), "scratch")
                     result.extend(_sweep(s, parts, name, columns))
                 else:
@@ -43,6 +45,10 @@ def sweep_columns(
         return tuple(result)
 
     return visit(body), added
+
+
+def _unused(name: str, taken: Set[str]) -> str:
+    return next(n for n in chain([name], (f"{name}_{i}" for i in count(1))) if n not in taken)
 
 
 def _parts(loop: For) -> _Parts | None:
@@ -73,9 +79,11 @@ def _parts(loop: For) -> _Parts | None:
 
 def _contiguous(parts: _Parts, var: str, buffers: Mapping[str, Buffer]) -> bool:
     """Whether a constant is read along `var` in its last axis and nothing is read along `var` in another axis."""
-    rest, _, reduction, last, inner, _ = parts
+    rest, start, reduction, last, inner, _ = parts
     along = False
     names = {s.name for s in rest if isinstance(s, Let)}
+    if any(isinstance(e, Local) and e.name in names for e in build.walk(start.value)):
+        return False
     for top in [*(e for s in inner for e in build.expressions(s)), last.value]:
         for e in build.walk(top):
             if isinstance(e, Local) and e.name in names:

@@ -22,6 +22,11 @@ class Run:
     initial: Mapping[str, str]
     inverse: Sequence[Mapping[str, str]]
 
+    @staticmethod
+    def alone(segment: Segment) -> Run:
+        """The run of one iteration that is like no other."""
+        return Run(segment, {}, [{o: o for n in segment.nodes for o in n.outputs}])
+
 
 class SkipError(ValueError):
     """Values skip over iterations of their run: runs must start at the iterations `reasons`, for what they say."""
@@ -47,9 +52,8 @@ class _Threader:
         self.types, self.constants = dict(self.program.types), dict(self.program.constants)
         self.carried = [dict(run.segment.carried) for run in self.runs]
         for r, run in enumerate(self.runs):
-            own = {o for n in run.segment.nodes for o in n.outputs}
             for layer, inverse in enumerate(run.inverse):
-                self.made_in.update(dict.fromkeys(inverse or own, (r, layer)))
+                self.made_in.update(dict.fromkeys(inverse, (r, layer)))
 
     def enter(self, r: int) -> None:
         """Creates the states that run `r` found; earlier segments set them where they make the first content."""
@@ -78,7 +82,7 @@ class _Threader:
         """What holds a value when its run ends: a value of the body, or for one of the last layer but one a state."""
         maker, layer = self.made_in[name]
         run = self.runs[maker]
-        body_name = run.inverse[layer].get(name, name)
+        body_name = run.inverse[layer][name]
         if layer == run.segment.count - 1:
             return body_name
         for state in run.initial:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from unfoldc.errors import ExportError, InputError
 from unfoldc.export import export_onnx, iterate
+from unfoldc.export.trace import quiet
 
 
 def solve(net: Any, y: Tensor) -> Any:
@@ -233,6 +237,20 @@ def test_weights_that_are_not_finite(solvers: ModuleType, tmp_path: Path) -> Non
     module.layers[1].theta.data.fill_(float("nan"))
     with pytest.raises(ExportError, match=r"^layers\.1\.theta: 1 of 1 elements of this parameter are NaN"):
         export_onnx(module, torch.rand(3, 5), tmp_path / "a.onnx")
+
+
+def test_the_exporters_remarks_are_held_back_only_meanwhile(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    with quiet():
+        logger.warning("torchvision is not installed")
+        warnings.warn("deprecated", FutureWarning, stacklevel=1)
+        print("a graph", file=sys.stderr)
+    assert not caplog.records
+    assert capsys.readouterr().err == ""
+    logger.warning("something else")
+    assert [record.message for record in caplog.records] == ["something else"]
 
 
 def test_an_export_says_nothing_on_the_way(

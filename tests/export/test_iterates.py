@@ -7,10 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from unfoldc.errors import ExportError
+from unfoldc.export.iterates import add_iterates
+from unfoldc.export.labels import Labels
+from unfoldc.export.listing import Listing, make_op
+from unfoldc.export.states import State
 
 Export = Callable[..., Any]
 
@@ -64,6 +69,17 @@ def test_iterate_k_is_the_answer_of_the_solver_with_k_plus_one_iterations(
 def test_iterations_that_do_not_tell_their_states(export: Export) -> None:
     with pytest.raises(ExportError, match=r"iterates of x: .* Mark the iterations with `unfoldc.iterate`"):
         export("Unalike")
+
+
+def test_states_that_are_guessed_give_no_iterates() -> None:
+    ops = tuple(make_op(onnx.helper.make_node(*node)) for node in (("Neg", ["y"], ["x0"]), ("Abs", ["x0"], ["x1"])))
+    listing, labels = Listing(ops, ("y",), ("x1",)), Labels(2, (0, 1))
+    grown, _, names = add_iterates(listing, labels, [State("x", ("x0", "x1"))], ["x"])
+    assert (grown.outputs, names) == (("x1", "x0", "x1"), {"x": ("x.iterate.0", "x.iterate.1")})
+    with pytest.raises(ExportError, match="not every iteration leaves"):
+        add_iterates(listing, labels, [State("x", ("x0", "x1"), guessed=True)], ["x"])
+    with pytest.raises(ExportError, match="not every iteration leaves"):
+        add_iterates(listing, labels, [State("x", ("", "x1"))], ["x"])
 
 
 def test_without_iterates_there_is_one_output(export: Export) -> None:

@@ -106,6 +106,12 @@ def test_residual_in_front_of_the_items(export: Export) -> None:
     assert exported.metadata["state_names"] == ["x"]
 
 
+def test_what_follows_an_item_stays_with_it_though_it_runs_in_front_of_the_first_too(export: Export) -> None:
+    exported = export("Activations", 3, iterates=False)
+    assert exported.operators("begin") == ["MatMul", "Relu"]
+    assert alike(exported) == [["Gemm", "Add", "Relu"]] * 3
+
+
 @pytest.mark.parametrize("where", ["end", "start"])
 def test_admm_has_two_states_for_x_is_not_read(export: Export, where: str) -> None:
     exported = export("Admm", 3, where)

@@ -542,6 +542,20 @@ def constant_output(K: int) -> onnx.ModelProto:
 
 
 @case()
+def last_parameter(K: int) -> onnx.ModelProto:
+    """The end reads what an iteration makes of its own parameter: a state that is set from a stacked constant."""
+    g = Graph()
+    y = g.input("y", "batch", M)
+    weights = g.first_weights()
+    x = g.zeros(y)
+    for g.k in range(K):
+        bias = g("Exp", g.weight(f"b.{g.k}", random(f"b.{g.k}", N)))
+        x = g("Add", g.layer(x, y, *weights), bias)
+    g.k = None
+    return g.model(g("Sub", x, bias))
+
+
+@case()
 def equal_at_first(K: int) -> onnx.ModelProto:
     """Two parameters that start equal and then part: two stacks that begin with one constant."""
     g = Graph()

@@ -17,6 +17,7 @@ from unfoldc.errors import InputError, ModelError
 from unfoldc.unfold_train import (
     Input,
     Ista,
+    Lista,
     Problems,
     Settings,
     SynthesisIsta,
@@ -82,6 +83,13 @@ def test_a_classical_network_can_be_saved(sparse: Any, tmp_path: Path) -> None:
     network = unfold(Ista(A=sparse.A, rho=0.1), iterations=2)
     save_checkpoint(tmp_path / "new" / "folder" / "net", network)
     assert torch.equal(load_checkpoint(tmp_path / "new" / "folder" / "net").network(sparse.y), network(sparse.y))
+
+
+def test_transposed_arrays_can_be_saved(sparse: Any, tmp_path: Path) -> None:
+    network = unfold(Lista(A=sparse.A, rho=0.1), iterations=2, learn=["W1"], tied=True)
+    assert not network.shared.get_parameter("W1").is_contiguous()
+    save_checkpoint(tmp_path / "net", network)
+    assert torch.equal(load_checkpoint(tmp_path / "net").network(sparse.y), network(sparse.y))
 
 
 def test_a_frozen_network_is_refused(trained: Any, tmp_path: Path) -> None:

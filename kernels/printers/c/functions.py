@@ -8,6 +8,7 @@ from unfoldc.kernels import build
 from unfoldc.kernels.loops import ITERATION, LoopProgram, Step, Stmt, Var
 from unfoldc.kernels.printers.c.statements import Statements
 from unfoldc.kernels.printers.c_api import StateLayout
+from unfoldc.kernels.printers.c_api.text import wrap
 from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
 
 _PAD = "    "
@@ -81,11 +82,11 @@ class Functions:
         inputs, outputs = ", ".join(["s", *self.program.inputs]), ", ".join(["s", *self.program.outputs])
         return [
             self.heads["solve"] + " {",
-            f"    {self.symbol}_begin({inputs});",
+            *wrap(f"    {self.symbol}_begin({inputs});"),
             f"    while (s->k < {self.count}) {{",
             f"        {self.symbol}_iterate(s);",
             "    }",
-            f"    {self.symbol}_end({outputs});",
+            *wrap(f"    {self.symbol}_end({outputs});"),
             "}",
             "",
         ]

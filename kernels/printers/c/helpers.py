@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from unfoldc.kernels.printers.c.freestanding import FREESTANDING
 from unfoldc.kernels.printers.c.lane_helpers import lane_helper
-from unfoldc.kernels.printers.c_api.text import C_TYPES, number
+from unfoldc.kernels.printers.c_api.text import C_TYPES, number, wrap
 
 # Operators with a C library function, and its name for double.
 LIBRARY = {
@@ -122,7 +122,7 @@ class Helpers:
         body, parameters = (_WORD.sub(lambda m: words.get(m[0], m[0]), text) for text in (body, parameters))
         result = {"isnan": "uint8_t", "to_int32": "int32_t", "to_int64": "int64_t"}.get(name, words["T"])
         head = f"static inline {result} {self.symbol}_{name}_{dtype}({parameters}) {{"
-        return [head, *(f"    {line}" for line in body.splitlines()), "}"]
+        return [head, *(line for text in body.splitlines() for line in wrap(f"    {text}")), "}"]
 
 
 def library_name(operator: str, dtype: str) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from unfoldc.kernels.printers.c_api.text import wrap
+
 # name -> parameters, body. V is the vector type, M the mask type, S the element type.
 _VECTOR: Mapping[str, tuple[str, str]] = {
     "splat": ("S a", "return a - (V){0};"),
@@ -64,4 +66,4 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
     for letter, word in (("V", vector), ("M", mask), ("S", kind)):
         parameters = parameters.replace(f"{letter} ", f"{word} ")
         body = body.replace(f"({letter})", f"({word})")
-    return [f"static inline {result} {own}({parameters}) {{", f"    {body}", "}"]
+    return [f"static inline {result} {own}({parameters}) {{", *wrap(f"    {body}"), "}"]

@@ -13,6 +13,7 @@ from unfoldc.kernels.printers.c.lane_expressions import LaneExpressions, NotVect
 from unfoldc.kernels.printers.c.lane_helpers import vector_type
 from unfoldc.kernels.printers.c.statements import Statements
 from unfoldc.kernels.printers.c_api import StateLayout, state_layout
+from unfoldc.kernels.printers.c_api.header import function_head
 from unfoldc.kernels.printers.c_api.text import C_TYPES
 
 _ALIGNMENT = 64  # what the host's workspace has; wider vectors are several registers anyway
@@ -78,11 +79,8 @@ def _heads(symbol: str, program: LoopProgram, layout: StateLayout, expressions: 
     inputs = [f"const {expressions.element_type(n)} *{n}" for n in program.inputs]
     outputs = [f"{expressions.element_type(n)} *{n}" for n in program.outputs]
     constant = "" if layout.end_writes else "const "
-    return {
-        "begin": f"void {symbol}_lanes_begin({', '.join([state, *inputs])})",
-        "iterate": f"void {symbol}_lanes_iterate({state})",
-        "end": f"void {symbol}_lanes_end({', '.join([constant + state, *outputs])})",
-    }
+    heads = {"begin": [state, *inputs], "iterate": [state], "end": [constant + state, *outputs]}
+    return {name: function_head(f"{symbol}_lanes_{name}", parameters) for name, parameters in heads.items()}
 
 
 def _header(symbol: str, layout: StateLayout, heads: dict[str, str], expressions: LaneExpressions, count: int) -> str:

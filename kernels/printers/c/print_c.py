@@ -12,7 +12,14 @@ from unfoldc.kernels.printers.c.helpers import Helpers
 from unfoldc.kernels.printers.c.lane_expressions import NotVectorisable
 from unfoldc.kernels.printers.c.lanes import lane_sources
 from unfoldc.kernels.printers.c.statements import Statements
-from unfoldc.kernels.printers.c_api import StateLayout, header_text, host_driver_text, state_layout, weights_texts
+from unfoldc.kernels.printers.c_api import (
+    HOST_ALIGNMENT,
+    StateLayout,
+    header_text,
+    host_driver_text,
+    state_layout,
+    weights_texts,
+)
 from unfoldc.kernels.printers.c_api.header import prototypes
 
 # Compilers trust `restrict` on parameters only, so loops over arrays known to be apart say it themselves.
@@ -44,9 +51,10 @@ def c_sources(
     that compilers lack on bare metal are printed too. `lanes` is the same solver scheduled for `lane_count` problems
     side by side; both share the weights.
     """
-    layout = state_layout(program)
+    alignment = HOST_ALIGNMENT if host else 1
+    layout = state_layout(program, alignment)
     sources = {f"{symbol}.h": header_text(symbol, program, layout, inputs, outputs)}
-    sources.update(weights_texts(symbol, program))
+    sources.update(weights_texts(symbol, program, alignment))
     sources[f"{symbol}.c"] = _solver_text(symbol, program, layout, freestanding=not host)
     reason, used = "", 0
     if lanes is not None and lane_count > 1:

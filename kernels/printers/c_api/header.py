@@ -11,8 +11,11 @@ import numpy as np
 from unfoldc.kernels import build
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.loops import Load, LoopProgram, Stmt
-from unfoldc.kernels.printers.c_api.text import C_TYPES, clean
+from unfoldc.kernels.printers.c_api.text import C_TYPES, clean, wrap
 from unfoldc.kernels.printers.expressions import buffers_written, round_up
+
+HOST_ALIGNMENT = 64
+"""Bytes: a cache line, and the widest vector; the host's workspaces start at a multiple of it."""
 
 
 @dataclass(frozen=True)
@@ -21,28 +24,36 @@ class StateLayout:
 
     pointers: inputs that iterate or end read again; arrays: (member, element type, length). `scratch` maps a scratch
     buffer to its member and element offset. `end_writes`: `end` needs scratch, so that its state is not const.
+    `arrays_first`: the arrays stand before all else, so that an aligned state has aligned arrays.
     """
 
     pointers: tuple[str, ...]
     arrays: tuple[tuple[str, str, int], ...]
     scratch: dict[str, tuple[str, int]]
     end_writes: bool
+    arrays_first: bool = False
 
     def bytes(self, word: int = 4) -> int:
         """Size of the struct for pointers of `word` bytes, padding included."""
-        members = [(4, 4)] + [(word, word)] * len(self.pointers)
-        members += [(np.dtype(d).itemsize, np.dtype(d).itemsize * max(1, n)) for _, d, n in self.arrays]
+        arrays = [(np.dtype(d).itemsize, np.dtype(d).itemsize * max(1, n)) for _, d, n in self.arrays]
+        others = [(4, 4)] + [(word, word)] * len(self.pointers)
+        members = arrays + others if self.arrays_first else others + arrays
         size = 0
         for align, length in members:
             size = round_up(size, align) + length
         return round_up(size, max(align for align, _ in members))
 
 
-def state_layout(program: LoopProgram) -> StateLayout:
-    """Lays out the state: iteration counter, input pointers, states, one scratch arena per element type."""
+def state_layout(program: LoopProgram, alignment: int = 1) -> StateLayout:
+    """Lays out the state: iteration counter, input pointers, states, one scratch arena per element type.
+
+    With `alignment` in bytes, each array starts at a multiple of it in a state that does; arrays are padded for that.
+    """
     again = loaded(program.end).union(*(loaded(s.body) for s in program.steps))
     pointers = tuple(name for name in program.inputs if name in again)
-    arrays = [(b.name, b.dtype, b.size) for b in program.buffers.values() if b.space == "state"]
+    arrays = [
+        (b.name, b.dtype, _padded(b.size, b.dtype, alignment)) for b in program.buffers.values() if b.space == "state"
+    ]
     scratch: dict[str, tuple[str, int]] = {}
     own = [b for b in program.buffers.values() if b.space == "scratch"]
     for dtype in sorted({b.dtype for b in own}):
@@ -51,9 +62,15 @@ def state_layout(program: LoopProgram) -> StateLayout:
         start = min(program.scratch_offsets[b.name] for b in region)
         for b in region:
             scratch[b.name] = (member, (program.scratch_offsets[b.name] - start) // size)
-        arrays.append((member, dtype, max(scratch[b.name][1] + b.size for b in region)))
+        arrays.append((member, dtype, _padded(max(scratch[b.name][1] + b.size for b in region), dtype, alignment)))
     writes = any(program.buffers[n].space == "scratch" for n in buffers_written(program.end))
-    return StateLayout(pointers, tuple(arrays), scratch, writes)
+    return StateLayout(pointers, tuple(arrays), scratch, writes, arrays_first=alignment > 1)
+
+
+def _padded(n: int, dtype: str, alignment: int) -> int:
+    """Elements, at least `n`, that fill a multiple of `alignment` bytes."""
+    size = np.dtype(dtype).itemsize
+    return round_up(n * size, max(alignment, size)) // size
 
 
 def loaded(body: Sequence[Stmt]) -> frozenset[str]:
@@ -63,7 +80,7 @@ def loaded(body: Sequence[Stmt]) -> frozenset[str]:
     )
 
 
-def parameters(program: LoopProgram, begin: bool, restrict: bool = False) -> list[str]:
+def _parameters(program: LoopProgram, begin: bool, restrict: bool = False) -> list[str]:
     """C parameters of begin (inputs) or end (outputs); `restrict` is for definitions, since C++ does not know it."""
     names = program.inputs if begin else program.outputs
     constant, apart = "const " if begin else "", "restrict " if restrict else ""
@@ -75,13 +92,19 @@ def prototypes(symbol: str, program: LoopProgram, layout: StateLayout, restrict:
     """The four function heads, without semicolon; `restrict` for the definitions in C."""
     state = f"{symbol}_state *s"
     constant = state if layout.end_writes else f"const {state}"
-    inputs, outputs = parameters(program, True, restrict), parameters(program, False, restrict)
-    return {
-        "begin": f"void {symbol}_begin({', '.join([state, *inputs])})",
-        "iterate": f"void {symbol}_iterate({state})",
-        "end": f"void {symbol}_end({', '.join([constant, *outputs])})",
-        "solve": f"void {symbol}_solve({', '.join([state, *inputs, *outputs])})",
+    inputs, outputs = _parameters(program, True, restrict), _parameters(program, False, restrict)
+    heads = {
+        "begin": [state, *inputs],
+        "iterate": [state],
+        "end": [constant, *outputs],
+        "solve": [state, *inputs, *outputs],
     }
+    return {name: function_head(f"{symbol}_{name}", parameters) for name, parameters in heads.items()}
+
+
+def function_head(name: str, parameters: Sequence[str]) -> str:
+    """`void name(parameters)`, in several lines where it is long."""
+    return "\n".join(wrap(f"void {name}({', '.join(parameters)})"))
 
 
 def header_text(
@@ -105,13 +128,12 @@ def header_text(
 
 
 def _members(program: LoopProgram, layout: StateLayout) -> str:
-    lines = ["    int32_t k; /* the next iteration, from 0 */\n"]
+    arrays = [f"    {C_TYPES[dtype]} {member}[{max(1, n)}];\n" for member, dtype, n in layout.arrays]
+    others = ["    int32_t k; /* the next iteration, from 0 */\n"]
     for name in layout.pointers:
         kind = C_TYPES[program.buffers[name].dtype]
-        lines.append(f"    const {kind} *{name}; /* must stay in place until the last iterate or end */\n")
-    for member, dtype, n in layout.arrays:
-        lines.append(f"    {C_TYPES[dtype]} {member}[{max(1, n)}];\n")
-    return "".join(lines)
+        others.append(f"    const {kind} *{name}; /* must stay in place until the last iterate or end */\n")
+    return "".join(arrays + others if layout.arrays_first else others + arrays)
 
 
 _HEADER = Template("""\
@@ -129,7 +151,7 @@ extern "C" {
 
 #define ${symbol}_ITERATIONS ${iterations}
 
-/* Everything a solve needs; yours to place. ${small} bytes where pointers have 4 bytes, ${large} where they have 8. */
+/* Everything a solve needs, for you to place: ${small} bytes with pointers of 4 bytes, ${large} with 8. */
 typedef struct ${symbol}_state {
 ${members}} ${symbol}_state;
 

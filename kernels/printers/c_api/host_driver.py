@@ -7,7 +7,7 @@ from string import Template
 
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.loops import LoopProgram
-from unfoldc.kernels.printers.c_api.text import C_TYPES
+from unfoldc.kernels.printers.c_api.text import C_TYPES, wrap
 
 _TEXT = Template("""\
 /* The host's entry points of ${symbol}: batches, early stop, time stamps. Made by unfoldc. */
@@ -45,13 +45,15 @@ long ${symbol}_host_workspace(void);
 /* The counter that stamps are read from. */
 uint64_t ${symbol}_host_ticks(void);
 
-/* Solves `batch` problems with the first `iterations` iterations. Each array holds the problems one after the other, or
- * the one element that all share. */
-void ${symbol}_host_solve(void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations);
+/* Solves `batch` problems with the first `iterations` iterations. An array holds the problems one after the
+ * other, or what all of them share. */
+void ${symbol}_host_solve(
+        void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations);
 
 /* The same; adds the ticks of begin, of each iteration and of end to the ${count} + 2 counts. */
 void ${symbol}_host_profile(
-        void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations, uint64_t *ticks);
+        void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations,
+        uint64_t *ticks);
 
 long ${symbol}_host_workspace(void) {
     return (long)sizeof(workspace);
@@ -69,7 +71,8 @@ ${packing}void ${symbol}_host_solve(
 ${solve}}
 
 void ${symbol}_host_profile(
-        void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations, uint64_t *ticks) {
+        void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations,
+        uint64_t *ticks) {
     workspace *const w = (workspace *)memory;
     long b = 0;
 
@@ -158,9 +161,9 @@ def _one_by_one(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) ->
     return {
         "step": "1",
         "before": "",
-        "begin": f"{symbol}_begin({', '.join(begin)})",
+        "begin": _call(f"{symbol}_begin", begin),
         "iterate": f"{symbol}_iterate(&w->one)",
-        "end": f"{symbol}_end({', '.join(end)})",
+        "end": _call(f"{symbol}_end", end),
         "after": "",
     }
 
@@ -175,13 +178,17 @@ def _side_by_side(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) 
             for i, p in enumerate(inputs)
             if p.batched
         ),
-        "begin": f"{symbol}_lanes_begin({', '.join(['&w->lanes', *begin])})",
+        "begin": _call(f"{symbol}_lanes_begin", ["&w->lanes", *begin]),
         "iterate": f"{symbol}_lanes_iterate(&w->lanes)",
-        "end": f"{symbol}_lanes_end({', '.join(['&w->lanes', *end])})",
+        "end": _call(f"{symbol}_lanes_end", ["&w->lanes", *end]),
         "after": "".join(
             f"        unpack({_argument('', 'outputs', i, p)}, w->out_{i}, {p.size});\n" for i, p in enumerate(outputs)
         ),
     }
+
+
+def _call(function: str, arguments: Sequence[str]) -> str:
+    return "\n".join(wrap(f"        {function}({', '.join(arguments)})")).lstrip()
 
 
 def _argument(constant: str, table: str, i: int, port: Port) -> str:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from unfoldc.kernels.loops import Binary, Expr, Unary, Var
+from unfoldc.kernels.loops import Binary, Expr, Load, Unary, Var
 from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
 from unfoldc.kernels.printers.python_text import ATOM, PythonPrinter, Text
 
+_COMPARISON = 1
 _WIDE = frozenset({"int32", "int64", "bool", "float32", "float64"})
 
 
 class NumbaExpressions(PythonPrinter):
-    """Buffers are flat views, named in the role `buffer`; `shape` gives a buffer's shape."""
+    """Buffers are pointers to their elements, named in the role `buffer`; `shape` gives a buffer's shape."""
 
     calls = {
         "abs": "abs", "sqrt": "sqrt", "exp": "math.exp", "log": "math.log", "tanh": "math.tanh", "erf": "math.erf",
@@ -28,6 +29,11 @@ class NumbaExpressions(PythonPrinter):
     def __init__(self, name: Callable[[str, str], str], shape: Callable[[str], tuple[int, ...]]) -> None:
         super().__init__(name)
         self._shape = shape
+
+    def print(self, e: Expr) -> Text:
+        """The expression and its strength; an element of type bool is a byte."""
+        text, strength = super().print(e)
+        return (f"{text} != 0", _COMPARISON) if isinstance(e, Load) and e.dtype == "bool" else (text, strength)
 
     def literal(self, value: float | int | bool, dtype: str) -> str:
         """A constant that reads back exactly."""
@@ -40,7 +46,7 @@ class NumbaExpressions(PythonPrinter):
         return f"np.{dtype}({repr(number) if math.isfinite(number) else finite})"
 
     def element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
-        """One element, through the flat view."""
+        """One element, at its row-major position."""
         shape = self._shape(buffer)
         return f"{self.name(buffer, 'buffer')}[{self.text(flatten(bounded(indices, shape), shape))}]"
 
@@ -49,7 +55,7 @@ class NumbaExpressions(PythonPrinter):
         if dtype == a.dtype or (dtype == "int64" and isinstance(a, Var)):
             return self.print(a)
         if dtype == "bool":
-            return f"{self.side(a, 2)} != {self.literal(0, a.dtype)}", 1
+            return f"{self.side(a, 2)} != {self.literal(0, a.dtype)}", _COMPARISON
         return self.call(f"np.{dtype}", a)
 
     def unary(self, e: Unary) -> Text:

@@ -16,8 +16,9 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 class Layout:
     """`places` maps a buffer to its base, `workspace` or `weights_<dtype>`, and to its offset there in bytes.
 
-    Inputs and outputs have no place: their addresses stand in a table, `table` bytes into the workspace. `weights` maps
-    a type to its constants, each with its offset in elements, and to the number of all elements.
+    A table of addresses lies `table` bytes into the workspace: of the inputs and outputs, which have no other place,
+    and after them of the weights, type by type. `weights` maps a type to its constants, each with its offset in
+    elements, and to the number of all elements.
     """
 
     places: dict[str, tuple[str, int]]
@@ -49,5 +50,6 @@ def plan(program: LoopProgram) -> Layout:
         elif buffer.space == "scratch":
             places[name] = ("workspace", end)
             end = round_up(end + buffer.nbytes, ALIGNMENT)
-    following = round_up(end + 8 * len(program.inputs + program.outputs), ALIGNMENT)
+    addresses = len(program.inputs) + len(program.outputs) + len(weights)
+    following = round_up(end + 8 * addresses, ALIGNMENT)
     return Layout(places, dict(sorted(weights.items())), end, following)

@@ -1,7 +1,8 @@
-"""The first part of every printed Numba module: views on raw memory and the operations whose LLVM form matters.
+"""The first part of every printed Numba module: raw memory by address and the operations whose LLVM form matters.
 
-Kept as text: a printed module is complete in itself, so that the hash of its text names all that Numba's cache depends
-on. `minimum` and `maximum` are LLVM's own, which return NaN when either side is NaN; `select` has no branches, which
+Kept as text: a printed module is complete in itself. Buffers are pointers, not arrays: an array wraps negative indices
+around, and where LLVM cannot rule these out it gathers what lies in a row (a product of 64 x 256 takes 20 times as
+long). `minimum` and `maximum` are LLVM's own, which return NaN when either side is NaN; `select` has no branches, which
 keeps loops free to become vector code. On aarch64 programs may read the generic counter, not the cycle counter.
 """
 
@@ -12,36 +13,21 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array, populate_array
 
-CACHE = "__file__" in globals()
 inf, nan = float("inf"), float("nan")
 OPTIONS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
 part = njit(inline="always", **OPTIONS)
 
 
-def readable(dtype, ndim):
-    return types.Array(dtype, ndim, "C", readonly=True)
-
-
-def writable(dtype, ndim):
-    return types.Array(dtype, ndim, "C")
-
-
 @intrinsic
-def view(typing, address, size, dtype):
-    """The flat array of `size` elements at an address."""
-    kind = types.Array(dtype.dtype, 1, "C")
+def elements(typing, address, dtype):
+    """A pointer to the elements at an address; its indices are not wrapped around."""
+    kind = types.CPointer(dtype.dtype)
 
     def generate(context, builder, signature, arguments):
-        array = make_array(kind)(context, builder)
-        element = context.get_data_type(kind.dtype)
-        width = context.get_constant(types.intp, context.get_abi_sizeof(element))
-        data = builder.inttoptr(arguments[0], element.as_pointer())
-        populate_array(array, data=data, shape=(arguments[1],), strides=(width,), itemsize=width, meminfo=None)
-        return array._getvalue()
+        return builder.inttoptr(arguments[0], context.get_value_type(kind))
 
-    return kind(types.int64, types.intp, dtype), generate
+    return kind(types.int64, dtype), generate
 
 
 @intrinsic
@@ -124,10 +110,10 @@ sqrt, floor, ceil, nearest = unary("llvm.sqrt"), unary("llvm.floor"), unary("llv
 
 @part
 def stamp(ticks, slot, last):
-    """Adds the ticks since `last` to one of the counts, unless there are none."""
+    """Adds the ticks since `last` to the count at `slot`, if there are counts at the address `ticks`."""
     now = last
-    if ticks.size != 0:
+    if ticks != 0:
         now = counter()
-        ticks[slot] += np.uint64(now - last)
+        elements(ticks, np.uint64)[slot] += np.uint64(now - last)
     return now
 '''

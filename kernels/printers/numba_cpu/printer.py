@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from unfoldc.kernels.loops import ITERATION, Assign, For, Let, LoopProgram, Nest, Stmt, Store
 from unfoldc.kernels.printers.expressions import buffers_used
@@ -17,24 +16,26 @@ from unfoldc.kernels.printers.python_text import Names, comment
 if TYPE_CHECKING:
     from unfoldc.kernels.artifact import Port
 
-_OWN = "workspace addresses batch iterations ticks problem last begin end solve abs min range"
+_OWN = "workspace addresses inputs outputs batch iterations ticks problem last begin end solve abs range"
 _RESERVED = frozenset(_OWN.split()) | frozenset(compile(PRELUDE, "prelude", "exec").co_names)
 _INDENT = "    "
 
 
 def numba_sources(symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port]) -> dict[str, str]:
-    """`<symbol>.py`, the source of a module whose `solve` runs the program; a pure function of its arguments.
+    """A module to compile and what its caller must know; a pure function of the arguments.
 
     `inputs` and `outputs` describe the buffers of `program.inputs` and `program.outputs`, in this order: where a port
-    is `batched`, its array has the batch axis in front. The module defines
+    is `batched`, its array has the batch axis in front.
 
-    - `solve(workspace, *weights, *inputs, *outputs, batch, iterations, ticks)`: `workspace` and the weights are
-      addresses, the others C-contiguous arrays (to pass an array costs less than to find out its address). `ticks` has
-      K + 2 counts to add to, or none;
-    - `WORKSPACE_BYTES`, and `WEIGHTS`: per type its name, the number of elements, and the constants in it with the
-      first element of each.
+    `<symbol>.py` defines `solve(workspace, inputs, outputs, batch, iterations, ticks)` of 64-bit integers, to be
+    compiled with its `OPTIONS`. `inputs` and `outputs` are the addresses of tables of addresses; `ticks` is that of
+    K + 2 counts to add to, or 0.
+
+    `<symbol>_layout.json` gives the bytes of a workspace, the offset in it at which the caller writes the addresses of
+    the weights, and per type of weights its name, the number of elements and the first element of each constant.
     """
-    return {f"{symbol}.py": _Module(program, symbol, inputs, outputs).text()}
+    module = _Module(program, symbol, inputs, outputs)
+    return {f"{symbol}.py": module.text(), f"{symbol}_layout.json": module.facts()}
 
 
 class _Module:
@@ -53,15 +54,16 @@ class _Module:
         functions += [self._function(f"iterate_{i}", step.body, k) for i, step in enumerate(steps)]
         functions.append(self._function("end", self.program.end))
         head = f"# The solver {self.symbol}: begin, {self.program.iterations} iterations, end.\n"
-        return "\n\n".join([head + PRELUDE.rstrip("\n") + "\n" + self._facts(), *functions, self._driver()])
+        return "\n\n".join([head + PRELUDE, *functions, self._driver()])
 
-    def _facts(self) -> str:
-        lines = ["", f"WORKSPACE_BYTES = {self.layout.workspace_bytes}", "WEIGHTS = ("]
-        for dtype, (entries, elements) in self.layout.weights.items():
-            lines.append(f"{_INDENT}({dtype!r}, {elements}, (")
-            lines += [f"{_INDENT * 2}({name!r}, {start})," for name, start in entries]
-            lines.append(f"{_INDENT})),")
-        return "\n".join([*lines, ")", ""])
+    def facts(self) -> str:
+        layout = self.layout
+        facts = {
+            "workspace_bytes": layout.workspace_bytes,
+            "addresses": layout.table + 8 * len(self.slots),
+            "weights": [[dtype, elements, dict(entries)] for dtype, (entries, elements) in layout.weights.items()],
+        }
+        return json.dumps(facts, indent=1) + "\n"
 
     def _function(self, name: str, body: tuple[Stmt, ...], *more: str) -> str:
         """One function. Inputs and outputs come through a table: Numba inlines no call with very many arguments."""
@@ -73,14 +75,14 @@ class _Module:
             facts = self.program.buffers[buffer]
             port = buffer in self.slots
             address = f"addresses[{self.slots[buffer]}]" if port else _sum(*self.layout.places[buffer])
-            view = f"view({address}, {facts.size}, np.{_view_type(facts.dtype)})"
-            lines.append(f"{_INDENT}{self.names(buffer, 'buffer')} = {view}")
+            elements = f"elements({address}, np.{'uint8' if facts.dtype == 'bool' else facts.dtype})"
+            lines.append(f"{_INDENT}{self.names(buffer, 'buffer')} = {elements}")
         printer = NumbaExpressions(self.names, lambda buffer: self.program.buffers[buffer].shape)
         lines += self._block(body, printer, 1)
         return "\n".join([*lines, ""]) if len(lines) > 2 else "\n".join([*lines, f"{_INDENT}pass", ""])
 
     def _table(self) -> str:
-        return f"addresses = view({_sum('workspace', self.layout.table)}, {len(self.slots)}, np.int64)"
+        return f"addresses = elements({_sum('workspace', self.layout.table)}, np.int64)"
 
     def _block(self, body: tuple[Stmt, ...], printer: NumbaExpressions, depth: int) -> list[str]:
         pad = _INDENT * depth
@@ -101,36 +103,26 @@ class _Module:
 
     def _driver(self) -> str:
         program, k = self.program, self.names(ITERATION, "int32")
-        arrays = [self.names(name, "buffer") for name in self.slots]
         call = ", ".join(self.bases)
-        lines = [f"@njit(types.void({', '.join(self._kinds())}), nogil=True, cache=CACHE, **OPTIONS)"]
-        lines.append(f"def solve({', '.join([*self.bases, *arrays, 'batch', 'iterations', 'ticks'])}):")
-        lines += [f"{_INDENT}last = np.int64(0)", f"{_INDENT}{self._table()}", f"{_INDENT}for problem in range(batch):"]
+        given = ("workspace", "inputs", "outputs", "batch", "iterations", "ticks")
+        lines = [f"def solve({', '.join(given)}):", f"{_INDENT}last = np.int64(0)", _INDENT + self._table()]
+        for i, base in enumerate(self.bases[1:], len(self.slots)):
+            lines.append(f"{_INDENT}{base} = addresses[{i}]")
+        lines.append(f"{_INDENT}for problem in range(batch):")
         body = []
-        for slot, ((name, port), array) in enumerate(zip(self.ports, arrays, strict=True)):
+        for slot, (name, port) in enumerate(self.ports):
+            at = slot - len(program.inputs)
+            array = f"elements(inputs, np.int64)[{slot}]" if at < 0 else f"elements(outputs, np.int64)[{at}]"
             step = f" + problem * {program.buffers[name].nbytes}" if port.batched else ""
-            body.append(f"addresses[{slot}] = {array}.ctypes.data{step}")
-        body += ["if ticks.size != 0:", f"{_INDENT}last = counter()", f"begin({call})", "last = stamp(ticks, 0, last)"]
+            body.append(f"addresses[{slot}] = {array}{step}")
+        body += ["if ticks != 0:", f"{_INDENT}last = counter()", f"begin({call})", "last = stamp(ticks, 0, last)"]
         for i, step_ in enumerate(program.steps):
-            body.append(f"for {k} in range({step_.first}, min({step_.first + step_.count}, iterations)):")
+            body.append(f"for {k} in range({step_.first}, minimum({step_.first + step_.count}, iterations)):")
             body += [f"{_INDENT}iterate_{i}({call}, {k})", f"{_INDENT}last = stamp(ticks, 1 + {k}, last)"]
         body += [f"end({call})", f"last = stamp(ticks, {program.iterations + 1}, last)"]
         lines += [_INDENT * 2 + line for line in body]
         return "\n".join([*lines, ""])
 
-    def _kinds(self) -> list[str]:
-        """The types of the arguments of `solve`, so that it is compiled when the module is loaded."""
-        kinds = ["types.int64"] * len(self.bases)
-        for name, port in self.ports:
-            facts = self.program.buffers[name]
-            access = "readable" if facts.space == "input" else "writable"
-            kinds.append(f"{access}(types.{_view_type(facts.dtype)}, {len(port.shape) + port.batched})")
-        return [*kinds, "types.int64", "types.int64", "writable(types.uint64, 1)"]
-
 
 def _sum(base: str, offset: int) -> str:
     return f"{base} + {offset}" if offset else base
-
-
-def _view_type(dtype: str) -> str:
-    return "bool_" if np.dtype(dtype).kind == "b" else dtype

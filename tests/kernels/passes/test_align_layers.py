@@ -34,13 +34,14 @@ def test_twins() -> None:
 
 def test_reasons() -> None:
     first = layer("0", *STEP)
+    product, other = "a* = MatMul x{0} w", "Add.b1 (Add) reads other values than Add.b0 (Add) does"
     for rows, text in (
         (STEP[:2], "Tanh.c0 (Tanh) of iteration 0 has no counterpart in the other iteration"),
         ((*STEP, "d* = Tanh c*"), "Tanh.d1 (Tanh) has no counterpart in the other iteration"),
-        (("a* = MatMul x{0} w", "b* = Sub a* y", "c* = Tanh b*"), "Sub.b1 (Sub) stands where iteration 0 has Add.b0 (Add)"),
-        (("a* = MatMul x{0} w", "b* = Add y a*", "c* = Tanh b*"), "Add.b1 (Add) reads other values than Add.b0 (Add) does"),
-        (("a* = MatMul x{0} w", "b* = Add a* a*", "c* = Tanh b*"), "Add.b1 (Add) reads other values than Add.b0 (Add) does"),
-    ):  # fmt: skip
+        ((product, "b* = Sub a* y", "c* = Tanh b*"), "Sub.b1 (Sub) stands where iteration 0 has Add.b0 (Add)"),
+        ((product, "b* = Add y a*", "c* = Tanh b*"), other),
+        ((product, "b* = Add a* a*", "c* = Tanh b*"), other),
+    ):
         second = layer("1", *rows)
         assert align(first, second, types(first, second)).reason == text
     second = layer("1", *STEP)

@@ -10,17 +10,18 @@ from unfoldc.kernels.passes.fold_constants import fold_constants
 from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
 from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
+from unfoldc.kernels.passes.share_weights import share_weights
 from unfoldc.kernels.program import Program
 from unfoldc.kernels.verify import verify_program
 
 
 def rolled(workshop: Any, name: str, K: int = 4) -> Program:
-    return fold_constants(roll_iterations(import_onnx(workshop.saved(name, K)).program))
+    return fold_constants(roll_iterations(share_weights(import_onnx(workshop.saved(name, K)).program)))
 
 
 @pytest.mark.parametrize("name", ["ista_tied", "fista", "copied_weights"])
 def test_a_product_with_the_input_moves_to_begin(workshop: Any, name: str) -> None:
-    before = rolled(workshop, "ista_tied")
+    before = rolled(workshop, name)
     after = hoist_invariants(before)
     assert cost(after).iterate_flops[0] == cost(before).iterate_flops[0] - 2 * 4 * 6
     assert cost(after).begin_flops == cost(before).begin_flops + 2 * 4 * 6

@@ -97,8 +97,13 @@ def test_nothing_to_roll(workshop: Any) -> None:
 def test_layers_without_nodes(workshop: Any) -> None:
     program = import_onnx(workshop.saved("ista_tied", 3)).program
     first, second, third = program.segments
-    empty = replace(first, nodes=()), replace(first, first=1, nodes=()), replace(first, first=2)
-    verify_program(roll_iterations(replace(program, segments=empty, outputs=(first.nodes[-1].outputs[0],))))
+    made = (first.nodes[-1].outputs[0],)
+    before = replace(first, nodes=()), replace(first, first=1, nodes=()), replace(first, first=2)
+    after = first, replace(second, nodes=()), replace(third, nodes=())
+    for segments in (before, after):
+        found = roll_iterations(replace(program, segments=segments, outputs=made))
+        verify_program(found)
+        assert len(found.segments) == 2
 
 
 # -- random layers ---------------------------------------------------------------------------------------------------

@@ -1,48 +1,54 @@
-"""Many loop programs in one shared library: what the tests of back end `c` build with, one compiler call per variant."""
+"""Many loop programs in one shared library: what back end `c` is tested with, one compiler call each."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from unfoldc.kernels.artifact import Artifact, Cost, MemoryPlan, Port
 from unfoldc.kernels.loops import Buffer, Expr, For, Load, LoopProgram, Step, Stmt, Store, Var
 from unfoldc.kernels.printers.c import c_sources
+from unfoldc.kernels.printers.c_api import host_driver_text
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.target_spec import TargetSpec
 from unfoldc.runtime.engine_library import LibraryEngine
-from unfoldc.targets.toolchains import C99, FAST_MATH, OPTIMISE, SANITIZE, STRICT, run_compiler
+from unfoldc.targets.toolchains import FAST_MATH, OPTIMISE, SANITIZE, STRICT, run_compiler
 
 HOST = TargetSpec("host", 64, 256, 8, batch_lanes=8)
 M4 = TargetSpec("cortex-m4", 32, 0, 4, float_types=("float32",))
 LANES = HOST.batch_lanes
-_SHARED = ("-std=c99", "-shared", "-fPIC", "-Wall", "-Wextra", "-Wpedantic", *STRICT)
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", *STRICT)
+# Optimisation levels go through -Xclang: zig builds its run-time library anew for each level that it knows of.
 VARIANTS: dict[str, tuple[str, ...]] = {
     "O3": (*OPTIMISE, *FAST_MATH, "-mcpu=native"),
-    "O0": ("-O0", *FAST_MATH, "-mcpu=native"),
-    "sanitized": (*OPTIMISE, *FAST_MATH, *SANITIZE, "-mcpu=native"),
+    "O0": (*OPTIMISE, *FAST_MATH, "-mcpu=native", "-Xclang", "-O0"),
+    "sanitized": (*OPTIMISE, *FAST_MATH, "-mcpu=native", *SANITIZE, "-Xclang", "-O1"),
 }
 if shutil.which("gcc"):
     VARIANTS["gcc"] = ("-O3", *FAST_MATH, "-march=native")
 
 
-def load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+def load(name: str) -> Any:
+    """A module of this folder, which is no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
-programs = load(Path(__file__).with_name("loop_programs.py"))
+programs = load("loop_programs")
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class Case:
     shared: frozenset[str] = frozenset()
     tolerance: float = 1e-5
     spec: TargetSpec = HOST
+    lanes: int = LANES
     freestanding: bool = False
     scheduled: LoopProgram = field(init=False)
 
@@ -65,52 +72,54 @@ class Case:
         return tuple(Port(b.name, b.dtype, b.shape, b.name not in self.shared) for b in buffers)
 
     def sources(self, symbol: str) -> tuple[dict[str, str], str]:
+        """The files, and why there is no form for several problems."""
+        lanes = None if self.freestanding else schedule(self.program, self.spec, self.lanes)
         inputs, outputs = self.ports(self.program.inputs), self.ports(self.program.outputs)
-        wide = schedule(self.program, self.spec, LANES)
-        sources, reason = c_sources(symbol, self.scheduled, inputs, outputs, host=True, lanes=wide, lane_count=LANES)
-        if self.freestanding:  # only the driver takes the C library for granted
-            own = c_sources(symbol, self.scheduled, inputs, outputs, host=False)[0]
-            sources |= {f"{symbol}.c": own[f"{symbol}.c"]}
-        return sources, reason
+        host = not self.freestanding
+        return c_sources(symbol, self.scheduled, inputs, outputs, host=host, lanes=lanes, lane_count=self.lanes)
 
-    def artifact(self, symbol: str, host: bool = True) -> Artifact:
-        inputs, outputs = self.ports(self.program.inputs), self.ports(self.program.outputs)
-        sources = self.sources(symbol)[0] if host else c_sources(symbol, self.scheduled, inputs, outputs, host=False)[0]
-        plan, cost = MemoryPlan(0, 0, 0), Cost(0, (), 0, ())
+    def artifact(self, symbol: str) -> Artifact:
         return Artifact(
-            symbol,
-            "c",
-            self.spec,
-            self.program.iterations,
-            inputs,
-            outputs,
-            sources,
-            self.program.constants,
-            plan,
-            cost,
+            symbol=symbol,
+            backend="c",
+            target=self.spec,
+            iterations=self.program.iterations,
+            inputs=self.ports(self.program.inputs),
+            outputs=self.ports(self.program.outputs),
+            sources=self.sources(symbol)[0],
+            weights=self.program.constants,
+            memory=MemoryPlan(0, 0, 0),
+            cost=Cost(0, (), 0, ()),
         )
+
+    def write(self, symbol: str, folder: Path) -> str:
+        """Writes the files, and one that includes them, so that the compiler starts less often; returns its name."""
+        sources = self.sources(symbol)[0]
+        if self.freestanding:
+            inputs, outputs = self.ports(self.program.inputs), self.ports(self.program.outputs)
+            sources[f"{symbol}_host.c"] = host_driver_text(symbol, self.scheduled, inputs, outputs)
+        lines = [f'#include "{name}"' for name in sources if name.endswith(".c")]
+        lines += [f"long {symbol}_size(void);", f"long {symbol}_size(void) {{ return (long)sizeof({symbol}_state); }}"]
+        for name, text in (sources | {f"{symbol}_unit.c": "\n".join([*lines, ""])}).items():
+            (folder / name).write_text(text)
+        return f"{symbol}_unit.c"
 
 
 class Library:
-    """A shared library with all cases, by name."""
+    """A shared library with all cases, by name; built once, also where several processes run the tests."""
 
     def __init__(self, cases: Mapping[str, Case], variant: str, folder: Path) -> None:
         self.cases = cases
-        names = []
-        for symbol, case in cases.items():
-            sources = case.sources(symbol)[0]
-            for name, text in sources.items():
-                (folder / name).write_text(text)
-            # One translation unit for each program: the compiler starts that much less often.
-            unit = "".join(f'#include "{name}"\n' for name in sources if name.endswith(".c"))
-            (folder / f"{symbol}_unit.c").write_text(unit)
-            names.append(f"{symbol}_unit.c")
         self.path = folder / f"{variant}.so"
-        arguments = [*_SHARED, *VARIANTS[variant], *names, "-lm", "-o", str(self.path)]
-        if variant == "gcc":
-            subprocess.run(["gcc", *arguments], cwd=folder, check=True)
-        else:
-            run_compiler(arguments, folder, f"test library {variant}")
+        if not self.path.exists():
+            with tempfile.TemporaryDirectory(dir=folder) as temporary:
+                units = [case.write(symbol, Path(temporary)) for symbol, case in cases.items()]
+                arguments = [*WARNINGS, *VARIANTS[variant], "-shared", "-fPIC", *units, "-lm", "-o", self.path.name]
+                if variant == "gcc":
+                    subprocess.run(["gcc", *arguments], cwd=temporary, check=True)
+                else:
+                    run_compiler(arguments, Path(temporary), f"test library {variant}")
+                os.replace(Path(temporary) / self.path.name, self.path)
         self._engines: dict[str, LibraryEngine] = {}
 
     def engine(self, name: str) -> LibraryEngine:
@@ -144,7 +153,5 @@ def elementwise(inputs: Mapping[str, np.ndarray], results: Mapping[str, Callable
             buffers[own] = Buffer(own, value.dtype, (n,), space)
         body.append(Store(f"own_{name}", (Var("i"),), value))
         copies.append(Store(name, (Var("i"),), Load(f"own_{name}", (Var("i"),), value.dtype)))
-    loops = (For("i", n, tuple(body)),)
-    return LoopProgram(
-        buffers, {}, tuple(inputs), tuple(results), (), (Step(0, 1, loops),), (For("i", n, tuple(copies)),)
-    )
+    loop, copy = (For("i", n, tuple(statements)) for statements in (body, copies))
+    return LoopProgram(buffers, {}, tuple(inputs), tuple(results), (), (Step(0, 1, (loop,)),), (copy,))

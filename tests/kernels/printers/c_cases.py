@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from unfoldc.kernels.loops import (
     Assign,
-    Binary,
     Buffer,
     Cast,
     Expr,
@@ -28,7 +29,8 @@ from unfoldc.kernels.loops import (
 )
 
 
-def _load(name: str) -> Any:
+def _build() -> Any:
+    name = "c_build"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
         assert spec is not None and spec.loader is not None
@@ -37,7 +39,7 @@ def _load(name: str) -> Any:
     return sys.modules[name]
 
 
-b = _load("c_build")
+b = _build()
 p = b.programs
 const, var, binary, add, mul = p.const, p.var, p.binary, p.add, p.mul
 FLOAT_RESULTS = tuple(o for o in p.FLOAT_BINARY if o not in ("lt", "le", "gt", "ge", "eq", "ne"))
@@ -56,8 +58,13 @@ def integer_case(dtype: str) -> Any:
         f"r_{o}": lambda x, y, o=o: binary(o, x, y) for o in p.INTEGER_BINARY if o != "div"
     }
     results |= {f"u_{o}": lambda x, y, o=o: Unary(o, x, dtype) for o in ("neg", "abs")}
-    natural = lambda x: binary("max", x, const(0, dtype))  # noqa: E731
-    divisor = lambda y: binary("max", y, const(1, dtype))  # noqa: E731
+
+    def natural(x: Expr) -> Any:
+        return binary("max", x, const(0, dtype))
+
+    def divisor(y: Expr) -> Any:
+        return binary("max", y, const(1, dtype))
+
     results |= {f"q_{o}": lambda x, y, o=o: binary(o, natural(x), divisor(y)) for o in ("div", "floordiv", "mod")}
     results["quotient"] = lambda x, y: binary("div", x, divisor(y))
     results["least"] = lambda x, y: binary("add", x, const(least, dtype))
@@ -96,7 +103,7 @@ def cast_case() -> Any:
 
 
 def lane_case(dtype: str) -> Any:
-    """Every operator with one problem per element of a vector; conditions only inside, so that all values are floats."""
+    """Every operator, one problem per element of a vector; conditions only inside, so that all values are floats."""
     x, y = (v.ravel() for v in np.meshgrid(np.array(p.SPECIAL, dtype), np.array(p.SPECIAL, dtype)))
     one, two = const(1.0, dtype), const(2.0, dtype)
     results: dict[str, Callable[..., Expr]] = {}
@@ -189,7 +196,7 @@ def gather_case() -> Any:
 
 
 def channel_case() -> Any:
-    """Gradient steps with a matrix that all problems share and that is read again in every iteration: x += A^T (y - A x) / 20."""
+    """x += A^T (y - A x) / 20 with a matrix that all problems share and that every iteration reads again."""
     m, n = 6, 11
     buffers = [
         Buffer("A", "float32", (m, n), "input"),
@@ -254,6 +261,37 @@ def overlapping_case() -> Any:
     return b.Case(program, {"y": np.random.default_rng(5).normal(size=n).astype("float32")})
 
 
+def metal_case() -> Any:
+    """The operators once more, with what stands in for the C library on bare metal: that keeps no signed zeros."""
+    program, inputs = p.float_operators("float32")
+    unsigned = {name: value + np.float32(0) for name, value in inputs.items()}
+    return b.Case(program, unsigned, freestanding=True, tolerance=1e-6)
+
+
+def function_case(n: int = 4000) -> Any:
+    """The functions that bare metal lacks, over the whole range of a float."""
+    rng = np.random.default_rng(6)
+    x = np.concatenate([rng.normal(size=n // 4), 8 * rng.normal(size=n // 4), 10 ** rng.uniform(-40, 38, n // 2)])
+    y = rng.normal(size=n) * 10 ** rng.uniform(-2, 1, n)
+    x[::2] *= -1
+    y[::3] = np.rint(y[::3])
+    x[:20] = np.arange(-10, 10) / 2
+    x[20:30] = np.nextafter(np.full(10, 0.5625, "float32"), 1 - np.arange(10, dtype="float32") % 2) * (-1) ** np.arange(
+        10
+    )
+    x[30:40] = np.nextafter(np.full(10, 0.92, "float32"), np.arange(10, dtype="float32") % 2)
+    x[40:60] = np.float32(2**22) + np.arange(20) / 2
+    x[60:80] = 1 + np.arange(-10, 10) * 2.0**-22
+    y[60:80] = 2.0**21
+    inputs = {"x": x.astype("float32"), "y": y.astype("float32")}
+    results: dict[str, Callable[..., Expr]] = {
+        f"r_{o}": lambda x, y, o=o: Unary(o, x, "float32") for o in ("tanh", "erf", "round", "exp", "sin", "floor")
+    }
+    results["r_pow"] = lambda x, y: binary("pow", x, y)
+    results["r_square"] = lambda x, y: binary("pow", x, const(2.0, "float32"))
+    return replace(b.Case(b.elementwise(inputs, results), inputs), freestanding=True)
+
+
 def all_cases() -> dict[str, Any]:
     return {
         "floats32": shared_case(p.float_operators("float32")),
@@ -270,8 +308,11 @@ def all_cases() -> dict[str, Any]:
         "lista64": lista_case("float64", n=27),
         "peeled": lista_case("float32", n=27, peeled=True),
         "single": lista_case("float32", iterations=1),
+        "wide": replace(lista_case("float64", n=27), lanes=32),
         "awkward": shared_case(p.awkward()),
         "gather": gather_case(),
         "channel": channel_case(),
         "overlap": overlapping_case(),
+        "metal": metal_case(),
+        "functions": function_case(),
     }

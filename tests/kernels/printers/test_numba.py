@@ -2,24 +2,34 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
+import pickle
 import re
+import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from unfoldc.errors import ToolError
+from unfoldc.kernels.artifact import Artifact
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.numba_cpu.prelude import PRELUDE
 from unfoldc.kernels.printers.numba_cpu.printer import numba_sources
+from unfoldc.kernels.schedule import schedule
+from unfoldc.runtime import numba_build
 from unfoldc.runtime.engine_numba import NumbaEngine
+from unfoldc.runtime.numba_build import build_object
 
 
 def _load(path: Path) -> Any:
@@ -34,21 +44,25 @@ programs = _load(Path(__file__).with_name("loop_programs.py"))
 GOLDEN = Path(__file__).parents[1] / "golden" / "lista_numba.txt"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    yield tmp_path
-    for name in [name for name in sys.modules if name.startswith("unfoldc_numba_")]:
-        del sys.modules[name]
-
-
 def source(program: LoopProgram, batched: Any = True) -> str:
+    return artifact(program, batched).sources["solver.py"]
+
+
+def artifact(program: LoopProgram, batched: Any = True) -> Artifact:
     inputs, outputs = (programs.ports(program, names, batched) for names in (program.inputs, program.outputs))
-    return numba_sources("solver", program, inputs, outputs)["solver.py"]
+    whole: Artifact = programs.artifact(program, "numba", numba_sources("solver", program, inputs, outputs), batched)
+    return whole
 
 
 def engine(program: LoopProgram, batched: Any = True) -> NumbaEngine:
-    return NumbaEngine(programs.artifact(program, "numba", {"solver.py": source(program, batched)}, batched))
+    whole = artifact(program, batched)
+    with tempfile.TemporaryDirectory() as folder:
+        return NumbaEngine(whole, build_object(whole, Path(folder)))
+
+
+def llvm(program: LoopProgram) -> str:
+    """The module that the machine code is made from."""
+    return numba_build._compile(source(program), "solver.py")[1]
 
 
 def empty(program: LoopProgram, batch: int) -> list[np.ndarray]:
@@ -66,11 +80,6 @@ def agree(
         np.testing.assert_allclose(got[0], want[name], err_msg=name, rtol=rtol, atol=atol)
 
 
-def module_of(cache: Path) -> Any:
-    (name,) = (name for name in sys.modules if name.startswith("unfoldc_numba_"))
-    return sys.modules[name]
-
-
 def test_the_source_is_the_golden_file() -> None:
     text = source(programs.lista(peeled=True))
     if os.environ.get("UNFOLDC_UPDATE_GOLDEN"):
@@ -82,6 +91,20 @@ def test_the_source_depends_on_the_program_alone() -> None:
     program = programs.awkward()[0]
     turned = replace(program, buffers=dict(reversed(program.buffers.items())))
     assert source(turned) == source(program)
+
+
+def test_the_layout_has_room_for_each_address_and_constant() -> None:
+    program = programs.awkward()[0]
+    facts = json.loads(artifact(program).sources["solver_layout.json"])
+    assert facts["addresses"] + 8 * len(facts["weights"]) <= facts["workspace_bytes"]
+    starts = {name: (dtype, first) for dtype, _, entries in facts["weights"] for name, first in entries.items()}
+    assert {name: dtype for name, (dtype, _) in starts.items()} == {
+        name: values.dtype.name for name, values in program.constants.items()
+    }
+    for dtype, elements, entries in facts["weights"]:
+        ends = [first + program.constants[name].size for name, first in sorted(entries.items(), key=lambda e: e[1])]
+        assert all(end <= first for end, first in zip(ends, [*sorted(entries.values())[1:], elements], strict=True))
+        assert all(first * np.dtype(dtype).itemsize % 64 == 0 for first in entries.values())
 
 
 def test_no_text_of_the_model_leaves_its_comment() -> None:
@@ -129,12 +152,11 @@ def test_scratch_buffers_in_the_same_place() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_float_operators_keep_nan_and_infinity(dtype: str, cache: Path) -> None:
+def test_float_operators_keep_nan_and_infinity(dtype: str) -> None:
     program, inputs = programs.float_operators(dtype)
     agree(program, inputs, 1, rtol=2e-6 if dtype == "float32" else 1e-14)
-    code = module_of(cache).solve.inspect_llvm()
     if dtype == "float32":
-        assert not re.search(r"(fadd|fmul|fdiv|call) [a-z ]*double", "".join(code.values()))
+        assert not re.search(r"(fadd|fmul|fdiv|call) [a-z ]*double", llvm(program))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
@@ -217,47 +239,102 @@ def test_threads_do_not_disturb_each_other() -> None:
         assert (got[i] == want[i]).all()
 
 
-def test_machine_code_comes_from_the_cache_the_second_time(cache: Path) -> None:
-    program = programs.lista()
-    engine(program)
-    name = module_of(cache).__name__
-    assert not module_of(cache).solve.stats.cache_hits
-    engine(program)
-    assert not module_of(cache).solve.stats.cache_hits  # one import per process
-    del sys.modules[name]
-    engine(program)
-    assert module_of(cache).solve.stats.cache_hits
-    agree(program, {"y": np.ones(5, np.float32)}, 4, rtol=1e-5)
-    (folder,) = (cache / "unfoldc" / "numba").iterdir()
-    assert {p.suffix for p in folder.rglob("*") if p.is_file()} == {".py", ".nbi", ".nbc"}
-    assert not [p for p in cache.rglob("*") if p.is_file() and not p.is_relative_to(folder)]
+def test_loops_over_a_row_are_vector_code_that_loads_what_lies_in_a_row() -> None:
+    program = schedule(programs.lista(m=64, n=256), programs.HOST)
+    code = llvm(program)
+    assert re.search(r"f(mul|add) [a-z ]*<\d+ x float>", code)
+    assert "gather" not in code
+    agree(program, {"y": np.random.default_rng(2).normal(size=64).astype(np.float32)}, 4, rtol=1e-4, atol=1e-5)
 
 
-def test_a_damaged_source_in_the_cache_is_written_again(cache: Path) -> None:
-    engine(programs.lista())
-    (path,) = cache.rglob("*.py")
-    path.write_text(path.read_text()[:100])
-    del sys.modules[module_of(cache).__name__]
-    engine(programs.lista())
-    assert path.read_text() == source(programs.lista())
+@pytest.mark.skipif(sys.platform != "linux", reason="object files of this system are not ELF")
+def test_the_machine_code_calls_the_mathematical_library_alone(tmp_path: Path) -> None:
+    program, _ = programs.float_operators("float32")
+    path = build_object(artifact(program), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["solver.o"]
+    with path.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        symbols = list(table.iter_symbols())
+    outside = {s.name for s in symbols if s["st_shndx"] == "SHN_UNDEF" and s.name}
+    assert {"erff", "expf"} <= outside
+    assert not [name for name in outside if name.startswith(("Py", "NRT", "numba", "_"))]
 
 
-def test_without_a_place_to_write_the_solver_works_all_the_same(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (cache / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
-    agree(programs.lista(), {"y": np.ones(5, np.float32)}, 4, rtol=1e-5)
+def test_a_built_solver_runs_where_numba_is_not_installed(tmp_path: Path) -> None:
+    program, y = programs.lista(), np.ones((1, 5), np.float32)
+    whole = artifact(program)
+    with (tmp_path / "solver").open("wb") as file:
+        pickle.dump(replace(whole, weights=dict(whole.weights)), file)
+    build_object(whole, tmp_path)
+    code = """
+import pickle, sys
+from pathlib import Path
+import numpy as np
+sys.modules["numba"] = None
+from unfoldc.runtime.engine_numba import NumbaEngine
+solver = NumbaEngine(pickle.loads(Path("solver").read_bytes()), Path("solver.o"))
+x = np.empty((1, 9), np.float32)
+solver.solve([np.ones((1, 5), np.float32)], [x], 1, 4)
+np.save("x.npy", x)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    here = np.empty((1, 9), np.float32)
+    engine(program).solve([y], [here], 1, 4)
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), here)
 
 
-def test_source_that_numba_refuses_ends_in_one_paragraph() -> None:
-    program = programs.lista()
-    broken = source(program).replace("addresses[1]", "addresses.missing")
-    with pytest.raises(ToolError, match=r"unfoldc_numba_\w+\.py: Numba refuses it .* use backend='c'\.$"):
-        NumbaEngine(programs.artifact(program, "numba", {"solver.py": broken}))
+@pytest.mark.parametrize("content", [b"", b"no machine code", None], ids=["empty", "text", "missing"])
+def test_a_file_that_is_no_object_file(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "solver.o").write_bytes(content)
+    with pytest.raises(ToolError, match=r"solver\.o: cannot be loaded .* Compile the model again on this machine\.$"):
+        NumbaEngine(artifact(programs.lista()), tmp_path / "solver.o")
 
 
-def test_without_numba_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "numba.core.registry", None)
+def test_an_object_file_of_another_solver(tmp_path: Path) -> None:
+    whole = artifact(programs.lista())
+    path = build_object(whole, tmp_path)
+    sources = {name.replace("solver", "other"): text for name, text in whole.sources.items()}
+    with pytest.raises(ToolError, match="cannot be loaded \\(it has no other_host_solve or no other_host_profile\\)"):
+        NumbaEngine(replace(whole, symbol="other", sources=sources), path)
+
+
+def test_machine_code_that_needs_more_than_the_c_library_is_refused(tmp_path: Path) -> None:
+    whole = artifact(programs.lista())
+    more = "\nold = solve\n\ndef solve(a, b, c, d, e, f):\n    print(a)\n"
+    broken = replace(whole, sources={**whole.sources, "solver.py": whole.sources["solver.py"] + more})
+    with pytest.raises(ToolError, match=r"^solver\.py: its machine code calls .*numba_gil_ensure, .*SVML"):
+        build_object(broken, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_source_that_numba_refuses_ends_in_one_paragraph(tmp_path: Path) -> None:
+    whole = artifact(programs.lista())
+    broken = {"solver.py": whole.sources["solver.py"].replace("addresses[1]", "addresses.missing")}
+    with warnings.catch_warnings(), pytest.raises(ToolError, match=r"^solver\.py: Numba refuses .* use backend='c'\.$"):
+        warnings.simplefilter("error")  # Numba must not try again with Python objects
+        build_object(replace(whole, sources=broken), tmp_path)
+
+
+@pytest.mark.parametrize("package", ["numba.core.errors", "llvmlite.binding"])
+def test_without_numba_the_message_says_what_to_install(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(
         ToolError, match=r"^backend numba: Numba cannot be imported .* Install it: pip install numba\.$"
     ):
-        engine(programs.lista())
+        build_object(artifact(programs.lista()), tmp_path)
+
+
+def test_without_llvmlite_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = artifact(programs.lista())
+    path = build_object(whole, tmp_path)
+    monkeypatch.delattr(sys.modules["llvmlite"], "binding")
+    monkeypatch.setitem(sys.modules, "llvmlite.binding", None)
+    with pytest.raises(
+        ToolError, match=r"^backend numba: llvmlite cannot be imported .* Install it: pip install numba\.$"
+    ):
+        NumbaEngine(whole, path)

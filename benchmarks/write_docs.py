@@ -1,0 +1,69 @@
+"""Writes the measured figures into README.md, between its markers, from benchmarks/results/demo.json.
+
+.venv/bin/python benchmarks/write_docs.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+
+
+def results_text(result: dict[str, Any]) -> str:
+    """The section as Markdown."""
+    rows = result["rows"]
+    lines = [
+        "## Measured",
+        "",
+        f"By `benchmarks/demo.py` on {result['date']}, {result['machine']['processor']}, {result['machine']['cores']} cores, one thread, "
+        f"ONNX Runtime {result['versions']['onnxruntime']}.",
+        "",
+        "| PSNR in dB | bicubic | ISTA, 10 iterations | ISTA, converged | unfolded, 20 numbers | unfolded |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, photograph in rows["quality"].items():
+        psnr = photograph["psnr"]
+        values = [psnr[key] for key in ("bicubic", "ista", "converged", "hyperparameters", "unfolded")]
+        lines.append(f"| {name} | " + " | ".join(f"{v:.2f}" for v in values) + " |")
+    lines += [
+        "",
+        "| one problem, K = 10, called from Python | ONNX Runtime | `c` | `numba` | times faster (`c`) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in rows["speed"].items():
+        times = " | ".join(f"{row['seconds'][b]['median'] * 1e6:.1f} µs" for b in ("onnxruntime", "c", "numba"))
+        lines.append(f"| {name} | {times} | {row['ratio']['c']['median']:.1f} |")
+    photograph = rows["photograph"]
+    times = " | ".join(f"{photograph['seconds'][b]['median'] * 1e3:.1f} ms" for b in ("onnxruntime", "c", "numba"))
+    ratio = photograph["ratio"]["c"]["median"]
+    lines.append(f"| a photograph, {photograph['patches']} problems in one batch | {times} | {ratio:.1f} |")
+    small, large = (rows["size"][k] for k in ("8", "32"))
+    lines += [
+        "",
+        f"On the stm32f407 the same solver takes {small['flash_bytes']} bytes of flash and {small['ram_bytes']} bytes of RAM at K = 8, "
+        f"{large['flash_bytes']} and {large['ram_bytes']} at K = 32.",
+        f"A warm cache compiles in {rows['warm']['c']['warm_seconds'] * 1e3:.0f} ms (`c`); a time stamp inside the program costs "
+        f"{rows['stamps']['stamp_seconds'] * 1e9:.0f} ns.",
+    ]
+    missed = [c for c in result["checks"] if not c["met"]]
+    lines += ["", f"Goals met: {len(result['checks']) - len(missed)} of {len(result['checks'])}."]
+    lines += [f"Not met: {c['name']}: {c['measured']:.3g}, goal {c['goal']}." for c in missed]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Replaces the section; the README must hold both markers."""
+    result = json.loads((ROOT / "benchmarks/results/demo.json").read_text())
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    path.write_text(f"{before}{BEGIN}\n{results_text(result)}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

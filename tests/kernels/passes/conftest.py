@@ -1,0 +1,78 @@
+"""A matrix-vector product as a loop nest, for the passes that reorder its loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unfoldc.kernels import build
+from unfoldc.kernels.interpret_loops import run
+from unfoldc.kernels.loops import Assign, Buffer, Expr, For, Let, Load, Local, LoopProgram, Nest, Step, Stmt, Store, Var
+from unfoldc.kernels.verify import verify_loops
+
+F = "float32"
+I = Var("i")  # noqa: E741
+J = Var("j")
+
+
+def at(buffer: str, *indices: Expr) -> Load:
+    return Load(buffer, indices, F)
+
+
+def product(rows: int, columns: int, transposed: bool, extra: bool = False) -> LoopProgram:
+    """y = tanh(W x + y): the weights lie along the reduction, or along the results where `transposed`."""
+    weight = at("w", J, I) if transposed else at("w", I, J)
+    term = build.mul(weight, at("x", J))
+    inner: tuple[Stmt, ...] = (Assign("acc", build.add(Local("acc", F), term)),)
+    if extra:
+        inner = (Let("p", term), Assign("acc", build.add(Local("acc", F), build.mul(Local("p", F), Local("p", F)))))
+    loop = For(
+        "i",
+        rows,
+        (
+            Let("acc", build.literal(0, F), mutable=True),
+            For("j", columns, inner),
+            Let("v", build.add(Local("acc", F), at("y", I))),
+            Store("y", (I,), build.unary("tanh", Local("v", F))),
+        ),
+    )
+    shape = (columns, rows) if transposed else (rows, columns)
+    rng = np.random.default_rng(rows * columns)
+    return LoopProgram(
+        {
+            "x": Buffer("x", F, (columns,), "input"),
+            "w": Buffer("w", F, shape, "constant"),
+            "y": Buffer("y", F, (rows,), "state"),
+            "out": Buffer("out", F, (rows,), "output"),
+        },
+        {"w": rng.standard_normal(shape).astype(F)},
+        ("x",),
+        ("out",),
+        (For("i", rows, (Store("y", (I,), build.literal(0.1, F)),)),),
+        (Step(0, 1, (Nest(("made by hand",), (loop,)),)),),
+        (For("i", rows, (Store("out", (I,), at("y", I)),)),),
+    )
+
+
+def answer(program: LoopProgram) -> Any:
+    verify_loops(program)
+    columns = program.buffers["x"].size
+    return run(program, {"x": np.linspace(-1, 1, columns).astype(F)})["out"]
+
+
+def changed(program: LoopProgram, body: tuple[Stmt, ...], more: dict[str, Buffer]) -> LoopProgram:
+    parts = {**program.__dict__, "steps": (Step(0, 1, body),), "buffers": {**program.buffers, **more}}
+    return LoopProgram(**parts)
+
+
+class Products:
+    """The fixture `products` hands these out."""
+
+    product, answer, changed = staticmethod(product), staticmethod(answer), staticmethod(changed)
+
+
+@pytest.fixture(scope="session")
+def products() -> Products:
+    return Products()

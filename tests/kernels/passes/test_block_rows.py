@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unfoldc.kernels import build
+from unfoldc.kernels.loops import Assign, For, Nest
+from unfoldc.kernels.passes.block_rows import block_rows, encloses_reduction
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 8, 9])
+@pytest.mark.parametrize("block", [1, 2, 4])
+@pytest.mark.parametrize("extra", [False, True])
+def test_blocked_rows_give_the_same(rows: int, block: int, extra: bool, products: Any) -> None:
+    program = products.product(rows, 5, transposed=False, extra=extra)
+    blocked = products.changed(program, block_rows(program.steps[0].body, block), {})
+    np.testing.assert_allclose(products.answer(blocked), products.answer(program), rtol=1e-5)
+
+
+def test_blocked_rows_share_one_reduction(products: Any) -> None:
+    program = products.product(8, 5, transposed=False)
+    (nest,) = block_rows(program.steps[0].body, 4)
+    loops = [s for s in build.statements((nest,)) if isinstance(s, For)]
+    assert [(s.var, s.extent) for s in loops] == [("i", 2), ("j", 5)]
+    assert sum(isinstance(s, Assign) for s in build.statements((nest,))) == 4
+
+
+def test_one_accumulator_changes_nothing(products: Any) -> None:
+    body = products.product(8, 5, transposed=False).steps[0].body
+    assert block_rows(body, 1) == body
+
+
+def test_only_the_innermost_result_loop_is_blocked(products: Any) -> None:
+    (nest,) = products.product(8, 5, transposed=False).steps[0].body
+    assert isinstance(nest, Nest) and isinstance(nest.body[0], For)
+    outer = For("b", 3, nest.body)
+    assert encloses_reduction(nest.body[0]) and not encloses_reduction(outer)

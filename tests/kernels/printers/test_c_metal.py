@@ -1,0 +1,81 @@
+"""Generated C on an emulated microcontroller: functions that bare metal lacks, code that does not grow with K."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unfoldc.kernels.interpret_loops import run
+from unfoldc.kernels.loops import UNARY_OPERATORS, Unary
+from unfoldc.targets import find_target
+from unfoldc.targets.emulator import Emulator
+from unfoldc.targets.firmware import build_firmware
+
+
+def _load(name: str) -> Any:
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+build = _load("c_build")
+cases = build.load("c_cases")
+TARGET = find_target("cortex-m4")
+
+
+def emulate(case: Any, folder: Path) -> Emulator:
+    artifact = replace(case, spec=TARGET.spec, freestanding=True).artifact("solver")
+    return Emulator(build_firmware(artifact, TARGET, folder, strict=True), artifact, TARGET)
+
+
+def test_every_operator_links_and_keeps_nan_and_infinities(tmp_path: Path) -> None:
+    case = cases.metal_case()
+    got = emulate(case, tmp_path).solve(list(case.inputs.values()))
+    wanted = run(case.program, case.inputs)
+    for name, value in zip(case.program.outputs, got, strict=True):
+        np.testing.assert_allclose(value, wanted[name], rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def test_functions_are_accurate(tmp_path: Path) -> None:
+    case = cases.function_case(800)
+    got = dict(zip(case.program.outputs, emulate(case, tmp_path).solve(list(case.inputs.values())), strict=True))
+    x, y = (case.inputs[i].astype("float64") for i in "xy")
+    with np.errstate(all="ignore"):
+        power = x**y
+    for name, want in {"r_tanh": np.tanh(x), "r_erf": np.vectorize(math.erf)(x), "r_pow": power}.items():
+        kept = ~(np.abs(want) > 0.999999 * np.finfo("float32").max) & ~(np.abs(want) < np.finfo("float32").tiny)
+        np.testing.assert_allclose(got[name][kept], want[kept], rtol=1e-6, err_msg=name)
+    np.testing.assert_array_equal(got["r_round"], np.rint(x))
+
+
+@pytest.mark.parametrize("operator", [o for o in UNARY_OPERATORS if o not in ("not", "isnan")])
+def test_a_function_is_printed_only_where_it_is_missing(operator: str) -> None:
+    program = build.elementwise({"x": np.ones(3, "float32")}, {"r": lambda x: Unary(operator, x, "float32")})
+    case = build.Case(program, {})
+    host, metal = (replace(case, freestanding=f).sources("s")[0]["s.c"] for f in (False, True))
+    missing = {"tanh": "tanhf", "erf": "erff", "round": "rintf"}
+    if operator in missing:
+        assert f"static inline float s_{missing[operator]}(" in metal
+        assert f"float {missing[operator]}(float);" in host
+    else:
+        assert host.split("void s_begin")[0].count("inline") == metal.split("void s_begin")[0].count("inline")
+
+
+def test_code_does_not_grow_with_the_iterations(tmp_path: Path) -> None:
+    """Flash but for the thresholds, which each iteration has of its own, and RAM."""
+    sizes = {}
+    for k in (8, 32):
+        (tmp_path / str(k)).mkdir()
+        firmware = emulate(cases.lista_case("float32", iterations=k), tmp_path / str(k)).firmware
+        sizes[k] = (firmware.flash_bytes - 9 * 4 * k, firmware.ram_bytes)
+    assert sizes[8] == sizes[32]
