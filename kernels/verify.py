@@ -92,7 +92,10 @@ class _ProgramCheck:
             t = program.types[name]
             shape = (counts[name], *t.shape) if name in counts else t.shape
             if TensorType(str(value.dtype), value.shape) != TensorType(t.dtype, shape):
-                raise VerificationError(f"constant {name!r} is {value.dtype}{list(value.shape)}, not {t.dtype}{shape}")
+                found = f"constant {name!r} is {value.dtype}{list(value.shape)}"
+                raise VerificationError(f"{found}, not {t.dtype}{list(shape)}")
+        if not counts.keys() <= program.constants.keys():
+            raise VerificationError(f"the stacked constants {sorted(counts)} are not all there")
         return set(counts)
 
     def carried(self, segment: Segment, states: Collection[str], there: Collection[str]) -> None:
@@ -188,7 +191,7 @@ class _LoopCheck:
             raise VerificationError(f"a store of {s.value.dtype} to {s.buffer!r} of {buffer.dtype}")
 
     def expression(self, e: Expr, ranges: _Ranges, scalars: _Scalars) -> None:
-        for x in walk(e):
+        for x in reversed(walk(e)):  # operands first: the bounds of an index need its variables
             if isinstance(x, Var) and x.name not in ranges:
                 raise VerificationError(f"variable {x.name!r} outside its loop")
             if isinstance(x, Local) and scalars.get(x.name, ("", False))[0] != x.dtype:

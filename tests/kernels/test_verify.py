@@ -52,7 +52,7 @@ def _constant(program: Program) -> str:
 PROGRAMS: dict[str, tuple[Callable[[Program], Program], str]] = {
     "a node is lost": (lambda p: body(p, nodes=p.segments[0].nodes[1:]), "reads 'v4' before it is made"),
     "out of order": (lambda p: body(p, nodes=p.segments[0].nodes[::-1]), "before it is made"),
-    "made twice": (lambda p: body(p, nodes=(*p.segments[0].nodes, p.segments[0].nodes[-1])), "makes 'v12' a second time"),
+    "made twice": (lambda p: body(p, nodes=(*p.segments[0].nodes, p.segments[0].nodes[-1])), "'v11' a second time"),
     "unknown operator": (
         lambda p: body(p, nodes=(replace(p.segments[0].nodes[0], operator="Magic"), *p.segments[0].nodes[1:])),
         "has the unknown operator Magic",
@@ -65,13 +65,13 @@ PROGRAMS: dict[str, tuple[Callable[[Program], Program], str]] = {
     ),
     "a state from nowhere": (lambda p: replace(p, states=(State(p.states[0].name, "nothing"),)), "begin does not make"),
     "a state of another type": (lambda p: replace(p, states=(State(p.states[0].name, "y"),)), "of another type"),
-    "a state from an iteration": (lambda p: replace(p, states=(State(p.states[0].name, "v12"),)), "begin does not make"),
+    "a state from inside": (lambda p: replace(p, states=(State(p.states[0].name, "v11"),)), "begin does not make"),
     "two states of one name": (lambda p: replace(p, states=p.states * 2), "one name"),
     "carried from nowhere": (lambda p: body(p, carried={p.states[0].name: "nothing"}), "is set from 'nothing'"),
-    "carried to nowhere": (lambda p: body(p, carried={"nothing": "v12"}), "state 'nothing' is set"),
+    "carried to nowhere": (lambda p: body(p, carried={"nothing": "v11"}), "state 'nothing' is set"),
     "carried of another type": (lambda p: body(p, carried={p.states[0].name: "y"}), "its next value"),
     "an iteration too few": (lambda p: body(p, count=2), "is float32"),
-    "no iteration": (lambda p: body(p, count=0), "do not follow"),
+    "no iteration": (lambda p: body(p, count=0, stacked=frozenset()), ""),
     "a gap": (lambda p: body(p, first=1), r"iterations 1\+3 do not follow -1"),
     "not stacked": (lambda p: body(p, stacked=frozenset()), "is float32"),
     "a stacked constant in the end": (
@@ -81,13 +81,13 @@ PROGRAMS: dict[str, tuple[Callable[[Program], Program], str]] = {
     ),
     "a lost constant": (
         lambda p: replace(p, constants={k: v for k, v in p.constants.items() if k not in p.segments[0].stacked}),
-        "",
+        "are not all there",
     ),
     "a constant of another type": (
         lambda p: replace(p, constants={k: v.astype(np.float64) for k, v in p.constants.items()}), "is float64"
     ),
     "no output": (lambda p: replace(p, outputs=("nothing",)), "output 'nothing' is not made"),
-    "an output from inside": (lambda p: replace(p, outputs=("v12",)), "output 'v12' is not made"),
+    "an output from inside": (lambda p: replace(p, outputs=("v11",)), "output 'v11' is not made"),
 }  # fmt: skip
 
 
@@ -162,7 +162,7 @@ BROKEN: dict[str, tuple[tuple[Stmt, ...], str]] = {
     "before the start": ((out(x(build.sub(I, build.index(1)))),), "runs from -1 to 2"),
     "store past the end": ((For("i", 5, (Store("out", (I,), ONE),)),), "runs from 0 to 4"),
     "index from data": ((out(x(build.cast(x(I), "int32"))),), "an index into 'x'"),
-    "index from whole data": ((out(x(Cast(Local("q", "int64"), "int32"))),), "scalar 'q' before its declaration"),
+    "index from nowhere": ((out(x(Cast(Local("q", "int64"), "int32"))),), "scalar 'q' before its declaration"),
     "variable outside": ((out(x(Var("j"))),), "variable 'j' outside its loop"),
     "iteration number in the end": ((out(Load("w", (Var("k"), I), F)),), "variable 'k' outside its loop"),
     "too few indices": ((out(Load("w", (I,), F)),), "a read of 'w' with 1 indices"),

@@ -23,7 +23,7 @@ from elftools.elf.sections import SymbolTableSection
 from unfoldc.errors import ToolError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.kernels.interpret_loops import run
-from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.loops import Binary, LoopProgram
 from unfoldc.kernels.printers.numba_cpu.prelude import PRELUDE
 from unfoldc.kernels.printers.numba_cpu.printer import numba_sources
 from unfoldc.kernels.schedule import schedule
@@ -168,6 +168,15 @@ def test_integer_operators(dtype: str) -> None:
 def test_casts() -> None:
     program, inputs = programs.casts(("bool", "float32", "float64", "int8", "int32", "int64", "uint8"))
     agree(program, inputs, 1)
+
+
+def test_any_byte_but_zero_is_true() -> None:
+    both = {"c": lambda a, b: Binary("and", a, b, "bool")}
+    program = programs.elementwise({"a": ("bool", 4), "b": ("bool", 4)}, both, 4)
+    a, b = np.array([[2, 2, 0, 1]], np.uint8), np.array([[1, 0, 1, 1]], np.uint8)
+    (c,) = empty(program, 1)
+    engine(program).solve([a.view(bool), b.view(bool)], [c], 1, 1)
+    assert c.view(np.uint8).tolist() == [[1, 0, 0, 1]]
 
 
 def test_profile_adds_ticks_of_the_parts_that_ran() -> None:
