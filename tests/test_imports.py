@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ["export", "kernels", "runtime", "targets", "unfold_train"]
 # Import names; each is loaded by the call that needs it.
-HEAVY = {"elftools", "matplotlib", "numba", "onnxruntime", "onnxscript"}
+HEAVY = {"elftools", "llvmlite", "matplotlib", "numba", "onnxruntime", "onnxscript"}
 HEAVY |= {"scipy", "skimage", "torch", "tqdm", "tvm", "unicorn", "ziglang"}
 
 
