@@ -19,8 +19,8 @@ def results_text(result: dict[str, Any]) -> str:
     lines = [
         "## Measured",
         "",
-        f"By `benchmarks/demo.py` on {result['date']}, {result['machine']['processor']}, {result['machine']['cores']} cores, one thread, "
-        f"ONNX Runtime {result['versions']['onnxruntime']}.",
+        f"By `benchmarks/demo.py` on {result['date']}, {result['machine']['processor']}, {result['machine']['cores']} "
+        f"cores, one thread, ONNX Runtime {result['versions']['onnxruntime']}.",
         "",
         "| PSNR in dB | bicubic | ISTA, 10 iterations | ISTA, converged | unfolded, 20 numbers | unfolded |",
         "|---|---|---|---|---|---|",
@@ -44,10 +44,10 @@ def results_text(result: dict[str, Any]) -> str:
     small, large = (rows["size"][k] for k in ("8", "32"))
     lines += [
         "",
-        f"On the stm32f407 the same solver takes {small['flash_bytes']} bytes of flash and {small['ram_bytes']} bytes of RAM at K = 8, "
-        f"{large['flash_bytes']} and {large['ram_bytes']} at K = 32.",
-        f"A warm cache compiles in {rows['warm']['c']['warm_seconds'] * 1e3:.0f} ms (`c`); a time stamp inside the program costs "
-        f"{rows['stamps']['stamp_seconds'] * 1e9:.0f} ns.",
+        f"On the stm32f407 the same solver takes {small['flash_bytes']} bytes of flash and {small['ram_bytes']} bytes "
+        f"of RAM at K = 8, {large['flash_bytes']} and {large['ram_bytes']} at K = 32.",
+        f"A warm cache compiles in {rows['warm']['c']['warm_seconds'] * 1e3:.0f} ms (`c`); a time stamp inside the "
+        f"program costs {rows['stamps']['stamp_seconds'] * 1e9:.0f} ns.",
     ]
     missed = [c for c in result["checks"] if not c["met"]]
     lines += ["", f"Goals met: {len(result['checks']) - len(missed)} of {len(result['checks'])}."]

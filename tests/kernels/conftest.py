@@ -111,7 +111,7 @@ def case(segments: int = 1, stops: bool = True) -> Callable[[Maker], Maker]:
 
 
 @case()
-def ista_tied(K: int, **options: str) -> onnx.ModelProto:
+def ista_tied(K: int, **options: Any) -> onnx.ModelProto:
     g = Graph(**options)
     y, x = g.input("y", "batch", M), ""
     weights = g.first_weights()
@@ -673,7 +673,7 @@ def close(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], limit: floa
 class Workshop:
     """What tests of several modules need; the fixture `workshop` hands it out."""
 
-    Graph, Case, random, single = Graph, Case, staticmethod(random), staticmethod(single)
+    Graph, random, single = Graph, staticmethod(random), staticmethod(single)
     feeds, run_onnx, close = staticmethod(feeds), staticmethod(run_onnx), staticmethod(close)
     makers: Mapping[str, tuple[Maker, dict[str, Any]]] = MAKERS
 

@@ -47,7 +47,7 @@ class _Maker:
             arity = 2 if operator in ("Add", "Mul", "MatMul") else 1
             inputs = tuple(str(self.rng.choice(there)) for _ in range(arity))
             attributes: dict[str, Any] = {}
-            shape = (SIZE, SIZE)
+            shape: tuple[int, ...] = (SIZE, SIZE)
             if operator == "Concat":
                 attributes, inputs = {"axis": 0}, (self.half(made, inputs[0]), self.half(made, inputs[0]))
             elif operator == "ReduceSum":

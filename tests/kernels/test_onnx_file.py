@@ -266,7 +266,8 @@ def test_external_data_missing_or_short(workshop: Any, tmp_path: Path) -> None:
     path = with_external(workshop, tmp_path, "weights.bin")
     (path.parent / "weights.bin").write_bytes(b"\0" * 8)
     refused(path, "data are damaged|cannot be read")
-    for more in ({"offset": 2**60}, {"offset": -8}, {"length": 2**60}, {"length": -1}, {"length": 8}):
+    wrong: list[dict[str, Any]] = [{"offset": 2**60}, {"offset": -8}, {"length": 2**60}, {"length": -1}, {"length": 8}]
+    for more in wrong:
         path = with_external(workshop, tmp_path, "weights.bin", **more)
         refused(path, "data are damaged|cannot be read")
 

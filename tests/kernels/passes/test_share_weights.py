@@ -26,7 +26,7 @@ def test_after_sharing_the_layers_are_tied(workshop: Any) -> None:
 
 
 def test_only_equal_constants_are_shared() -> None:
-    values = {
+    values: dict[str, np.ndarray] = {
         "a": np.zeros(2, np.float32),
         "same": np.zeros(2, np.float32),
         "double": np.zeros(2),

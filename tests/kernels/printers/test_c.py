@@ -21,7 +21,9 @@ from unfoldc.kernels.loops import (
     Const,
     Expr,
     For,
+    Let,
     Load,
+    Local,
     LoopProgram,
     Nest,
     Select,
@@ -34,6 +36,7 @@ from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.printers.c import c_sources
 from unfoldc.kernels.printers.c.expressions import Expressions
 from unfoldc.kernels.printers.c.helpers import Helpers
+from unfoldc.kernels.printers.c.lane_expressions import LaneExpressions, NotVectorisable
 from unfoldc.kernels.printers.c_api import state_layout
 
 
@@ -149,6 +152,33 @@ def nan_weights(values: list[float]) -> str:
 def test_weights_that_hold_a_nan_are_compared_like_any_number() -> None:
     assert nan_weights([1, 2]) == "s_min_known_float32(a[i], w[i])"
     assert nan_weights([1, np.nan]) == "s_min_float32(a[i], w[i])"
+
+
+def test_a_scalar_may_vary_in_one_place_and_not_in_another() -> None:
+    program = LoopProgram({"a": A, "n": N, "t": T}, {}, ("a", "n"), (), (), (), ())
+    lanes = LaneExpressions(program, {"a": "a"}, Helpers("s_lanes"), "s", frozenset({"a"}), "float32")
+    half, v = Const(0.5, "float32"), Local("v", "float32")
+    assert lanes.declared(Let("v", X)) == ("s_v32", "a[j]")
+    assert lanes.text(op("max", v, v)) == "s_lanes_max_float32_v(v, v)"
+    assert lanes.declared(Let("v", half)) == ("float", "0.5f")
+    assert lanes.text(op("max", v, v)) == "s_lanes_max_float32(v, v)"
+    assert lanes.declared(Let("v", half, mutable=True)) == ("s_v32", "s_lanes_splat_float32_v(0.5f)")
+
+
+def test_what_has_no_vector_form_is_refused_with_the_reason() -> None:
+    program = LoopProgram({"a": A, "n": N, "t": T}, {}, ("a", "n"), (), (), (), ())
+    lanes = LaneExpressions(program, {"a": "a"}, Helpers("s_lanes"), "s", frozenset({"a", "n"}), "float32")
+    for expression, reason in (
+        (Load("a", (Load("n", (AT,), "int32"), J), "float32"), "an index depends on data"),
+        (Cast(Load("n", (AT,), "int32"), "float32"), "a cast from int32 to float32"),
+        (op("lt", Load("n", (AT,), "int32"), J), "a comparison of int32 values"),
+        (op("lt", op("lt", X, Y), op("lt", Y, Z)), "lt of conditions"),
+        (Select(op("lt", X, Y), AT, J, "int32"), "a choice between int32 values"),
+    ):
+        with pytest.raises(NotVectorisable, match=f"^{reason}$"):
+            lanes.text(expression)
+    with pytest.raises(NotVectorisable, match="a value of type int32 that differs"):
+        lanes.declared(Let("v", Load("n", (AT,), "int32")))
 
 
 def test_the_text_is_the_same_in_every_process() -> None:

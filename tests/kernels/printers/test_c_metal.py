@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from unfoldc.kernels.interpret_loops import run
-from unfoldc.kernels.loops import UNARY_OPERATORS, Unary
+from unfoldc.kernels.loops import UNARY_OPERATORS, Cast, Unary
 from unfoldc.targets import find_target
 from unfoldc.targets.emulator import Emulator
 from unfoldc.targets.firmware import build_firmware
@@ -56,6 +56,17 @@ def test_functions_are_accurate(tmp_path: Path) -> None:
         kept = ~(np.abs(want) > 0.999999 * np.finfo("float32").max) & ~(np.abs(want) < np.finfo("float32").tiny)
         np.testing.assert_allclose(got[name][kept], want[kept], rtol=1e-6, err_msg=name)
     np.testing.assert_array_equal(got["r_round"], np.rint(x))
+
+
+def test_numbers_that_no_integer_holds_become_the_least_one(tmp_path: Path) -> None:
+    """In C their conversion is undefined; processors give different answers."""
+    x = np.array([np.nan, np.inf, -np.inf, 3e9, -3e9, 2.0**31, -(2.0**31), 1.9, -1.9, 1e30, 2147483520.0], "float32")
+    types = ("int32", "int64")
+    program = build.elementwise({"x": x}, {f"r_{t}": lambda x, t=t: Cast(x, t) for t in types})
+    for t, got in zip(types, emulate(build.Case(program, {"x": x}), tmp_path).solve([x]), strict=True):
+        limit = 2.0**31 if t == "int32" else 2.0**63
+        want = [int(v) if -limit <= v < limit else np.iinfo(t).min for v in x.astype("float64")]
+        np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("operator", [o for o in UNARY_OPERATORS if o not in ("not", "isnan")])

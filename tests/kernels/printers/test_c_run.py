@@ -160,6 +160,9 @@ def test_profile_gives_the_same_answers_and_the_ticks_of_the_parts_that_ran(libr
         once = ticks.copy()
         engine.profile(list(inputs.values()), list(got.values()), batch, k, ticks)
         assert (ticks > once).all()
+        longer = np.zeros(k + 9, np.uint64)
+        engine.profile(list(inputs.values()), list(got.values()), batch, k + 5, longer)
+        assert not longer[k + 2 :].any()
 
 
 def test_threads_with_their_own_state_give_the_same_bits(libraries: Any) -> None:
