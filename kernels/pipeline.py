@@ -22,7 +22,7 @@ from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
 from unfoldc.kernels.passes.thread_states import Run, thread_states
 from unfoldc.kernels.printers.c import c_sources
-from unfoldc.kernels.printers.c_api import state_layout
+from unfoldc.kernels.printers.c_api import HOST_ALIGNMENT, state_layout
 from unfoldc.kernels.printers.numba_cpu import numba_sources
 from unfoldc.kernels.printers.tvm import tvm_sources
 from unfoldc.kernels.program import Program
@@ -154,6 +154,7 @@ def build_artifact(
         "boundaries": model.boundaries,
         "not_rolled": list(program.notes),
         "metadata": dict(model.metadata),
+        "constant_bytes_per_iteration": bytes_per_iteration(program),
     }
     sources: dict[str, str] = {}
     if backend == "c":
@@ -175,7 +176,7 @@ def build_artifact(
         outputs=model.outputs,
         sources=sources,
         weights=dict(scheduled.constants),
-        memory=memory_plan(scheduled, spec),
+        memory=memory_plan(scheduled, spec, HOST_ALIGNMENT if host and backend == "c" else 1),
         cost=cost(program),
         batch=model.batch,
         early_stop=program.early_stop,
@@ -183,13 +184,18 @@ def build_artifact(
     )
 
 
-def memory_plan(program: LoopProgram, spec: TargetSpec) -> MemoryPlan:
+def memory_plan(program: LoopProgram, spec: TargetSpec, alignment: int = 1) -> MemoryPlan:
     """Bytes of the caller-owned state, of the scratch within it, and of the constants."""
     return MemoryPlan(
-        state_bytes=state_layout(program).bytes(spec.word_bits // 8),
+        state_bytes=state_layout(program, alignment).bytes(spec.word_bits // 8),
         scratch_bytes=program.scratch_bytes,
         constant_bytes=sum(value.nbytes for value in program.constants.values()),
     )
+
+
+def bytes_per_iteration(program: Program) -> int:
+    """Bytes of constants that one more iteration adds; 0 where all weights are tied."""
+    return max((sum(program.types[name].nbytes for name in s.stacked) for s in program.segments), default=0)
 
 
 def verified(program: Program) -> LoopProgram:

@@ -14,7 +14,15 @@ from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.lower import lower
-from unfoldc.kernels.pipeline import PASSES, build_artifact, check_symbol, compile_onnx, load_program, optimise
+from unfoldc.kernels.pipeline import (
+    PASSES,
+    build_artifact,
+    bytes_per_iteration,
+    check_symbol,
+    compile_onnx,
+    load_program,
+    optimise,
+)
 from unfoldc.kernels.printers.reference import evaluate, iterate_outputs
 from unfoldc.kernels.program import Program
 from unfoldc.kernels.schedule import schedule
@@ -156,3 +164,10 @@ def test_nesting_too_deep_to_walk_is_refused(workshop: Any, monkeypatch: pytest.
     monkeypatch.setattr(pipeline, "PASSES", (deep,))
     with pytest.raises(ModelError, match="its operations nest too deep"):
         load_program(workshop.saved("ista_tied", 1))
+
+
+def test_what_one_more_iteration_costs_is_noted(workshop: Any) -> None:
+    notes = {}
+    for name in ("ista_tied", "ista_untied"):
+        notes[name] = bytes_per_iteration(optimise(import_onnx(workshop.saved(name, 4)).program))
+    assert notes["ista_untied"] > notes["ista_tied"]
