@@ -15,6 +15,7 @@ from unfoldc.unfold_train.data.photographs import TRAINING, photograph
 from unfoldc.unfold_train.data.superresolution import Array, Solve, SuperResolution
 from unfoldc.unfold_train.losses import Loss
 from unfoldc.unfold_train.problems import Problems
+from unfoldc.unfold_train.progress import TrainingProgress
 from unfoldc.unfold_train.solver import Solver
 from unfoldc.unfold_train.solvers import SynthesisFista, SynthesisIsta
 from unfoldc.unfold_train.threads import torch_threads
@@ -79,8 +80,11 @@ def train_superresolution(
     """
     problem = SuperResolution() if problem is None else problem
     training, validation = superresolution_problems(problem, photographs, seed=seed)
-    rho = tune_rho(problem, SynthesisIsta, ITERATIONS, training, seed=seed)
-    rho_converged = tune_rho(problem, SynthesisFista, converged, training, seed=seed)
+    with torch_threads(1), TrainingProgress("tuning rho", 2, progress) as bar:
+        rho = tune_rho(problem, SynthesisIsta, ITERATIONS, training, seed=seed)
+        bar.update(1, f"{rho:g} for {ITERATIONS} iterations")
+        rho_converged = tune_rho(problem, SynthesisFista, converged, training, seed=seed)
+        bar.update(2, f"{rho_converged:g} for convergence")
     solver = SynthesisIsta(**operators(problem), rho=rho)
     loss = Loss("log")  # every iterate counts, so that stopping early gives an estimate too
     settings = Settings(steps, 256, 0.03, loss=loss, seed=seed, validate_every=250, budget=budget)

@@ -542,6 +542,19 @@ def constant_output(K: int) -> onnx.ModelProto:
 
 
 @case()
+def other_order_each_time(K: int) -> onnx.ModelProto:
+    """Each layer permutes the unknowns in its own way: an index that is the iteration's own constant."""
+    g = Graph()
+    y = g.input("y", "batch", M)
+    weights = g.first_weights()
+    x = g.zeros(y)
+    for g.k in range(K):
+        order = g.weight(f"order.{g.k}", np.roll(np.arange(N), g.k) - N * (g.k % 2), "int64")
+        x = g("Gather", g.layer(x, y, *weights), order, axis=1)
+    return g.model(x)
+
+
+@case()
 def last_parameter(K: int) -> onnx.ModelProto:
     """The end reads what an iteration makes of its own parameter: a state that is set from a stacked constant."""
     g = Graph()

@@ -33,6 +33,10 @@ def test_solvers_treat_problems_one_by_one(solver: Any, workshop: Any) -> None:
 def test_what_does_not_depend_on_the_batch_is_given_once(workshop: Any) -> None:
     model, _ = load_program(workshop.saved("constant_output", 2))
     assert [(p.shape, p.batched) for p in model.outputs] == [((6,), True), ((4, 6), False)]
+    g = workshop.Graph()
+    row = g("Tanh", g.input("row", 1, 6))
+    model, _ = load_program(workshop.save(g.model(g("Tanh", g.input("y", "batch", 4)), row)))
+    assert [(p.shape, p.batched) for p in model.outputs] == [((4,), True), ((1, 6), False)]
 
 
 def softmax_over_problems(g: Any, y: str) -> str:
@@ -59,6 +63,17 @@ def position(g: Any, y: str) -> str:
         "Cast", g("Range", g.weight("a", 0, "int64"), rows, g.weight("b", 1, "int64")), to=onnx.TensorProto.FLOAT
     )
     return g("Add", y, g("Unsqueeze", numbers, g.weight("1", [1], "int64")))
+
+
+def numbered_table(g: Any, y: str) -> str:
+    rows = g("Gather", g("Shape", y), g.weight("0", 0, "int64"), axis=0)
+    numbers = g(
+        "Cast", g("Range", g.weight("a", 0, "int64"), rows, g.weight("b", 1, "int64")), to=onnx.TensorProto.FLOAT
+    )
+    table = g(
+        "Mul", g("Unsqueeze", g("Exp", numbers), g.weight("1", [1], "int64")), g.weight("t", [0.1, 0.2, 0.3, 0.4])
+    )
+    return g("MatMul", g("Add", y, table), g.weight("W", np.eye(4)))
 
 
 def row_of_a_table(g: Any, y: str) -> str:
@@ -88,6 +103,7 @@ COUPLED = {
     first_row: "reads another problem of the batch",
     gram: r"a value has shape \[2, 2\] for two problems and \[1, 1\] for one|mixes|reads another",
     position: "a constant depends on the number of problems|changes the structure",
+    numbered_table: "a constant depends on the number of problems",
     row_of_a_table: "depends on the position in the batch",
     divided_by_the_number: "depends on the position in the batch or on the number of problems",
     joined: "Reshape_. .* reads another problem of the batch",

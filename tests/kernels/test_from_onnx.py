@@ -367,6 +367,13 @@ def test_dimension_options(workshop: Any, length: Any) -> None:
         import_onnx(workshop.saved("ista_tied", 1), dimensions={"batch": length})
 
 
+def test_a_huge_input_that_nobody_computes_with(workshop: Any) -> None:
+    g = workshop.Graph()
+    g.input("rest", 2**30)
+    with pytest.raises(ModelError, match="input 'rest': .* has 1073741824 elements; allowed: at most 268435456"):
+        workshop.imported(g.model(g("Relu", g.input("y", 4))))
+
+
 def test_sparse_weights(workshop: Any) -> None:
     model = _unary(workshop)
     values = helper.make_tensor("s", TensorProto.FLOAT, [1], [1.0])

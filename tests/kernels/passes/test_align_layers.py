@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from unfoldc.kernels.passes.align_layers import align, align_shortened, dropped, same_attributes
@@ -68,6 +70,20 @@ def test_two_nodes_do_not_share_a_twin() -> None:
     first = layer("0", "a* = Mul x m", "c* = Tanh a*")
     last = layer("1", "a* = Mul x m", "b* = Mul x n", "c* = Tanh a*", "d* = Tanh b*")
     assert align_shortened(first, last, types(first, last)).reason
+
+
+def test_a_left_out_input_is_no_value() -> None:
+    first, last = layer("0", "a* = Clip x low", "b* = Tanh a*"), layer("1", "a* = Clip x low")
+    assert not align_shortened(first, last, types(first, last)).reason
+    bare = (replace(last[0], inputs=("x", "")),)
+    assert align_shortened(first, bare, types(first, bare)).reason
+    assert align(last, bare, types(last, bare)).reason
+
+
+def test_an_empty_layer_is_like_no_other() -> None:
+    first = layer("0", *STEP)
+    assert align_shortened(first, (), types(first)).reason
+    assert not align_shortened((), (), {}).reason
 
 
 def test_search_gives_up() -> None:

@@ -64,6 +64,17 @@ def test_views_are_looked_through_to_the_value_that_crosses(workshop: Any) -> No
     assert stored(optimise(workshop.imported(g.model(x)).program)) == ["Tanh", "Tanh"]
 
 
+def test_a_view_read_at_home_and_later(workshop: Any) -> None:
+    """Begin's own reader of the view would have its source computed inside."""
+    g = workshop.Graph()
+    y = g.input("y", "batch", 6)
+    b = g("Transpose", g("Tanh", y), perm=[1, 0])
+    x = g("Neg", b)
+    for g.k in range(3):
+        x = g("Tanh", g("Add", x, b))
+    assert stored(optimise(workshop.imported(g.model(x)).program)) == ["Tanh", "Neg", "Tanh"]
+
+
 @pytest.mark.parametrize(("operator", "length", "most"), [("Sin", 200, 6), ("Transpose", 40, 8)])
 def test_expressions_do_not_nest_without_end(workshop: Any, operator: str, length: int, most: int) -> None:
     found = chain(workshop, *([lambda g, x: g(operator, x)] * length))

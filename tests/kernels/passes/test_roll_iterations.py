@@ -100,7 +100,8 @@ def test_layers_without_nodes(workshop: Any) -> None:
     made = (first.nodes[-1].outputs[0],)
     before = replace(first, nodes=()), replace(first, first=1, nodes=()), replace(first, first=2)
     after = first, replace(second, nodes=()), replace(third, nodes=())
-    for segments in (before, after):
+    last = first, second, replace(third, nodes=())
+    for segments in (before, after, last):
         found = roll_iterations(replace(program, segments=segments, outputs=made))
         verify_program(found)
         assert len(found.segments) == 2
