@@ -202,7 +202,7 @@ class NodeImporter:
                 return True
         except (ValueError, IndexError, TypeError, KeyError, OverflowError) as error:
             found = f"its inputs {shapes} do not fit ({error})"
-            raise self.fail(place, found, "shapes that ONNX allows", _AGAIN) from None
+            raise self.fail(place, found, "shapes that fit together", _AGAIN) from None
         self.check_run_time(node, place)
         return False
 

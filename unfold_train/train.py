@@ -22,6 +22,8 @@ from unfoldc.unfold_train.schedule import Phase, Schedule, plan, trained_values
 from unfoldc.unfold_train.threads import torch_threads
 from unfoldc.unfold_train.unfolded import Unfolded
 
+_FIRST_STEPS = 5
+
 
 class Status(Enum):
     """How a training run ended; the network holds the best values seen on the validation problems in every case."""
@@ -202,7 +204,11 @@ class Trainer:
     @staticmethod
     def _affordable(steps: int, step: int, elapsed: float, share: float | None) -> int:
         """How many steps the phase can have at the speed so far; a fifth of its time is spent before that is judged."""
-        if share is None or elapsed < 0.2 * share:
+        if share is None:
+            return steps
+        if elapsed >= share:
+            return min(steps, max(step, 1))
+        if step < _FIRST_STEPS or elapsed < 0.2 * share:  # the first steps are slow: they load what is used later
             return steps
         return min(steps, int(step * share / max(elapsed, 1e-9)))
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["UnfoldcError", "__version__", "compile", "export_onnx", "iterate", "load", "unfold"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'unfoldc' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -98,7 +98,7 @@ def test_damaged_anywhere(workshop: Any, tmp_path: Path, name: str) -> None:
 def test_pieces_removed_doubled_or_swapped(workshop: Any) -> None:
     rng = np.random.default_rng(3)
     for _ in range(120):
-        model = workshop.makers["admm"][0](2)
+        model = workshop.make("admm", 2)
         graph = model.graph
         lists: list[Any] = [graph.node, graph.initializer, graph.input, graph.output]
         items = lists[rng.integers(4)]
@@ -216,7 +216,7 @@ def test_attributes_by_value() -> None:
 
 def with_external(workshop: Any, tmp_path: Path, location: str, write: bool = True, **more: Any) -> Path:
     """A model whose first matrix lies in another file, beside it where `write` says so."""
-    model = workshop.makers["ista_tied"][0](2)
+    model = workshop.make("ista_tied", 2)
     tensor = next(t for t in model.graph.initializer if t.name == "W1")
     data = tensor.raw_data
     external_data_helper.set_external_data(tensor, location, **more)
