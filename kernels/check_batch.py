@@ -17,10 +17,11 @@ from unfoldc.kernels.loops import Assign, Expr, For, Let, Load, Local, LoopProgr
 STRUCTURE = "the number of problems changes the structure of the program"
 
 
-def coupled(two: LoopProgram, one: LoopProgram) -> str:
+def coupled(two: LoopProgram, one: LoopProgram, problems: int = 2) -> str:
     """Says which step couples the problems of a batch, empty if none does. `two` and `one` differ in batch size only.
 
-    A buffer is batched along the axis that is 2 in `two` and 1 in `one`; inputs without such an axis are shared.
+    A buffer is batched along the axis of `problems` elements in `two` and of one in `one`; inputs without such an axis
+    are shared.
     """
     if two.buffers.keys() != one.buffers.keys():
         return STRUCTURE
@@ -31,8 +32,8 @@ def coupled(two: LoopProgram, one: LoopProgram) -> str:
             return STRUCTURE
         axes = [axis for axis, (n, m) in enumerate(zip(shape, other, strict=True)) if n != m]
         if axes:
-            if len(axes) > 1 or (shape[axes[0]], other[axes[0]]) != (2, 1):
-                return f"a value has shape {list(shape)} for two problems and {list(other)} for one"
+            if len(axes) > 1 or (shape[axes[0]], other[axes[0]]) != (problems, 1):
+                return f"a value has shape {list(shape)} for {problems} problems and {list(other)} for one"
             batched[name] = axes[0]
         if buffer.space == "constant":
             content = np.broadcast_to(one.constants[name], shape)

@@ -59,7 +59,13 @@ class _Context:
         """Whether all elements of a constant are the same number, which then needs no memory."""
         if value not in self.uniform:
             array = self.program.constants[value]
-            self.uniform[value] = bool(array.size) and bool((array == array.flat[0]).all())
+            first = array.flat[0] if array.size else 0
+            same = (
+                (array == first).all() and (np.signbit(array) == np.signbit(first)).all()
+                if array.dtype != bool
+                else (array == first).all()
+            )
+            self.uniform[value] = bool(array.size) and bool(same)
         return self.uniform[value]
 
 

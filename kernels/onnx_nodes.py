@@ -19,6 +19,7 @@ from unfoldc.kernels.program import Node, Origin, TensorType
 IMPORT_ONLY = ("CastLike", "Constant", "Dropout", "Identity")
 _LARGEST_FOLD = 4096
 _LARGEST_VALUE = 2**28
+_MOST_DERIVED = 2**27
 _AGAIN = "Check the export."
 
 
@@ -35,6 +36,8 @@ class NodeImporter:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     alias: dict[str, str] = field(default_factory=dict)
     batched: set[str] = field(default_factory=set)
+    derived: set[str] = field(default_factory=set)
+    derived_size: int = 0
 
     def fail(self, place: str, found: str, allowed: str, do: str) -> ModelError:
         """The error to raise, with the file in front of the place."""
@@ -204,7 +207,19 @@ class NodeImporter:
             found = f"its inputs {shapes} do not fit ({error})"
             raise self.fail(place, found, "shapes that fit together", _AGAIN) from None
         self.check_run_time(node, place)
+        self.check_derived(node, place)
         return False
+
+    def check_derived(self, node: Node, place: str) -> None:
+        """Raises ModelError where the compiler would fold constants into more memory than is meant."""
+        if not all(i in self.constants or i in self.derived or not i for i in node.inputs):
+            return
+        self.derived.add(node.outputs[0])
+        if OPERATORS[node.operator].kind != "view":
+            self.derived_size += self.types[node.outputs[0]].size
+        if self.derived_size > _MOST_DERIVED:
+            found = f"what is computed from constants alone has {self.derived_size} elements by now"
+            raise self.fail(place, found, f"at most {_MOST_DERIVED}", "Check the shapes in the file.")
 
     def fold(self, node: Node, known: list[np.ndarray | None]) -> bool:
         """Shape arithmetic is carried out here; weights are left alone, so that the layers stay alike."""

@@ -30,6 +30,9 @@ from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.target_spec import TargetSpec
 from unfoldc.kernels.verify import verify_loops, verify_program
 
+# A model is read for so many problems to see whether it treats them one by one; 5 finds what only some of them meet.
+_BATCHES = (2, 5)
+
 BACKENDS = ("c", "numba", "tvm", "reference")
 
 # In this order: folding first would destroy the likeness of the layers.
@@ -74,12 +77,14 @@ def _load(
     program = optimise(model.program)
     if not any(port.batched for port in model.inputs):
         return model, program
-    two = import_onnx(path, batch=batch, dimensions=dimensions, batch_size=2)
-    reason = _coupled(optimise(two.program), program)
-    if reason:  # perhaps the two rolled differently: a first state without a batch axis has the shape of one problem
-        reason = _coupled(_unrolled(two.program), _unrolled(model.program))
+    reason, outputs = "", model.outputs
+    for problems in _BATCHES:
+        several = import_onnx(path, batch=batch, dimensions=dimensions, batch_size=problems)
+        reason = reason or _coupling(several.program, model.program, program, problems)
+        reason = reason or _misplaced(model, several, problems)
+        outputs = _output_ports(model, several)
     if not reason:
-        return replace(model, outputs=_output_ports(model, two)), program
+        return replace(model, outputs=outputs), program
     if not isinstance(batch, int):
         raise ModelError(
             str(path),
@@ -92,11 +97,27 @@ def _load(
     return together, optimise(model.program)
 
 
-def _coupled(two: Program, one: Program) -> str:
-    if _skeleton(two) != _skeleton(one):
+def _coupling(several: Program, one: Program, optimised: Program, problems: int) -> str:
+    reason = _coupled(optimise(several), optimised, problems)
+    if reason:  # perhaps the two rolled differently: a first state without a batch axis has the shape of one problem
+        reason = _coupled(_unrolled(several), _unrolled(one), problems)
+    return reason
+
+
+def _coupled(several: Program, one: Program, problems: int) -> str:
+    if _skeleton(several) != _skeleton(one):
         return STRUCTURE
     stored = stored_values(one)
-    return coupled(lower(two, stored), lower(one, stored))
+    return coupled(lower(several, stored), lower(one, stored), problems)
+
+
+def _misplaced(one: ImportedModel, several: ImportedModel, problems: int) -> str:
+    """Why an output cannot be one answer per problem, stacked along the first axis; empty if it can."""
+    for port, name, other in zip(one.outputs, one.program.outputs, several.program.outputs, strict=True):
+        single, shape = one.program.types[name].shape, several.program.types[other].shape
+        if shape not in (single, (problems, *single[1:])):
+            return f"output {port.name!r} has shape {list(shape)} for {problems} problems, {list(single)} for one"
+    return ""
 
 
 def _skeleton(program: Program) -> list[object]:

@@ -19,7 +19,7 @@ from unfoldc.unfold_train.progress import TrainingProgress
 from unfoldc.unfold_train.solver import Solver
 from unfoldc.unfold_train.solvers import SynthesisFista, SynthesisIsta
 from unfoldc.unfold_train.threads import torch_threads
-from unfoldc.unfold_train.train import Outcome, Settings, Trainer
+from unfoldc.unfold_train.train import Outcome, Settings, Status, Trainer
 from unfoldc.unfold_train.unfolded import Unfolded
 from unfoldc.unfold_train.unfolding import unfold
 
@@ -75,8 +75,9 @@ def train_superresolution(
 ) -> TrainedSuperResolution:
     """Tune rho, then train the full network and the one with 2 K hyperparameters alone.
 
-    About one minute on one core; `budget` and `hyper_budget` (s) bound the two runs on slower machines, and Ctrl-C
-    ends the one at hand with its best values. `folder` receives the logs `training.jsonl` and `hyperparameters.jsonl`.
+    About one minute on one core; `budget` and `hyper_budget` (s) bound the two runs on slower machines. Ctrl-C ends
+    both and raises KeyboardInterrupt: half-trained networks are not worth comparing. `folder` receives the logs
+    `training.jsonl` and `hyperparameters.jsonl`.
     """
     problem = SuperResolution() if problem is None else problem
     training, validation = superresolution_problems(problem, photographs, seed=seed)
@@ -92,10 +93,11 @@ def train_superresolution(
     network = unfold(solver, iterations=ITERATIONS, learn=LEARN, tied=TIED)
     hyper = unfold(solver, iterations=ITERATIONS, learn=("mu", "theta"))
     logs = {n: None if folder is None else Path(folder) / f"{n}.jsonl" for n in ("training", "hyperparameters")}
-    runs = [
-        Trainer(net, training, validation, how, log=logs[title], progress=progress, title=title).run()
-        for net, how, title in ((network, settings, "training"), (hyper, hyper_settings, "hyperparameters"))
-    ]
+    runs = []
+    for net, how, title in ((network, settings, "training"), (hyper, hyper_settings, "hyperparameters")):
+        runs.append(Trainer(net, training, validation, how, log=logs[title], progress=progress, title=title).run())
+        if runs[-1].status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
     return TrainedSuperResolution(
         problem,
         network,

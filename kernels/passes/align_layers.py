@@ -26,6 +26,7 @@ class Alignment:
     values: dict[str, str] = field(default_factory=dict)
     inputs: dict[tuple[int, int], str] = field(default_factory=dict)
     missing: set[int] = field(default_factory=set)
+    ambiguous: bool = False
     reason: str = ""
 
 
@@ -68,7 +69,7 @@ def align_shortened(template: Sequence[Node], layer: Sequence[Node], types: Mapp
     pairs = search.assign(search.results(), {})
     if not pairs or len(pairs) < len(layer):
         return whole
-    found = Alignment(missing=set(range(len(template))) - set(pairs.values()))
+    found = Alignment(missing=set(range(len(template))) - set(pairs.values()), ambiguous=search.ambiguous(pairs))
     for position, i in pairs.items():
         twin = layer[position]
         found.values.update(zip(template[i].outputs, twin.outputs, strict=True))
@@ -100,6 +101,14 @@ class _Search:
             if found is not None:
                 return found
         return None
+
+    def ambiguous(self, pairs: Mapping[int, int]) -> bool:
+        """Whether one of the results could just as well stand for another node of the template."""
+        for position in self.results():
+            others = (i for i in range(len(self.template)) if i != pairs[position])
+            if any(self.follow(i, position, {}) is not None for i in others):
+                return True
+        return self.left < 0
 
     def follow(self, i: int, position: int, pairs: Mapping[int, int]) -> dict[int, int] | None:
         """`pairs` with these two nodes and all that they read in their layers; None if they differ somewhere."""

@@ -53,6 +53,15 @@ def fold_constants(program: Program) -> Program:
     return replace(program, constants=constants, types=types, begin=begin, segments=tuple(segments), end=end)
 
 
+def known_values(program: Program) -> dict[str, np.ndarray]:
+    """The constants, and the values of `begin` that depend on constants alone, views included."""
+    known = dict(program.constants)
+    for node in program.begin:
+        if all(i in known or not i for i in node.inputs):
+            known.update(zip(node.outputs, _evaluate(node, known, set(), {}, 0), strict=True))
+    return known
+
+
 def _varies(name: str, stacked: set[str], viewed: dict[str, Node]) -> bool:
     return name in stacked or (name in viewed and any(_varies(i, stacked, viewed) for i in viewed[name].inputs))
 

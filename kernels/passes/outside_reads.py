@@ -16,7 +16,8 @@ from unfoldc.kernels.program import Program, unused_name
 # A value of more iterations ago than this is not followed back.
 _LONGEST_WAIT = 4
 
-Sequence_ = tuple[str, ...]
+# The names that stand at one place, one for each layer.
+Names = tuple[str, ...]
 
 
 class CutError(ValueError):
@@ -31,31 +32,33 @@ class CutError(ValueError):
 class OutsideReads:
     """The classes of a run's outside values, keyed by the sequence of names that stands there.
 
-    `inverse[k]` maps the values of the run's k-th layer to those of the template; `sequences` are all that are read. A
-    sequence may lack its last name, where the last layer does not need the value.
+    `constants` are the values known at compile time, `inverse[k]` maps the values of the run's k-th layer to those of
+    the template; `sequences` are all that are read. A sequence may lack its last name, where the last layer does not
+    need the value.
     """
 
     program: Program
+    constants: Mapping[str, np.ndarray]
     first: int
     inverse: Sequence[Mapping[str, str]]
-    sequences: Iterable[Sequence_]
-    states: dict[Sequence_, str] = field(default_factory=dict)
+    sequences: Iterable[Names]
+    states: dict[Names, str] = field(default_factory=dict)
     next_value: dict[str, str] = field(default_factory=dict)
     initial: dict[str, str] = field(default_factory=dict)
-    stacked: dict[Sequence_, str] = field(default_factory=dict)
+    stacked: dict[Names, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sequences = sorted(set(self.sequences), key=lambda s: (-len(s), s))
 
-    def name(self, sequence: Sequence_) -> str:
+    def name(self, sequence: Names) -> str:
         """The name under which the body reads this sequence; raises CutError if no single name can stand for it."""
         if len(set(sequence)) == 1:
             return sequence[0]
-        constants = [self.program.constants.get(name) for name in sequence]
+        constants = [self.constants.get(name) for name in sequence]
         known = [c for c in constants if c is not None]
         return self.stack(sequence, known) if len(known) == len(sequence) else self.carry(sequence, 0)
 
-    def stack(self, sequence: Sequence_, values: Sequence[np.ndarray]) -> str:
+    def stack(self, sequence: Names, values: Sequence[np.ndarray]) -> str:
         """The name of the stacked constant."""
         for k, value in enumerate(values):
             if value.shape != values[0].shape or value.dtype != values[0].dtype:
@@ -68,7 +71,7 @@ class OutsideReads:
             self.stacked[sequence] = unused_name(wanted, {*self.program.types, *self.stacked.values()})
         return self.stacked[sequence]
 
-    def carry(self, sequence: Sequence_, waited: int) -> str:
+    def carry(self, sequence: Names, waited: int) -> str:
         """The name of the state that holds the sequence; `waited` counts the states that wait for this one."""
         sequence = next((s for s in self.sequences if s[: len(sequence)] == sequence), sequence)
         if sequence in self.states:

@@ -14,6 +14,7 @@ import numpy as np
 
 from unfoldc.kernels.operators import OPERATORS
 from unfoldc.kernels.passes.align_layers import Alignment, align, align_shortened, dropped
+from unfoldc.kernels.passes.fold_constants import known_values
 from unfoldc.kernels.passes.outside_reads import CutError, OutsideReads
 from unfoldc.kernels.passes.thread_states import Run, SkipError, thread_states
 from unfoldc.kernels.program import Node, Program, Segment, TensorType
@@ -22,12 +23,14 @@ from unfoldc.kernels.program import Node, Program, Segment, TensorType
 def roll_iterations(program: Program) -> Program:
     """Returns the rolled program; `notes` say for each boundary that did not roll at which node and why."""
     program = _release_tail(program)
+    known = known_values(program)
     forced: dict[int, str] = {}
     while True:
-        rolling = _Rolling(program, forced)
+        rolling = _Rolling(program, known, forced)
         rolling.find_runs()
         try:
-            return thread_states(rolling.prepared(), rolling.runs)
+            rolled = thread_states(rolling.prepared(), rolling.runs)
+            return replace(rolled, early_stop=rolled.early_stop or rolling.doubt())
         except SkipError as skipped:
             forced.update(skipped.reasons)
 
@@ -60,10 +63,12 @@ class _Rolling:
     """The runs found so far. `forced` holds the iterations at which a run must start, with the reasons."""
 
     program: Program
+    values: Mapping[str, np.ndarray]
     forced: Mapping[int, str]
     runs: list[Run] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stacks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    ambiguous: bool = False
 
     def find_runs(self) -> None:
         """Takes the longest run at the start of what is left, until nothing is."""
@@ -77,6 +82,12 @@ class _Rolling:
                 self.notes.append(f"iteration {following} differs from iteration {at}: {reason}")
             self.runs.append(run)
             at = following
+
+    def doubt(self) -> str:
+        """Why the end may not be right after fewer iterations; empty if it is."""
+        if self.ambiguous:
+            return "the last iteration lacks a part, and more than one part of the others could stand for its answer"
+        return ""
 
     def longest(self, at: int) -> tuple[Run, str]:
         """The longest run from iteration `at` on, and why it ends there."""
@@ -98,6 +109,7 @@ class _Rolling:
                 return alignments, ""
             last = segment.first == program.iterations - 1
             found = (align_shortened if last else align)(template.nodes, segment.nodes, program.types)
+            self.ambiguous = self.ambiguous or found.ambiguous
             if found.reason:
                 return alignments, found.reason
             alignments.append(found)
@@ -114,8 +126,8 @@ class _Rolling:
             if name not in inside
         }
         inverse = [{v: t for t, v in a.values.items()} for a in alignments]
-        outside = OutsideReads(self.program, at, inverse, read.values())
-        known = set(self.program.constants)
+        outside = OutsideReads(self.program, self.values, at, inverse, read.values())
+        known = set(self.values)
         nodes: list[Node] = []
         for i, node in enumerate(template):
             inputs = tuple(outside.name(read[i, p]) if (i, p) in read else n for p, n in enumerate(node.inputs))
@@ -134,7 +146,7 @@ class _Rolling:
         """The program with the stacked constants and the notes."""
         constants, types = dict(self.program.constants), dict(self.program.types)
         for name, parts in self.stacks.items():
-            constants[name] = np.stack([constants[p] for p in parts])
+            constants[name] = np.stack([self.values[p] for p in parts])
             types[name] = TensorType(str(constants[name].dtype), constants[name].shape[1:])
         return replace(self.program, constants=constants, types=types, notes=tuple(self.notes))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import re
 import shutil
 import tempfile
@@ -86,7 +87,14 @@ def compile(
             raise
     entry = store / cache_key(
         request.model,
-        {**request.options, "target": target, "spec": repr(found.spec), "backend": chosen, "symbol": symbol},
+        {
+            **request.options,
+            "target": target,
+            "spec": repr(found.spec),
+            "backend": chosen,
+            "symbol": symbol,
+            "external": _external_digests(request),
+        },
     )
     build = _cached(entry, request.path)
     if build is None:
@@ -111,7 +119,7 @@ def _cached(entry: Path, path: Path) -> Build | None:
     try:
         build = read_build(entry, check=False)
         for name, expected in build.external.items():
-            if digest(path.parent / name) != expected:
+            if digest((path.parent / name).resolve()) != expected:
                 return None
     except (UnfoldcError, OSError):
         return None
@@ -134,7 +142,11 @@ def _compile_into(request: _Request, folder: Path) -> Build:
     artifact = compile_onnx(
         request.path, request.target.spec, request.backend, symbol=request.symbol, **request.options
     )
-    copy = folder / _MODEL
+    names = _external_names(request.path)
+    model = _MODEL
+    while Path(model).name in names:
+        model = f"{Path(model).parent}/_{Path(model).name}"
+    copy = folder / model
     copy.parent.mkdir()
     external = _copy_external(request.path, copy.parent)
     copy.write_bytes(request.model)
@@ -142,24 +154,42 @@ def _compile_into(request: _Request, folder: Path) -> Build:
     product = make_product(artifact, request.target_name, request.target.kind, folder)
     build = Build(
         artifact=artifact, folder=folder, target=request.target_name, kind=request.target.kind,
-        product=product, processor=processor(), model=_MODEL,
+        product=product, processor=processor(), model=model,
         options=request.options, external=external,
     )  # fmt: skip
     write_build(build)
     return build
 
 
-def _copy_external(path: Path, folder: Path) -> dict[str, str]:
-    """Copy the model's external data, which the importer found to lie beside the model; their digests by name."""
+def _external_digests(request: _Request) -> dict[str, str]:
+    """Digests of the external data that lie where they should; the importer says what is wrong with the others."""
+    if b"location" not in request.model:  # so most models are found in the cache without onnx
+        return {}
+    root = request.path.parent.resolve()
+    places = {name: (root / name).resolve() for name in _external_names(request.path)}
+    return {n: digest(p) for n, p in places.items() if p.is_relative_to(root) and p.is_file()}
+
+
+def _external_names(path: Path) -> list[str]:
     import onnx
+    from google.protobuf.message import DecodeError
 
     from unfoldc.kernels.onnx_file import external_files
 
-    names = external_files(onnx.load(path, load_external_data=False))
+    try:
+        return external_files(onnx.load(path, load_external_data=False))
+    except (DecodeError, ValueError, OSError):
+        return []  # not a model: the importer says so
+
+
+def _copy_external(path: Path, folder: Path) -> dict[str, str]:
+    """Copy the model's external data, which the importer found to lie beside the model; their digests by name."""
+    names = _external_names(path)
     for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path.parent / name, folder / name)
-    return {name: digest(folder / name) for name in names}
+        place = folder / os.path.normpath(name)  # the name may pass through a folder that does not exist
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile((path.parent / name).resolve(), place)
+    return {name: digest((path.parent / name).resolve()) for name in names}
 
 
 def _read(path: Path) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from unfoldc import pipeline
 from unfoldc.errors import InputError, ModelError, TargetError, UnfoldcError
@@ -216,3 +217,34 @@ print(*sorted(slow & set(sys.modules)))
     for expected in ("google.protobuf onnx unfoldc.kernels.pipeline", ""):
         done = subprocess.run([sys.executable, "-c", code, str(model)], capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout.strip(), done.stderr) == (0, expected, "")
+
+
+def external_model(folder: Path, value: float, data: str = "w.bin") -> Path:
+    """y + w with w in a file of its own."""
+    folder.mkdir()
+    shape = ["batch", 4]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["y", "w"], ["x"])],
+        "g",
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.array([value, value, value, -value], np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path = folder / "solver.onnx"
+    onnx.save(model, path, save_as_external_data=True, location=data, size_threshold=0)
+    return path
+
+
+@pytest.mark.parametrize("backend", ["c", "reference"])
+def test_equal_models_with_other_external_data_stay_apart(tmp_path: Path, backend: str) -> None:
+    y = np.zeros((1, 4), np.float32)
+    first = pipeline.compile(external_model(tmp_path / "a", 2), backend=backend)
+    second = pipeline.compile(external_model(tmp_path / "b", 5), backend=backend)
+    first.save(tmp_path / "saved")
+    assert (first(y)[0, 0], second(y)[0, 0], pipeline.load(tmp_path / "saved")(y)[0, 0]) == (2, 5, 2)
+
+
+def test_external_data_may_be_called_as_our_copy_of_the_model(tmp_path: Path) -> None:
+    solver = pipeline.compile(external_model(tmp_path / "a", 2, "model.onnx"), backend="reference")
+    assert solver(np.zeros((1, 4), np.float32)).tolist() == [[2, 2, 2, -2]]

@@ -12,7 +12,7 @@ M, N = 4, 6
 
 
 def ista_tied(g: Any, K: int) -> onnx.ModelProto:
-    y, x = g.input("y", "batch", M), ""
+    y = g.input("y", "batch", M)
     weights = g.first_weights()
     x = g.zeros(y)
     for g.k in range(K):
@@ -275,6 +275,19 @@ def constant_output(g: Any, K: int) -> onnx.ModelProto:
         x = g.layer(x, y, *weights)
     g.k = None
     return g.model(x, g("Identity", weights[0], out="W"))
+
+
+def parameters_made_outside(g: Any, K: int) -> onnx.ModelProto:
+    """Thresholds are computed, and the tied weight is transposed, for each layer but in front of all."""
+    y = g.input("y", "batch", M)
+    w1, theta = g.weight("W1", g.random("W1", N, M)), g.weight("theta", 0.05)
+    turned = [g("Transpose", w1, perm=[1, 0]) for _ in range(K)]
+    scales = [g("Exp", g.weight(f"s.{k}", g.random(f"s.{k}", N))) for k in range(K)]
+    columns = [g("Transpose", g.weight(f"W2.{k}", g.random(f"W2.{k}", N, N)), perm=[1, 0]) for k in range(K)]
+    x = g.zeros(y)
+    for g.k in range(K):
+        x = g("Mul", g.layer(x, y, turned[g.k], columns[g.k], theta), scales[g.k])
+    return g.model(x)
 
 
 def other_order_each_time(g: Any, K: int) -> onnx.ModelProto:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,120 +19,103 @@ def _unary(workshop: Any, **node: Any) -> onnx.ModelProto:
     return g.model(g("Relu", g.input("y", "batch", 4), **node))
 
 
-def bad(model: onnx.ModelProto, change: str) -> None:
-    """Makes one thing wrong in a model `v0 = Relu(y)`."""
-    graph, node = model.graph, model.graph.node[0]
-    match change:
-        case "unknown operator":
-            node.op_type = "Frobnicate"
-        case "unknown domain":
-            node.domain = "evil.example"
-        case "loop":
-            node.op_type = "Loop"
-            node.attribute.append(helper.make_attribute("body", helper.make_graph([], "g", [], [])))
-        case "graph attribute":
-            node.attribute.append(helper.make_attribute("body", helper.make_graph([], "g", [], [])))
-        case "wrong attribute":
-            node.op_type = "LeakyRelu"
-            node.attribute.append(helper.make_attribute("alpha", [1.0, 2.0]))
-        case "no such input":
-            node.input[0] = "nothing"
-        case "left out input":
-            node.input[0] = ""
-        case "too many inputs":
-            node.input.append("y")
-        case "no outputs":
-            del node.output[:]
-        case "cycle":
-            node.input[0] = "v0"
-        case "unsorted":
-            graph.node.append(helper.make_node("Neg", ["y"], ["later"]))
-            node.input[0] = "later"
-        case "made twice":
-            graph.node.append(helper.make_node("Neg", ["y"], ["v0"]))
-        case "input made again":
-            node.output[0] = "y"
-            graph.output[0].name = "y"
-        case "input twice":
-            graph.input.append(graph.input[0])
-        case "output twice":
-            graph.output.append(graph.output[0])
-        case "nobody makes the output":
-            graph.output[0].name = "z"
-        case "dynamic":
-            graph.input[0].type.tensor_type.shape.dim[1].dim_param = "width"
-        case "nameless dynamic":
-            graph.input[0].type.tensor_type.shape.dim[1].ClearField("dim_value")
-        case "no shape":
-            graph.input[0].type.tensor_type.ClearField("shape")
-        case "empty axis":
-            graph.input[0].type.tensor_type.shape.dim[1].dim_value = 0
-        case "negative axis":
-            graph.input[0].type.tensor_type.shape.dim[1].dim_value = -4
-        case "huge":
-            graph.input[0].type.tensor_type.shape.dim[1].dim_value = 2**40
-        case "half":
-            graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-        case "unknown type":
-            graph.input[0].type.tensor_type.elem_type = 77
-        case "sequence":
-            graph.input[0].type.CopyFrom(helper.make_sequence_type_proto(graph.input[0].type))
-        case "integers":
-            graph.input[0].type.tensor_type.elem_type = TensorProto.BOOL
-        case "old":
-            model.opset_import[0].version = 12
-        case "new":
-            model.opset_import[0].version = 99
-        case "no operator set":
-            del model.opset_import[:]
-        case "two operator sets":
-            model.opset_import.append(helper.make_opsetid("ai.onnx", 17))
-        case "operator of a later set":
-            model.opset_import[0].version = 13
-            node.op_type = "CastLike"
-            node.input.append("y")
+def node(model: onnx.ModelProto, **changes: Any) -> None:
+    """Changes the only node of a model `v0 = Relu(y)`."""
+    made = model.graph.node[0]
+    for name in ("input", "output"):
+        if name in changes:
+            getattr(made, name)[:] = changes.pop(name)
+    attributes = changes.pop("attributes", {})
+    made.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
+    for name, value in changes.items():
+        setattr(made, name, value)
 
 
-BAD = {
-    "unknown operator": "node 'Relu_0'?.*operator Frobnicate is not known.*inspect --operators",
-    "unknown domain": "evil.example.Relu is not known",
-    "loop": "operator Loop is not known",
-    "graph attribute": "Relu has no attribute 'body'",
-    "wrong attribute": "attribute 'alpha' of LeakyRelu is of another kind",
-    "no such input": "reads 'nothing', which nothing before it makes",
-    "left out input": "it has 0 inputs",
-    "too many inputs": "it has 2 inputs, Relu takes 1 to 1",
-    "no outputs": "it has 0 results",
-    "cycle": "reads 'v0', which nothing before it makes",
-    "unsorted": "reads 'later', which nothing before it makes",
-    "made twice": "the value 'v0' is made a second time",
-    "input made again": "the value 'y' is made a second time",
-    "input twice": "input 'y': the value 'y' is made a second time",
-    "output twice": "output 'v0': the name is given twice",
-    "nobody makes the output": "output 'z': nothing makes it",
-    "dynamic": "input 'y': axis 1 has the dynamic length 'width' that nobody bound.*dimensions={'width': n}",
-    "nameless dynamic": r"axis 1 has the dynamic length '\?'",
-    "no shape": "input 'y': it has no shape",
-    "empty axis": "axis 1 has length 0",
-    "negative axis": "axis 1 has length -4",
-    "huge": "has 1099511627776 elements",
-    "half": "input 'y': its type is not supported; allowed: tensors of float32",
-    "unknown type": "its type is not supported",
-    "sequence": "its type is not supported",
-    "integers": "is bool, which Relu does not take",
-    "old": "operator set 12; allowed: one of 13 to 26",
-    "new": "operator set 99",
-    "no operator set": "0 versions of the operator set",
-    "two operator sets": "2 versions of the operator set",
-    "operator of a later set": "operator set 13 has no CastLike",
+def another(model: onnx.ModelProto, result: str) -> None:
+    model.graph.node.append(helper.make_node("Neg", ["y"], [result]))
+
+
+def tensor(model: onnx.ModelProto) -> onnx.TypeProto.Tensor:
+    return model.graph.input[0].type.tensor_type
+
+
+def later(model: onnx.ModelProto) -> None:
+    another(model, "later")
+    node(model, input=["later"])
+
+
+def made_again(model: onnx.ModelProto) -> None:
+    node(model, output=["y"])
+    model.graph.output[0].name = "y"
+
+
+def sequence(model: onnx.ModelProto) -> None:
+    kind = model.graph.input[0].type
+    kind.CopyFrom(helper.make_sequence_type_proto(kind))
+
+
+def old_with_new(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 13
+    node(model, op_type="CastLike", input=["y", "y"])
+
+
+GRAPH = helper.make_graph([], "g", [], [])
+BAD: dict[str, tuple[Callable[[onnx.ModelProto], Any], str]] = {
+    "unknown operator": (
+        lambda m: node(m, op_type="Frobnicate"),
+        r"Relu_0 \(Frobnicate\): the operator Frobnicate is not known.*inspect --operators",
+    ),
+    "unknown domain": (lambda m: node(m, domain="evil.example"), "evil.example.Relu is not known"),
+    "loop": (lambda m: node(m, op_type="Loop", attributes={"body": GRAPH}), "operator Loop is not known"),
+    "graph attribute": (lambda m: node(m, attributes={"body": GRAPH}), "Relu has no attribute 'body'"),
+    "wrong attribute": (
+        lambda m: node(m, op_type="LeakyRelu", attributes={"alpha": [1.0, 2.0]}),
+        "attribute 'alpha' of LeakyRelu is of another kind",
+    ),
+    "no such input": (lambda m: node(m, input=["nothing"]), "reads 'nothing', which nothing before it makes"),
+    "left out input": (lambda m: node(m, input=[""]), "it has 0 inputs"),
+    "too many inputs": (lambda m: node(m, input=["y", "y"]), "it has 2 inputs, Relu takes 1 to 1"),
+    "no outputs": (lambda m: node(m, output=[]), "it has 0 results"),
+    "cycle": (lambda m: node(m, input=["v0"]), "reads 'v0', which nothing before it makes"),
+    "unsorted": (later, "it reads 'later', which|the value 'later'"),
+    "made twice": (lambda m: another(m, "v0"), "the value 'v0' is made a second time"),
+    "input made again": (made_again, "the value 'y' is made a second time"),
+    "input twice": (lambda m: m.graph.input.append(m.graph.input[0]), "input 'y': the value 'y' is made a second time"),
+    "output twice": (lambda m: m.graph.output.append(m.graph.output[0]), "output 'v0': the name is given twice"),
+    "nobody makes it": (lambda m: setattr(m.graph.output[0], "name", "z"), "output 'z': nothing makes it"),
+    "dynamic": (
+        lambda m: setattr(tensor(m).shape.dim[1], "dim_param", "width"),
+        "input 'y': axis 1 has the dynamic length 'width' that nobody bound.*dimensions={'width': n}",
+    ),
+    "nameless": (lambda m: tensor(m).shape.dim[1].ClearField("dim_value"), r"axis 1 has the dynamic length '\?'"),
+    "no shape": (lambda m: tensor(m).ClearField("shape"), "input 'y': it has no shape"),
+    "empty axis": (lambda m: setattr(tensor(m).shape.dim[1], "dim_value", 0), "axis 1 has length 0"),
+    "negative axis": (lambda m: setattr(tensor(m).shape.dim[1], "dim_value", -4), "axis 1 has length -4"),
+    "huge": (lambda m: setattr(tensor(m).shape.dim[1], "dim_value", 2**40), "has 1099511627776 elements"),
+    "half": (
+        lambda m: setattr(tensor(m), "elem_type", TensorProto.FLOAT16),
+        "input 'y': its type is not supported; allowed: tensors of float32",
+    ),
+    "unknown type": (lambda m: setattr(tensor(m), "elem_type", 77), "its type is not supported"),
+    "sequence": (sequence, "its type is not supported"),
+    "truth values": (
+        lambda m: setattr(tensor(m), "elem_type", TensorProto.BOOL),
+        r"input 0 \(X\) is bool, which Relu does not take",
+    ),
+    "old": (lambda m: setattr(m.opset_import[0], "version", 12), "operator set 12; allowed: one of 13 to 26"),
+    "new": (lambda m: setattr(m.opset_import[0], "version", 99), "operator set 99"),
+    "no operator set": (lambda m: m.ClearField("opset_import"), "0 versions of the operator set"),
+    "two operator sets": (lambda m: m.opset_import.append(helper.make_opsetid("ai.onnx", 17)), "2 versions"),
+    "operator of a later set": (old_with_new, "operator set 13 has no CastLike"),
 }
 
 
-@pytest.mark.parametrize("change", BAD)
-def test_refused_with_place_and_remedy(workshop: Any, change: str) -> None:
+@pytest.mark.parametrize("name", BAD)
+def test_refused_with_place_and_remedy(workshop: Any, name: str) -> None:
+    change, text = BAD[name]
     model = _unary(workshop)
-    bad(model, change)
-    with pytest.raises(ModelError, match=BAD[change].replace("node 'Relu_0'?", "Relu_0")) as caught:
+    change(model)
+    with pytest.raises(ModelError, match=text) as caught:
         workshop.imported(model)
     error = caught.value
     assert "model.onnx" in error.where and error.found and error.allowed and error.do
@@ -235,6 +219,21 @@ def test_a_huge_input_that_nobody_computes_with(workshop: Any) -> None:
     g.input("rest", 2**30)
     with pytest.raises(ModelError, match="input 'rest': .* has 1073741824 elements; allowed: at most 268435456"):
         workshop.imported(g.model(g("Relu", g.input("y", 4))))
+
+
+def test_constants_that_grow_without_data(workshop: Any) -> None:
+    """A few bytes that ask for gigabytes of folded constants."""
+    g = workshop.Graph()
+    y = g.input("y", 2**14)
+    column = g("Reshape", g("ConstantOfShape", g.weight("n", [2**14], "int64")), g.weight("c", [-1, 1], "int64"))
+    for _ in range(3):
+        column = g("Add", column, g.weight("row", np.zeros(2**13)))
+        column = g("Slice", column, *(g.weight(f"{i}", [i], "int64") for i in (0, 1, 1)))
+    g("Add", y, column, out="out")
+    with pytest.raises(
+        ModelError, match="computed from constants alone has .* elements by now; allowed: at most 134217"
+    ):
+        workshop.imported(g.model("out"))
 
 
 def test_sparse_weights(workshop: Any) -> None:

@@ -101,7 +101,7 @@ COUPLED = {
     softmax_over_problems: "Div_. .* reads another problem of the batch than the one it computes",
     flipped: "Add_. .* reads another problem of the batch than the one it computes",
     first_row: "reads another problem of the batch",
-    gram: r"a value has shape \[2, 2\] for two problems and \[1, 1\] for one|mixes|reads another",
+    gram: r"a value has shape \[2, 2\] for 2 problems and \[1, 1\] for one|mixes|reads another",
     position: "a constant depends on the number of problems|changes the structure",
     numbered_table: "a constant depends on the number of problems",
     row_of_a_table: "depends on the position in the batch",

@@ -52,8 +52,8 @@ def test_passes_keep_the_meaning(solver: Any, workshop: Any, problem: dict[str, 
     for pass_ in PASSES:
         program = pass_(program)
         verify_program(program, after=pass_.__name__)
-        # Constants are folded in their own type, which rounds.
-        limit = 1e-12 if pass_ in PASSES[:2] else 1e-6
+        # Constants are computed in their own type, which rounds.
+        limit = 1e-12 if pass_ is PASSES[0] else 1e-6
         workshop.close(evaluate(program, problem), wanted[-1], limit)
         if program.rolled and not program.early_stop and program.iterations == K:
             for found, expected in zip(iterate_outputs(program, problem), wanted, strict=True):

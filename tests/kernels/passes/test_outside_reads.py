@@ -16,7 +16,9 @@ def reads(*sequences: tuple[str, ...], layers: int = 4) -> OutsideReads:
     types = dict.fromkeys([*values, "a", "b", "c", *constants], VECTOR)
     types |= {"wide": TensorType("float32", (3,)), "number": TensorType("float32", ())}
     program = Program((), (), types, constants, (), (), ())
-    return OutsideReads(program, 7, [{f"x{k + 1}": "x1", f"u{k + 1}": "u1"} for k in range(layers)], sequences)
+    return OutsideReads(
+        program, constants, 7, [{f"x{k + 1}": "x1", f"u{k + 1}": "u1"} for k in range(layers)], sequences
+    )
 
 
 def test_the_same_each_time() -> None:

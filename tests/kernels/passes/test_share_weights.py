@@ -25,6 +25,26 @@ def test_after_sharing_the_layers_are_tied(workshop: Any) -> None:
     assert not program.segments[0].stacked
 
 
+def test_equal_work_of_begin_is_done_once(workshop: Any) -> None:
+    before = import_onnx(workshop.saved("parameters_made_outside", 4)).program
+    after = share_weights(before)
+    assert [n.operator for n in before.begin].count("Transpose") == 8
+    assert [n.operator for n in after.begin].count("Transpose") == 5
+    g = workshop.Graph()
+    y = g.input("y", 2, 2)
+    kept = [g("LeakyRelu", y, alpha=0.1), g("LeakyRelu", y, alpha=0.2), g("LeakyRelu", y), g("Relu", y)]
+    g.k = 0
+    program = workshop.imported(g.model(g("Sum", *kept))).program
+    assert share_weights(program).begin == program.begin
+
+
+def test_tied_weights_stay_tied_through_a_transpose(workshop: Any) -> None:
+    program = optimise(import_onnx(workshop.saved("parameters_made_outside", 4)).program)
+    shapes = sorted(program.constants[n].shape for n in program.segments[0].stacked)
+    assert shapes == [(4, 6), (4, 6, 6)]
+    assert sorted(v.shape for n, v in program.constants.items() if n not in program.segments[0].stacked)[-1] == (6, 4)
+
+
 def test_only_equal_constants_are_shared() -> None:
     values: dict[str, np.ndarray] = {
         "a": np.zeros(2, np.float32),
