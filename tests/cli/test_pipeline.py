@@ -222,7 +222,7 @@ print(*sorted(slow & set(sys.modules)))
 def external_model(folder: Path, value: float, data: str = "w.bin") -> Path:
     """y + w with w in a file of its own."""
     folder.mkdir()
-    shape = ["batch", 4]
+    shape: list[str | int | None] = ["batch", 4]
     graph = helper.make_graph(
         [helper.make_node("Add", ["y", "w"], ["x"])],
         "g",

@@ -94,3 +94,17 @@ def test_minus_zero_is_a_number_of_its_own(tmp_path: Path) -> None:
     found = run(loops, {loops.inputs[0]: np.ones((1, N), np.float32)})
     assert program.iterations == 1
     np.testing.assert_array_equal(found[loops.outputs[0]], [[1, -1, 1, 1]])
+
+
+def test_joins_of_joins_compile_in_no_time(tmp_path: Path) -> None:
+    nodes, x = [], "y"
+    for k in range(40):
+        nodes.append(node("Concat", [x, x], f"c{k}", f"begin/c{k}", axis=1))
+        nodes.append(node("Slice", [f"c{k}", "a", "b", "one"], f"t{k}", f"begin/t{k}"))
+        x = f"t{k}"
+    nodes.append(node("Neg", [x], "x", "end/x"))
+    constants = {"a": np.array([2]), "b": np.array([6]), "one": np.array([1])}
+    _, program = load_program(save(tmp_path / "m.onnx", nodes, constants, ["batch", N]))
+    loops = lower(program)
+    y = np.arange(N, dtype=np.float32)[None]
+    np.testing.assert_array_equal(run(loops, {loops.inputs[0]: y})[loops.outputs[0]], -y)
