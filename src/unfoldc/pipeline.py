@@ -85,17 +85,7 @@ def compile(
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-    entry = store / cache_key(
-        request.model,
-        {
-            **request.options,
-            "target": target,
-            "spec": repr(found.spec),
-            "backend": chosen,
-            "symbol": symbol,
-            "external": _external_digests(request),
-        },
-    )
+    entry = store / _key(request)
     build = _cached(entry, request.path)
     if build is None:
         with aside(store) as partial:
@@ -112,6 +102,21 @@ def compile(
                     f"Compile again ({made.target}).",
                 )
     return open_build(build, backend_reason=reason)
+
+
+def _key(request: _Request) -> str:
+    """Name of the cache entry: everything that the result depends on."""
+    return cache_key(
+        request.model,
+        {
+            **request.options,
+            "target": request.target_name,
+            "spec": repr(request.target.spec),
+            "backend": request.backend,
+            "symbol": request.symbol,
+            "external": _external_digests(request),
+        },
+    )
 
 
 def _cached(entry: Path, path: Path) -> Build | None:
