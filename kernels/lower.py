@@ -59,13 +59,10 @@ class _Context:
         """Whether all elements of a constant are the same number, which then needs no memory."""
         if value not in self.uniform:
             array = self.program.constants[value]
-            first = array.flat[0] if array.size else 0
-            same = (
-                (array == first).all() and (np.signbit(array) == np.signbit(first)).all()
-                if array.dtype != bool
-                else (array == first).all()
-            )
-            self.uniform[value] = bool(array.size) and bool(same)
+            same = array == array.flat[0] if array.size else np.False_
+            if array.dtype.kind == "f" and array.size:  # -0.0 is another number than 0.0
+                same = same & (np.signbit(array) == np.signbit(array.flat[0]))
+            self.uniform[value] = bool(np.all(same))
         return self.uniform[value]
 
 

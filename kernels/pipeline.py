@@ -28,7 +28,7 @@ from unfoldc.kernels.printers.tvm import tvm_sources
 from unfoldc.kernels.program import Program
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.target_spec import TargetSpec
-from unfoldc.kernels.verify import verify_loops, verify_program
+from unfoldc.kernels.verify import verify_program
 
 # A model is read for so many problems to see whether it treats them one by one; 5 finds what only some of them meet.
 _BATCHES = (2, 5)
@@ -217,13 +217,6 @@ def memory_plan(program: LoopProgram, spec: TargetSpec, alignment: int = 1) -> M
 def bytes_per_iteration(program: Program) -> int:
     """Bytes of constants that one more iteration adds; 0 where all weights are tied."""
     return max((sum(program.types[name].nbytes for name in s.stacked) for s in program.segments), default=0)
-
-
-def verified(program: Program) -> LoopProgram:
-    """Lowers with every check on; for tests."""
-    loops = lower(optimise(program, verify=True))
-    verify_loops(loops)
-    return loops
 
 
 def check_symbol(symbol: str) -> None:

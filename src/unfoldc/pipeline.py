@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +153,7 @@ def _compile_into(request: _Request, folder: Path) -> Build:
         model = f"{Path(model).parent}/_{Path(model).name}"
     copy = folder / model
     copy.parent.mkdir()
-    external = _copy_external(request.path, copy.parent)
+    external = _copy_external(names, request.path.parent, copy.parent)
     copy.write_bytes(request.model)
     request.progress(f"building for {request.target_name}")
     product = make_product(artifact, request.target_name, request.target.kind, folder)
@@ -187,14 +187,13 @@ def _external_names(path: Path) -> list[str]:
         return []  # not a model: the importer says so
 
 
-def _copy_external(path: Path, folder: Path) -> dict[str, str]:
+def _copy_external(names: Sequence[str], root: Path, folder: Path) -> dict[str, str]:
     """Copy the model's external data, which the importer found to lie beside the model; their digests by name."""
-    names = _external_names(path)
-    for name in names:
-        place = folder / os.path.normpath(name)  # the name may pass through a folder that does not exist
+    places = {name: folder / os.path.normpath(name) for name in names}  # a name may pass through a missing folder
+    for name, place in places.items():
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile((path.parent / name).resolve(), place)
-    return {name: digest((path.parent / name).resolve()) for name in names}
+        shutil.copyfile((root / name).resolve(), place)
+    return {name: digest(place) for name, place in places.items()}
 
 
 def _read(path: Path) -> bytes:
