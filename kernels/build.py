@@ -73,7 +73,9 @@ def select(condition: Expr, a: Expr, b: Expr) -> Expr:
 
 
 def cast(a: Expr, dtype: str) -> Expr:
-    """`a` converted to `dtype`; itself where it has that type."""
+    """`a` converted to `dtype`; itself where it has that type, or has been widened from it."""
+    if isinstance(a, Cast) and (a.a.dtype, a.dtype, dtype) == ("int32", "int64", "int32"):
+        return a.a
     return a if a.dtype == dtype else Cast(a, dtype)
 
 

@@ -107,9 +107,7 @@ def _build(
     boundaries = find_boundaries(graph.node)
     nodes: list[tuple[Node, int | None]] = []
     for position, (proto, label) in enumerate(zip(graph.node, boundaries.labels, strict=True)):
-        node = importer.node(proto, position, label)
-        if node is not None:
-            nodes.append((node, label))
+        nodes.extend((node, label) for node in importer.nodes(proto, position, label))
     for name in outputs:
         if importer.name(name) not in importer.types:
             raise importer.fail(f"output {name!r}", "nothing makes it", "an output of a node", "Export it again.")

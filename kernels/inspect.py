@@ -13,7 +13,7 @@ from unfoldc.errors import printable
 from unfoldc.kernels.cost import cost
 from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.lower import lower
-from unfoldc.kernels.onnx_nodes import IMPORT_ONLY
+from unfoldc.kernels.onnx_nodes import known_operators
 from unfoldc.kernels.operators import OPERATORS
 from unfoldc.kernels.pipeline import load_program
 from unfoldc.kernels.program import Program
@@ -133,4 +133,4 @@ def _weight_bytes(program: Program) -> int:
 
 def operator_names() -> list[str]:
     """ONNX operators that the compiler knows."""
-    return sorted({*OPERATORS, *IMPORT_ONLY})
+    return sorted(known_operators())

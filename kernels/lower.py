@@ -137,6 +137,9 @@ class _Part:
             return build.literal(array.flat[0].item(), type_.dtype)
         stacked = self.segment is not None and value in self.segment.stacked
         if stacked and self.segment is not None:
+            affine = self.affine(array, at, type_.dtype)
+            if affine is not None:
+                return affine
             at = (build.sub(Var(ITERATION), build.index(self.segment.first)), *at)
         if not stacked and all(isinstance(i, Const) for i in at):
             return build.literal(array[tuple(int(i.value) for i in at if isinstance(i, Const))].item(), type_.dtype)
@@ -144,6 +147,22 @@ class _Part:
             name = self.context.add("w", TensorType(type_.dtype, array.shape), "constant")
             self.context.place[value], self.context.constants[name] = name, np.ascontiguousarray(array)
         return Load(self.context.place[value], at, type_.dtype)
+
+    def affine(self, array: np.ndarray, at: Index, dtype: str) -> Expr | None:
+        """An integer that grows by the same step from iteration to iteration, such as the position in a stream."""
+        if self.segment is None or array.dtype.kind != "i" or not all(isinstance(i, Const) for i in at):
+            return None
+        values = array[(slice(None), *(int(i.value) for i in at if isinstance(i, Const)))].astype(np.int64)
+        steps = np.diff(values)
+        if abs(values).max() >= 2**30 or (steps != steps[:1]).any():
+            return None
+        k = build.sub(Var(ITERATION), build.index(self.segment.first))
+        moved = build.mul(k, build.index(int(steps[0]) if steps.size else 0))
+        return build.cast(build.add(moved, build.index(int(values[0]))), dtype)
+
+    def bounds(self, value: str) -> tuple[float, float] | None:
+        known = self.context.program.constants.get(value)
+        return None if known is None or not known.size else (known.min().item(), known.max().item())
 
     def nest(self, buffer: str, type_: TensorType, element: Callable[[Index], Expr]) -> Nest:
         """Loops over all elements of `type_` and stores what `element` gives."""
@@ -170,7 +189,12 @@ class _Part:
                     type_ = self.type(name)
                     prefix, space = ("h", "state") if name in kept else ("t", "scratch")
                     buffer = self.context.add(prefix, type_, space)
-                    nests.append(self.nest(buffer, type_, partial(self.compute, node)))
+                    whole = OPERATORS[node.operator].nest
+                    if whole is None:
+                        nests.append(self.nest(buffer, type_, partial(self.compute, node)))
+                    else:
+                        body = self.nested(partial(whole, self, node, buffer))
+                        nests.append(Nest((str(node.origin),), body))
                     self.place[name] = buffer
         return nests
 

@@ -10,13 +10,15 @@ import numpy as np
 import onnx
 
 from unfoldc.errors import ModelError
+from unfoldc.kernels.expansions import EXPANSIONS, Call
 from unfoldc.kernels.onnx_file import ELEMENT_TYPES, attributes_of, check_numbers
 from unfoldc.kernels.onnx_signature import mismatch
-from unfoldc.kernels.operators import OPERATORS, result_types
-from unfoldc.kernels.program import Node, Origin, TensorType
+from unfoldc.kernels.operators import INTERNAL_OPERATORS, OPERATORS, result_types
+from unfoldc.kernels.program import Node, Origin, TensorType, unused_name
 
 # Operators that import itself carries out.
 IMPORT_ONLY = ("CastLike", "Constant", "Dropout", "Identity")
+CONTROL_FLOW = ("If", "Loop", "Scan")
 _LARGEST_FOLD = 4096
 _LARGEST_VALUE = 2**28
 _MOST_DERIVED = 2**27
@@ -36,6 +38,8 @@ class NodeImporter:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     alias: dict[str, str] = field(default_factory=dict)
     batched: set[str] = field(default_factory=set)
+    scopes: list[dict[str, str]] = field(default_factory=list)
+    prefix: str = ""
     derived: set[str] = field(default_factory=set)
     derived_size: int = 0
 
@@ -44,8 +48,21 @@ class NodeImporter:
         return ModelError(f"{self.where}: {place}" if place else self.where, found, allowed, do)
 
     def name(self, value: str) -> str:
-        """The value that stands behind a name."""
-        return self.alias.get(value, value)
+        """The value that stands behind a name, which a graph inside another may have given its own meaning."""
+        for scope in reversed(self.scopes):
+            if value in scope:
+                value = scope[value]
+                break
+        while value in self.alias:
+            value = self.alias[value]
+        return value
+
+    def define(self, value: str) -> str:
+        """The name under which a new value of the graph at hand is known in the whole program."""
+        if not self.scopes:
+            return value
+        self.scopes[-1][value] = unused_name(self.prefix + value, _Taken(self))
+        return self.scopes[-1][value]
 
     def add_constant(self, name: str, value: np.ndarray, place: str) -> None:
         """Takes in an initializer or the result of a Constant."""
@@ -109,11 +126,36 @@ class NodeImporter:
 
     # -- nodes -------------------------------------------------------------------------------------------------
 
-    def node(self, proto: onnx.NodeProto, position: int, iteration: int | None) -> Node | None:
-        """The node, or None where it was folded away or only renames a value."""
-        label = proto.name or f"node {position}"
+    def nodes(self, proto: onnx.NodeProto, position: int, iteration: int | None) -> list[Node]:
+        """The nodes that compute it: none where it was folded away or only renames a value, several if it expands."""
+        label = self.prefix + (proto.name or f"node {position}")
         place = f"{label} ({proto.op_type})"
         self.check_known(proto, place)
+        inputs = self.read(proto, place)
+        wrong = mismatch(proto, self.opset, [self.types[i].dtype if i else None for i in inputs])
+        if wrong:
+            raise self.fail(place, wrong, "what ONNX defines for the operator", _AGAIN)
+        attributes = attributes_of(proto, f"{self.where}: {place}")
+        if proto.op_type == "Constant":
+            self.add_constant(self.define(proto.output[0]), self.constant_value(attributes, place), place)
+            return []
+        outputs = tuple(self.define(o) if o else "" for o in proto.output)
+        for name in filter(None, outputs):
+            self.new_name(name, place)
+        origin = Origin(label, proto.op_type, iteration)
+        if proto.op_type in EXPANSIONS:
+            return self.expand(Call(proto.op_type, inputs, outputs, attributes, self.opset), origin, place)
+        if self.renames(proto, attributes, inputs, place):
+            self.alias[outputs[0]] = inputs[0]
+            return []
+        if proto.op_type in ("Cast", "CastLike"):
+            inputs = inputs[:1]
+        operator = "Cast" if proto.op_type == "CastLike" else proto.op_type
+        node = Node(operator, inputs, outputs[:1], attributes, origin)
+        return [] if self.infer(node, place) else [node]
+
+    def read(self, proto: onnx.NodeProto, place: str) -> tuple[str, ...]:
+        """The values that the node reads; raises ModelError for one that nothing before it makes."""
         inputs = tuple(self.name(i) for i in proto.input)
         while inputs and not inputs[-1]:
             inputs = inputs[:-1]
@@ -121,26 +163,30 @@ class NodeImporter:
             if name and name not in self.types:
                 found = f"it reads {name!r}, which nothing before it makes"
                 raise self.fail(place, found, "values made earlier", "Export it again.")
-        wrong = mismatch(proto, self.opset, [self.types[i].dtype if i else None for i in inputs])
-        if wrong:
-            raise self.fail(place, wrong, "what ONNX defines for the operator", _AGAIN)
-        attributes = attributes_of(proto, f"{self.where}: {place}")
-        if proto.op_type == "Constant":
-            self.add_constant(proto.output[0], self.constant_value(attributes, place), place)
-            return None
-        self.new_name(proto.output[0], place)
-        if self.renames(proto, attributes, inputs, place):
-            self.alias[proto.output[0]] = inputs[0]
-            return None
-        if proto.op_type in ("Cast", "CastLike"):
-            inputs = inputs[:1]
-        operator = "Cast" if proto.op_type == "CastLike" else proto.op_type
-        node = Node(operator, inputs, (proto.output[0],), attributes, Origin(label, proto.op_type, iteration))
-        return None if self.infer(node, place) else node
+        return inputs
+
+    def expand(self, call: Call, origin: Origin, place: str) -> list[Node]:
+        """The nodes of an operator that simpler ones express."""
+        maker = _Expander(self, call, origin, place)
+        try:
+            results = EXPANSIONS[call.operator](maker, call)
+        except (ValueError, IndexError, TypeError, KeyError, OverflowError) as error:
+            shapes = self.shapes(call.inputs)
+            raise self.fail(place, f"its inputs {shapes} do not fit ({error})", "inputs that fit", _AGAIN) from None
+        for wanted, made in zip(call.outputs, (*results, *[""] * len(call.outputs)), strict=False):
+            if wanted and not made:
+                raise self.fail(place, f"its result {wanted!r} is not supported", "its other results", _AGAIN)
+            if wanted:
+                self.alias[wanted] = made
+        return maker.made
+
+    def shapes(self, inputs: Sequence[str]) -> str:
+        """Names, types and shapes of a node's inputs, for messages."""
+        return ", ".join(f"{i!r} {self.types[i].dtype}{list(self.types[i].shape)}" for i in inputs if i)
 
     def check_known(self, proto: onnx.NodeProto, place: str) -> None:
         """Raises ModelError for an operator that the table does not hold."""
-        if proto.domain not in ("", "ai.onnx") or proto.op_type not in (*OPERATORS, *IMPORT_ONLY):
+        if proto.domain not in ("", "ai.onnx") or proto.op_type not in known_operators():
             name = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
             raise self.fail(
                 place,
@@ -196,7 +242,6 @@ class NodeImporter:
                     "a constant",
                     "Export with fixed shapes.",
                 )
-        shapes = ", ".join(f"{i!r} {t.dtype}{list(t.shape)}" for i, t in zip(node.inputs, types, strict=True) if t)
         try:
             (result,) = result_types(operator, node.attributes, types, known)
             self.types[node.outputs[0]] = result
@@ -204,7 +249,7 @@ class NodeImporter:
             if self.fold(node, known):
                 return True
         except (ValueError, IndexError, TypeError, KeyError, OverflowError) as error:
-            found = f"its inputs {shapes} do not fit ({error})"
+            found = f"its inputs {self.shapes(node.inputs)} do not fit ({error})"
             raise self.fail(place, found, "shapes that fit together", _AGAIN) from None
         self.check_run_time(node, place)
         self.check_derived(node, place)
@@ -247,6 +292,56 @@ class NodeImporter:
         if data and operator.run_types and self.types[data[0]].dtype not in operator.run_types:
             found = f"it works on {self.types[data[0]].dtype} at run time"
             raise self.fail(place, found, ", ".join(operator.run_types), "Cast to float32 before it.")
+
+
+class _Expander:
+    """Makes the nodes of one expansion. Implements `expansions.table.Maker`."""
+
+    def __init__(self, importer: NodeImporter, call: Call, origin: Origin, place: str) -> None:
+        self.importer, self.origin, self.place, self.opset = importer, origin, place, call.opset
+        self.base = next(filter(None, call.outputs), "value")
+        self.made: list[Node] = []
+        self.count = 0
+
+    def type(self, value: str) -> TensorType:
+        return self.importer.types[value]
+
+    def constant(self, value: str) -> np.ndarray | None:
+        return self.importer.constants.get(value)
+
+    def fresh(self) -> str:
+        self.count += 1
+        return unused_name(f"{self.base}.{self.count}", _Taken(self.importer))
+
+    def tensor(self, value: np.ndarray) -> str:
+        name = self.fresh()
+        self.importer.add_constant(name, np.asarray(value), self.place)
+        return name
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        if operator in EXPANSIONS:
+            call = Call(operator, inputs, (self.fresh(),), attributes, self.opset)
+            return EXPANSIONS[operator](self, call)[0]
+        node = Node(operator, inputs, (self.fresh(),), attributes, self.origin)
+        self.importer.new_name(node.outputs[0], self.place)
+        if not self.importer.infer(node, self.place):
+            self.made.append(node)
+        return node.outputs[0]
+
+
+class _Taken:
+    """The names that a program has already."""
+
+    def __init__(self, importer: NodeImporter) -> None:
+        self.importer = importer
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.importer.types or name in self.importer.alias
+
+
+def known_operators() -> frozenset[str]:
+    """The ONNX operators that a model may use."""
+    return frozenset((*OPERATORS, *EXPANSIONS, *IMPORT_ONLY, *CONTROL_FLOW)) - INTERNAL_OPERATORS
 
 
 def _batch_name(values: Sequence[onnx.ValueInfoProto], dimensions: Mapping[str, int]) -> str | None:

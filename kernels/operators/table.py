@@ -1,9 +1,10 @@
 """The table of operators: everything the compiler knows of an ONNX operator is one entry here.
 
-Three kinds of operator, by how an element of the result is made:
+Four kinds of operator, by how an element of the result is made:
   pointwise  one scalar expression of the input elements at the same place (NumPy broadcasting);
   view       the element of one input at another place: no arithmetic, no copy;
-  reduction  a loop that accumulates.
+  reduction  a loop that accumulates;
+  sequence   loops over the whole result, in which an element depends on those before it.
 Import (types), the NumPy reference, constant folding, lowering, cost and documentation are keyed by this table.
 """
 
@@ -46,6 +47,10 @@ class Lowering(Protocol):
         """A new identifier."""
         ...
 
+    def bounds(self, value: str) -> tuple[float, float] | None:
+        """Least and greatest element of a constant, over all iterations; None for what is computed at run time."""
+        ...
+
     def nested(self, build: Callable[[], None]) -> tuple[Stmt, ...]:
         """The statements that `build` emits, as a block of their own."""
         ...
@@ -61,6 +66,8 @@ class Operator:
     flops counts floating-point operations from the input and output types. `constant_inputs` are positions whose value
     decides a shape or an index map and must be known at compile time. `run_types` are the element types of the first
     input that can be computed at run time, empty for all.
+    nest(lowering, node, buffer) is for operators of kind "sequence", whose elements are not independent of each other:
+    it emits the loops that store the whole result, one store in all.
     """
 
     name: str
@@ -71,6 +78,7 @@ class Operator:
     infer: Callable[[Mapping[str, Any], Sequence[TensorType | None], Arrays], tuple[TensorType, ...]] | None = None
     constant_inputs: tuple[int, ...] = ()
     run_types: tuple[str, ...] = ()
+    nest: Callable[[Lowering, Node, str], None] | None = None
 
 
 FLOATS = ("float32", "float64")
@@ -83,6 +91,10 @@ def register(operator: Operator) -> None:
     if operator.name in OPERATORS:
         raise ValueError(f"operator {operator.name} is registered twice")
     OPERATORS[operator.name] = operator
+
+
+# Operators of our own, made by expansions; no file may use them.
+INTERNAL_OPERATORS: frozenset[str] = frozenset({"Window"})
 
 
 def result_types(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Expr
+from unfoldc.kernels.loops import Const, Expr
 from unfoldc.kernels.operators.table import (
     Arrays,
     Index,
@@ -156,27 +156,31 @@ def _expand_source(lowering: Lowering, node: Node, at: Index) -> Index:
     return broadcast_index(at, lowering.type(node.inputs[0]).shape)
 
 
-def _slices(v: Arrays) -> list[slice]:
-    """One slice per axis, from the inputs starts, ends, axes, steps."""
-    x, starts, ends = array(v, 0), np.ravel(array(v, 1)), np.ravel(array(v, 2))
-    axes, steps = optional(v, 3), optional(v, 4)
-    result = [slice(None)] * x.ndim
-    for position, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        axis = position if axes is None else int(np.ravel(axes)[position])
-        step = 1 if steps is None else int(np.ravel(steps)[position])
-        stop = None if step < 0 and int(end) < -x.shape[axis] else int(end)
-        result[axis] = slice(int(start), stop, step)
-    return result
+def _window_index(attributes: Mapping[str, Any], starts: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    result = [slice(None)] * len(shape)
+    for axis, start, size, stride in zip(
+        attributes["axes"], starts.tolist(), attributes["sizes"], attributes["strides"], strict=True
+    ):
+        stop = start + size * stride
+        result[axis] = slice(start, None if stop < 0 else stop, stride)
+    return tuple(result)
 
 
-def _slice_source(lowering: Lowering, node: Node, at: Index) -> Index:
-    shape = lowering.type(node.inputs[0]).shape
-    values: list[np.ndarray | None] = [np.broadcast_to(np.zeros(()), shape)]
-    values += [lowering.constant(name) if name else None for name in node.inputs[1:]]
-    place: list[Expr] = []
-    for i, (part, n) in enumerate(zip(_slices(values), shape, strict=True)):
-        start, _, step = part.indices(n)
-        place.append(build.add(build.mul(at[i], build.index(step)), build.index(start)))
+def _window_infer(
+    attributes: Mapping[str, Any], types: Sequence[TensorType | None], _: Arrays
+) -> tuple[TensorType, ...]:
+    t, sizes = given(types, 0), dict(zip(attributes["axes"], attributes["sizes"], strict=True))
+    return (TensorType(t.dtype, tuple(sizes.get(axis, n) for axis, n in enumerate(t.shape))),)
+
+
+def _window_source(lowering: Lowering, node: Node, at: Index) -> Index:
+    """`at` moved by the starts, which may differ between iterations but never leave the value."""
+    place = list(at)
+    for position, (axis, stride) in enumerate(zip(node.attributes["axes"], node.attributes["strides"], strict=True)):
+        start = build.cast(lowering.element(node.inputs[1], (build.index(position),)), "int32")
+        if isinstance(start, Const):
+            start = build.index(int(start.value))
+        place[axis] = build.add(build.mul(at[axis], build.index(stride)), start)
     return tuple(place)
 
 
@@ -213,7 +217,8 @@ def _chosen(lowering: Lowering, indices: str, at: Index, n: int) -> Expr:
     if known is not None and known.size == 1:
         return build.index(int(known.item()) % n)
     raw = lowering.element(indices, at)
-    if known is None or known.min() < 0:
+    bounds = lowering.bounds(indices)
+    if bounds is None or bounds[0] < 0:
         zero = build.literal(0, raw.dtype)
         raw = build.select(build.binary("lt", raw, zero), build.add(raw, build.literal(n, raw.dtype)), raw)
         # An index computed from data must not leave the array: it is taken to the nearest end.
@@ -236,5 +241,10 @@ _view(
     _transpose_source,
 )
 _view("Expand", _expand, _expand_source, (1,))
-_view("Slice", lambda _, v: array(v, 0)[tuple(_slices(v))], _slice_source, (1, 2, 3, 4))
+_view(
+    "Window",
+    lambda a, v: array(v, 0)[_window_index(a, array(v, 1), array(v, 0).shape)],
+    _window_source,
+    infer=_window_infer,
+)
 _view("Gather", _gather, _gather_source, infer=_gather_infer)

@@ -13,7 +13,7 @@ import numpy as np
 from unfoldc.kernels.operators import OPERATORS
 from unfoldc.kernels.program import Node, Program, Segment, TensorType
 
-_SELECTING = frozenset({"Gather", "Slice"})
+_SELECTING = frozenset({"Gather", "Window"})
 
 
 def fold_constants(program: Program) -> Program:

@@ -77,11 +77,11 @@ def _depth(node: Node, readers: Sequence[tuple[int, int]]) -> tuple[int, int]:
 def _root(program: Program, name: str, node: Node, readers: list[Node], root: dict[str, str | None]) -> str | None:
     """The stored value inside which `name` may be computed, "" for a view of several readers, None to store it."""
     kind = OPERATORS[node.operator].kind
-    if node.operator == "Concat" and readers:
+    if kind == "sequence" or (node.operator == "Concat" and readers):
         return None  # each element chooses among all parts: inlined joins of joins would grow exponentially
     found: set[str] = set()
     for reader in readers:
-        if OPERATORS[reader.operator].kind == "reduction":
+        if OPERATORS[reader.operator].kind in ("reduction", "sequence"):
             found.add("")
         else:
             found.update(str(root[o]) for o in reader.outputs)

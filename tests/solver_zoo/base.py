@@ -89,9 +89,9 @@ class Entry:
     """One solver: how to make it, what to feed it, and what is true of it.
 
     make(iterations, generator) builds the module in float32; example(generator, batch) its inputs. `shared_inputs` are
-    positions of inputs without a batch axis (a matrix that all problems share). `runtime_matrix` says that the problem's
-    matrix is an input. `field` is the domain, `source` where the algorithm comes from. `tolerance` is the relative error
-    allowed in float32 (in float64: 1e-10 unless `tolerance64` says otherwise).
+    positions of inputs without a batch axis (a matrix that all problems share). `runtime_matrix` says that the
+    problem's matrix is an input. `field` is the domain, `source` where the algorithm comes from. `tolerance` is the
+    relative error allowed in float32 (in float64: 1e-10 unless `tolerance64` says otherwise).
     """
 
     name: str
