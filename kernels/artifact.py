@@ -31,10 +31,13 @@ class Port:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes: `state_bytes` is all of the caller's state, scratch included; `constant_bytes` live in flash."""
+    """Bytes: `state_bytes` is all of the caller's state, scratch included; `constant_bytes` live in flash.
 
-    state_bytes: int
-    scratch_bytes: int
+    None where a runtime that is not ours decides.
+    """
+
+    state_bytes: int | None
+    scratch_bytes: int | None
     constant_bytes: int
 
 
@@ -54,7 +57,8 @@ class Artifact:
 
     `symbol` prefixes every function: `<symbol>_begin`, `<symbol>_iterate`, `<symbol>_end`, `<symbol>_solve`.
     `sources` maps a file name to its text; `weights` holds the constant buffers by name for back ends that load them as
-    arrays (the C sources carry them as text). `batch` is None where the caller chooses the batch at each call, else the
+    arrays (the C sources carry them as text). `models` maps a file name to an ONNX model, for the back end that runs
+    those. `cost` is None where operators are not known to the compiler. `batch` is None where the caller chooses the batch at each call, else the
     one fixed at compile time.
     `early_stop` is empty when the answer may be read after any iteration, else the reason why not.
     """
@@ -68,7 +72,8 @@ class Artifact:
     sources: Mapping[str, str]
     weights: Mapping[str, np.ndarray]
     memory: MemoryPlan
-    cost: Cost
+    cost: Cost | None
     batch: int | None = None
     early_stop: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, bytes] = field(default_factory=dict)

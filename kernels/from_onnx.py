@@ -15,7 +15,8 @@ from unfoldc.kernels.boundaries import Boundaries, find_boundaries
 from unfoldc.kernels.onnx_file import read_model, tensor_array
 from unfoldc.kernels.onnx_metadata import read_metadata, without_iterates
 from unfoldc.kernels.onnx_nodes import NodeImporter
-from unfoldc.kernels.program import Node, Program, Segment
+from unfoldc.kernels.program import Node, Program, Segment, TensorType
+from unfoldc.kernels.repetition import find_repetition
 
 SUPPORTED_OPSETS = range(13, 27)
 
@@ -112,7 +113,10 @@ def _build(
         if importer.name(name) not in importer.types:
             raise importer.fail(f"output {name!r}", "nothing makes it", "an output of a node", "Export it again.")
     results = tuple(importer.name(name) for name in outputs)
-    begin, layers, end = _parts(_alive(nodes, results))
+    nodes = _alive(nodes, results)
+    if all(label is None for _, label in nodes):
+        nodes, boundaries = _repeated(nodes, importer.types, results, boundaries)
+    begin, layers, end = _parts(nodes)
     program = Program(
         inputs=inputs,
         outputs=results,
@@ -126,6 +130,23 @@ def _build(
     used = {i for n in program.nodes() for i in n.inputs} | set(results)
     constants = {k: v for k, v in program.constants.items() if k in used}
     return replace(program, constants=constants), boundaries
+
+
+def _repeated(
+    nodes: list[tuple[Node, int | None]],
+    types: Mapping[str, TensorType],
+    outputs: Sequence[str],
+    boundaries: Boundaries,
+) -> tuple[list[tuple[Node, int | None]], Boundaries]:
+    """Labels the nodes of a model that says nothing of its iterations, where its operations repeat."""
+    labels = find_repetition([node for node, _ in nodes], types, outputs)
+    if all(label is None for label in labels):
+        return nodes, boundaries
+    found = [
+        (replace(node, origin=replace(node.origin, iteration=label)), label)
+        for (node, _), label in zip(nodes, labels, strict=True)
+    ]
+    return found, replace(boundaries, source="operations that repeat")
 
 
 def _parts(nodes: Sequence[tuple[Node, int | None]]) -> tuple[list[Node], list[list[Node]], list[Node]]:

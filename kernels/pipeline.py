@@ -27,13 +27,14 @@ from unfoldc.kernels.printers.numba_cpu import numba_sources
 from unfoldc.kernels.printers.tvm import tvm_sources
 from unfoldc.kernels.program import Program
 from unfoldc.kernels.schedule import schedule
+from unfoldc.kernels.split_onnx.artifact import compile_split
 from unfoldc.kernels.target_spec import TargetSpec
 from unfoldc.kernels.verify import verify_program
 
 # A model is read for so many problems to see whether it treats them one by one; 5 finds what only some of them meet.
 _BATCHES = (2, 5)
 
-BACKENDS = ("c", "numba", "tvm", "reference")
+BACKENDS = ("c", "numba", "tvm", "reference", "onnxruntime")
 
 # In this order: folding first would destroy the likeness of the layers.
 PASSES: tuple[Callable[[Program], Program], ...] = (
@@ -161,6 +162,8 @@ def compile_onnx(
     check_symbol(symbol)
     if backend not in BACKENDS:
         raise InputError("compile", f"back end {backend!r}", ", ".join(BACKENDS), "Choose one of those.")
+    if backend == "onnxruntime":
+        return compile_split(path, spec, symbol, batch, dimensions)
     model, program = load_program(path, batch, dimensions)
     return build_artifact(model, program, spec, backend, symbol, spec.name == "host" if host is None else host)
 

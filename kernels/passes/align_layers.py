@@ -40,7 +40,7 @@ def align(template: Sequence[Node], layer: Sequence[Node], types: Mapping[str, T
             result.reason = f"{node.origin} of {_iteration(node)} has no counterpart in the other iteration"
             return result
         twin = layer[i]
-        result.reason = _differs(node, twin, types)
+        result.reason = differs(node, twin, types)
         same = len(node.inputs) == len(twin.inputs) and all(
             result.values.get(a) == b if a in made else b not in own and bool(a) == bool(b)
             for a, b in zip(node.inputs, twin.inputs, strict=True)
@@ -122,7 +122,7 @@ class _Search:
             if position in found:
                 continue
             node, twin = self.template[i], self.layer[position]
-            if i in taken or _differs(node, twin, self.types) or len(node.inputs) != len(twin.inputs):
+            if i in taken or differs(node, twin, self.types) or len(node.inputs) != len(twin.inputs):
                 return None
             found[position] = i
             taken.add(i)
@@ -153,7 +153,7 @@ def same_attributes(a: Mapping[str, object], b: Mapping[str, object]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(np.asarray(a[k]), np.asarray(b[k])) for k in a)
 
 
-def _differs(node: Node, twin: Node, types: Mapping[str, TensorType]) -> str:
+def differs(node: Node, twin: Node, types: Mapping[str, TensorType]) -> str:
     """How the operations differ, their inputs aside; empty if they do not."""
     if node.operator != twin.operator:
         return f"{twin.origin} stands where {_iteration(node)} has {node.origin}"

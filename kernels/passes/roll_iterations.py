@@ -13,23 +13,26 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from unfoldc.kernels.operators import OPERATORS
+from unfoldc.kernels.passes.absorb_first import absorb_first
 from unfoldc.kernels.passes.align_layers import Alignment, align, align_shortened, dropped
 from unfoldc.kernels.passes.fold_constants import known_values
 from unfoldc.kernels.passes.outside_reads import CutError, OutsideReads
+from unfoldc.kernels.passes.share_out import share_out
 from unfoldc.kernels.passes.thread_states import Run, SkipError, thread_states
-from unfoldc.kernels.program import Node, Program, Segment, TensorType
+from unfoldc.kernels.program import Node, Program, Segment, TensorType, unused_name
 
 
 def roll_iterations(program: Program) -> Program:
     """Returns the rolled program; `notes` say for each boundary that did not roll at which node and why."""
-    program = _release_tail(program)
+    program = share_out(_release_tail(program))
     known = known_values(program)
     forced: dict[int, str] = {}
     while True:
         rolling = _Rolling(program, known, forced)
         rolling.find_runs()
+        prepared = rolling.prepared()
         try:
-            rolled = thread_states(rolling.prepared(), rolling.runs)
+            rolled = thread_states(prepared, rolling.runs)
             return replace(rolled, early_stop=rolled.early_stop or rolling.doubt())
         except SkipError as skipped:
             forced.update(skipped.reasons)
@@ -82,6 +85,26 @@ class _Rolling:
                 self.notes.append(f"iteration {following} differs from iteration {at}: {reason}")
             self.runs.append(run)
             at = following
+        self.absorb()
+
+    def absorb(self) -> None:
+        """Lets the second run take in a first layer that the exporter simplified."""
+        if len(self.runs) < 2 or self.runs[0].segment.count > 1 or self.runs[1].segment.count == 1 or 1 in self.forced:
+            return
+        found = absorb_first(self.program, self.values, self.runs[1], self.stacks)
+        if found is None:
+            return
+        constants, types = dict(self.program.constants), dict(self.program.types)
+        for state, type_ in found.zeros.items():
+            name = unused_name(f"zeros of {state}", types)
+            constants[name], types[name] = np.zeros(type_.shape, type_.dtype), type_
+            found.run.initial[state] = name
+        self.values = {**self.values, **{n: constants[n] for n in constants if n not in self.values}}
+        begin = (*self.program.begin, *found.moved)
+        self.program = replace(self.program, begin=begin, constants=constants, types=types)
+        self.stacks.update({t: (first, *self.stacks[t]) for t, first in found.slices.items()})
+        self.runs[:2] = [found.run]
+        self.notes[:1] = []
 
     def doubt(self) -> str:
         """Why the end may not be right after fewer iterations; empty if it is."""

@@ -29,7 +29,7 @@ def share_weights(program: Program) -> Program:
 
     begin: list[Node] = []
     for n in map(node, program.begin):
-        rename[n.outputs[0]] = first.setdefault((n.operator, n.inputs, _frozen(n.attributes)), n.outputs[0])
+        rename[n.outputs[0]] = first.setdefault((n.operator, n.inputs, frozen(n.attributes)), n.outputs[0])
         if rename[n.outputs[0]] == n.outputs[0]:
             begin.append(n)
     return replace(
@@ -46,5 +46,6 @@ def _content(value: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
     return str(value.dtype), value.shape, np.ascontiguousarray(value).tobytes()
 
 
-def _frozen(attributes: Mapping[str, Any]) -> frozenset[object]:
+def frozen(attributes: Mapping[str, Any]) -> frozenset[object]:
+    """Attributes as a value that can be compared and hashed."""
     return frozenset((key, str(type(value)), _content(np.asarray(value))) for key, value in attributes.items())

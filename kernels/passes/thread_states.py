@@ -19,7 +19,7 @@ class Run:
     """
 
     segment: Segment
-    initial: Mapping[str, str]
+    initial: dict[str, str]
     inverse: Sequence[Mapping[str, str]]
 
     @staticmethod

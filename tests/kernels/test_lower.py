@@ -72,8 +72,8 @@ class _Maker:
 
     def half(self, made: list[Node], name: str) -> str:
         start = int(self.rng.integers(3))
-        ends = [self.integers([start]), self.integers([start + SIZE // 2]), self.integers([0])]
-        return self.node(made, "Slice", (name, *ends), (SIZE // 2, SIZE), {})
+        part = {"axes": [0], "sizes": [SIZE // 2], "strides": [1]}
+        return self.node(made, "Window", (name, self.integers([start])), (SIZE // 2, SIZE), part)
 
     def axes(self, axis: int) -> str:
         return self.integers([axis])

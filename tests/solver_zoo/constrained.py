@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from solver_zoo.base import Answer, Entry, States, Unrolled
-from solver_zoo.draw import dictionaries, dictionary, lipschitz, normal, per_iteration, uniform
+from solver_zoo.draw import dictionaries, dictionary, lipschitz, normal, per_iteration, single, uniform
 
 M, N = 12, 16
 
@@ -54,7 +54,7 @@ class SimplexGradient(Unrolled):
 
 
 class FrankWolfe(Unrolled):
-    """min ||A x - y||^2 with ||x||_1 <= 3: each step goes towards one corner, by 2 / (k + 2)."""
+    """min ||A x - y||^2 with ||x||_1 <= 3: each step goes towards one corner, by 2 / (k + 3)."""
 
     A: Tensor
 
@@ -70,7 +70,7 @@ class FrankWolfe(Unrolled):
         gradient = (x @ self.A.T - y) @ self.A
         size = gradient.abs()
         corner = torch.where(size == size.amax(dim=1, keepdim=True), -3.0 * torch.sign(gradient), 0.0)
-        return (torch.lerp(x, corner, 2 / (k + 3)),)
+        return (torch.lerp(x, corner, single(2 / (k + 3))),)
 
 
 class HeavyBall(Unrolled):
@@ -84,7 +84,7 @@ class HeavyBall(Unrolled):
     def start(self, *inputs: Tensor) -> States:
         y, A = inputs
         first = torch.bmm(A.transpose(1, 2), y.unsqueeze(2)).squeeze(2)
-        return 0.1 * first, torch.zeros_like(first)
+        return 0.125 * first, torch.zeros_like(first)
 
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         (x, before), (y, A) = states, inputs
@@ -101,7 +101,7 @@ class Huber(Unrolled):
     def __init__(self, iterations: int, generator: torch.Generator) -> None:
         super().__init__(iterations)
         self.register_buffer("A", dictionary(generator, N, 8))
-        self.mu = 0.9 / lipschitz(self.A)
+        self.mu = single(0.9 / lipschitz(self.A))
         self.delta = per_iteration(generator, 0.7, iterations)
 
     def start(self, *inputs: Tensor) -> States:

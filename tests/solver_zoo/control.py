@@ -75,9 +75,9 @@ class Riccati(Unrolled):
 
 
 class PendulumShooting(Unrolled):
-    """A pendulum's torques over five steps: simulate, go back through the adjoint equations, step, clip."""
+    """A pendulum's torques over three steps: simulate, go back through the adjoint equations, step, clip."""
 
-    steps = 5
+    steps, h, damping = 3, 0.25, 0.125
 
     def __init__(self, iterations: int, generator: torch.Generator) -> None:
         super().__init__(iterations)
@@ -91,14 +91,14 @@ class PendulumShooting(Unrolled):
         angle, speed, trace = first[:, 0], first[:, 1], []
         for t in range(self.steps):
             trace.append((angle, speed))
-            angle, speed = angle + 0.2 * speed, speed + 0.2 * (u[:, t] - torch.sin(angle) - 0.1 * speed)
-        by_angle, by_speed, gradient = 2 * angle, 0.2 * speed, []
+            angle, speed = angle + self.h * speed, speed + self.h * (u[:, t] - torch.sin(angle) - self.damping * speed)
+        by_angle, by_speed, gradient = 2 * angle, 0.25 * speed, []
         for t in reversed(range(self.steps)):
-            gradient.append(0.2 * by_speed + 0.02 * u[:, t])
+            gradient.append(self.h * by_speed + 0.03125 * u[:, t])
             a, s = trace[t]
             by_angle, by_speed = (
-                by_angle - 0.2 * torch.cos(a) * by_speed + 0.2 * a,
-                0.2 * by_angle + 0.98 * by_speed + 0.02 * s,
+                by_angle - self.h * torch.cos(a) * by_speed + 0.25 * a,
+                self.h * by_angle + (1 - self.h * self.damping) * by_speed + 0.03125 * s,
             )
         return (torch.clamp(u - self.mu[k] * torch.stack(gradient[::-1], dim=1), min=-2.0, max=2.0),)
 

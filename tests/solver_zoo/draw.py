@@ -45,3 +45,8 @@ def near(generator: torch.Generator, matrix: Tensor, share: float = 0.02) -> nn.
 def distribution(generator: torch.Generator, *shape: int) -> Tensor:
     """Positive numbers that add up to one along the last axis."""
     return torch.softmax(normal(generator, *shape), dim=-1)
+
+
+def single(number: float) -> float:
+    """The number as float32 holds it: torch's exporter writes Python numbers so, in float64 models as well."""
+    return torch.tensor(number, dtype=torch.float32).item()

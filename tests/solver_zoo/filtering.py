@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from solver_zoo.base import Answer, Entry, States, Unrolled
 from unfoldc.export import iterate
@@ -242,7 +242,7 @@ class LearnedKalman(Streaming):
     def __init__(self, iterations: int, generator: Generator) -> None:
         super().__init__(iterations)
         basis, _ = torch.linalg.qr(torch.randn(8, 8, generator=generator))
-        self.register_buffer("F", 0.9 * basis)
+        self.register_buffer("F", 0.8 * basis)
         self.register_buffer("C", torch.randn(3, 8, generator=generator) / 3)
         self.cell = nn.GRUCell(3, 10)
         self.gain = nn.Linear(10, 24)
@@ -254,10 +254,10 @@ class LearnedKalman(Streaming):
         return y.new_zeros(y.shape[0], 8), y.new_zeros(y.shape[0], 10)
 
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
-        x = F.linear(states[0], self.F)
-        innovation = inputs[0][:, k] - F.linear(x, self.C)
+        x = functional.linear(states[0], self.F)
+        innovation = inputs[0][:, k] - functional.linear(x, self.C)
         hidden = self.cell(innovation, states[1])
-        gain = self.gain(hidden).view(-1, 8, 3)
+        gain = 0.3 * torch.tanh(self.gain(hidden)).view(-1, 8, 3)
         return x + torch.matmul(gain, innovation[..., None]).squeeze(-1), hidden
 
 
@@ -293,12 +293,14 @@ def _sensors(generator: Generator, batch: int) -> tuple[Tensor, ...]:
     return (torch.randn(batch, 5, 3, generator=generator),)
 
 
+# Positions of the inputs with a slice for each iteration on axis 1: more iterations need longer ones.
+_ONE, _TWO = {"stream": "0"}, {"stream": "0, 1"}
 _FIELD = "filtering"
 ENTRIES: tuple[Entry, ...] = (
-    Entry("kalman", _FIELD, "Kalman 1960, sequential updates", Kalman, _tracked, runtime_matrix=True),
-    Entry("alpha_beta", _FIELD, "alpha-beta tracker with a gate", AlphaBeta, _wide),
-    Entry("recursive_least_squares", _FIELD, "RLS with forgetting", RecursiveLeastSquares, _regression, tolerance=1e-4),
-    Entry("normalised_lms", _FIELD, "normalised LMS", NormalisedLms, _signal),
+    Entry("kalman", _FIELD, "Kalman 1960, sequential updates", Kalman, _tracked, runtime_matrix=True, notes=_ONE),
+    Entry("alpha_beta", _FIELD, "alpha-beta tracker with a gate", AlphaBeta, _wide, notes=_ONE),
+    Entry("recursive_least_squares", _FIELD, "RLS with forgetting", RecursiveLeastSquares, _regression, notes=_TWO),
+    Entry("normalised_lms", _FIELD, "normalised LMS", NormalisedLms, _signal, notes=_TWO),
     Entry(
         "diffusion",
         _FIELD,
@@ -307,8 +309,9 @@ ENTRIES: tuple[Entry, ...] = (
         _network,
         shared_inputs=(1,),
         runtime_matrix=True,
+        notes=_ONE,
     ),
-    Entry("hidden_markov", _FIELD, "forward algorithm", HiddenMarkov, _likelihoods),
-    Entry("viterbi", _FIELD, "Viterbi 1967", Viterbi, _scores),
-    Entry("learned_kalman", _FIELD, "after Revach et al. 2022, KalmanNet", LearnedKalman, _sensors),
+    Entry("hidden_markov", _FIELD, "forward algorithm", HiddenMarkov, _likelihoods, notes=_ONE),
+    Entry("viterbi", _FIELD, "Viterbi 1967", Viterbi, _scores, notes=_ONE),
+    Entry("learned_kalman", _FIELD, "after Revach et al. 2022, KalmanNet", LearnedKalman, _sensors, notes=_ONE),
 )

@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from solver_zoo.base import Answer, Entry, States, Unrolled
 
@@ -35,7 +35,7 @@ class Amp(Unrolled):
         r = x + z @ self.A
         x = torch.sign(r) * torch.clamp(r.abs() - level, min=0)
         onsager = (x != 0).to(y.dtype).sum(1, keepdim=True) / ROWS
-        return x, y - F.linear(x, self.A) + onsager * z
+        return x, y - functional.linear(x, self.A) + onsager * z
 
 
 class Lamp(Unrolled):
@@ -79,13 +79,13 @@ class Vamp(Unrolled):
         U, s, Vt = torch.linalg.svd(torch.randn(ROWS, COLUMNS, generator=generator) / math.sqrt(ROWS))
         self.register_buffer("left", U)
         self.register_buffer("right", Vt)
-        self.register_buffer("values", F.pad(s, (0, COLUMNS - ROWS)))
+        self.register_buffer("values", functional.pad(s, (0, COLUMNS - ROWS)))
         self.log_odds = nn.Parameter(-1.2 + 0.1 * torch.randn(iterations, generator=generator))
         self.damping = nn.Parameter(0.6 + 0.2 * torch.rand(iterations, generator=generator))
 
     def start(self, *inputs: Tensor) -> States:
         (y,) = inputs
-        projected = F.pad(y @ self.left, (0, COLUMNS - ROWS)) * self.values
+        projected = functional.pad(y @ self.left, (0, COLUMNS - ROWS)) * self.values
         return projected @ self.right, y.new_ones(y.shape[0], 1)
 
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
@@ -100,7 +100,7 @@ class Vamp(Unrolled):
         back = precision * (1 - alpha) / alpha
         noise = 20.0
         total = noise * self.values.square() + back
-        data = F.pad(y @ self.left, (0, COLUMNS - ROWS)) * self.values
+        data = functional.pad(y @ self.left, (0, COLUMNS - ROWS)) * self.values
         linear = ((noise * data + back * (second @ self.right.T)) / total) @ self.right
         beta = (back / total).mean(1, keepdim=True).clamp(0.1, 0.9)
         rho = self.damping[k]
@@ -138,12 +138,12 @@ class MinSum(_Decoder):
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         (c,), (llr,) = states, inputs
         total = llr.index_add(1, self.table.flatten(), c.flatten(1))
-        v = total.index_select(1, self.table.flatten()).unflatten(1, (CHECKS, ROW_WEIGHT)) - c
+        v = total.index_select(1, self.table.flatten()).reshape(-1, CHECKS, ROW_WEIGHT) - c
         least = torch.topk(v.abs(), 2, dim=-1, largest=False).values
         others = torch.where(v.abs() <= least[..., :1], least[..., 1:], least[..., :1])
         signs = torch.where(v < 0, -1.0, 1.0).to(v.dtype)
         message = signs.prod(-1, keepdim=True) * signs * torch.relu(others - self.offset[k])
-        return (self.scale[k] * message,)
+        return (torch.clamp(self.scale[k] * message, -12.0, 12.0),)
 
     def answer(self, states: States, *inputs: Tensor) -> Answer:
         (c,), (llr,) = states, inputs
@@ -173,7 +173,7 @@ class SumProduct(_Decoder):
         odd = (v < 0).to(v.dtype).sum(-1, keepdim=True)
         sign = torch.cos(math.pi * (odd - (v < 0).to(v.dtype)))
         product = torch.clamp(sign * torch.exp(before + after), -0.99, 0.99)
-        return (self.weight[k] * 2 * torch.atanh(product),)
+        return (self.weight[k] * torch.log((1 + product) / (1 - product)),)
 
     def answer(self, states: States, *inputs: Tensor) -> Answer:
         return self._posterior(states[0], inputs[0])

@@ -16,7 +16,7 @@ class ChambollePock(Unrolled):
     def __init__(self, iterations: int, generator: torch.Generator) -> None:
         super().__init__(iterations)
         self.sigma = per_iteration(generator, 0.45, iterations)
-        self.tau, self.strength = 0.45, nn.Parameter(torch.tensor(0.4))
+        self.tau, self.strength = 0.4375, nn.Parameter(torch.tensor(0.4))
 
     def start(self, *inputs: Tensor) -> States:
         y = inputs[0]
@@ -31,7 +31,7 @@ class ChambollePock(Unrolled):
 
 
 class CondatVu(Unrolled):
-    """min ||A x - y||^2 / 2 + 0.1 ||D x||_1 with 0 <= x <= 1; the matrix, which all problems share, comes at run time."""
+    """min ||A x - y||^2 / 2 + ||D x||_1 / 8 with 0 <= x <= 1; the matrix, which all problems share, comes at run time."""
 
     def __init__(self, iterations: int, generator: torch.Generator) -> None:
         super().__init__(iterations)
@@ -40,7 +40,7 @@ class CondatVu(Unrolled):
     def start(self, *inputs: Tensor) -> States:
         y, A = inputs
         x = y @ A
-        return 0.1 * x, torch.zeros_like(x)[:, 1:]
+        return 0.125 * x, torch.zeros_like(x)[:, 1:]
 
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         (x, p), (y, A) = states, inputs
@@ -49,7 +49,7 @@ class CondatVu(Unrolled):
         gradient = torch.einsum("mn,bm->bn", A, torch.einsum("bn,mn->bm", x, A) - y)
         following = (x - self.tau[k] * (gradient + adjoint)).clamp(0.0, 1.0)
         ahead = 2 * following - x
-        return following, torch.clip(p + 0.4 * (ahead[:, 1:] - ahead[:, :-1]), -0.1, 0.1)
+        return following, torch.clip(p + 0.375 * (ahead[:, 1:] - ahead[:, :-1]), -0.125, 0.125)
 
 
 class TotalVariation2d(Unrolled):
@@ -58,7 +58,7 @@ class TotalVariation2d(Unrolled):
     def __init__(self, iterations: int, generator: torch.Generator) -> None:
         super().__init__(iterations)
         self.tau = per_iteration(generator, 0.2, iterations)
-        self.strength = 0.3
+        self.strength = 0.25
 
     def start(self, *inputs: Tensor) -> States:
         y = inputs[0]
@@ -140,7 +140,7 @@ class LearnedPrimalDual(Unrolled):
 
     def start(self, *inputs: Tensor) -> States:
         y = inputs[0]
-        return y.new_full((y.shape[0], 16), 0.1), torch.zeros_like(y)
+        return y.new_full((y.shape[0], 16), 0.125), torch.zeros_like(y)
 
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         (x, p), y = states, inputs[0]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from solver_zoo.base import Entry, States, Unrolled
-from solver_zoo.draw import dictionaries, dictionary, lipschitz, near, normal, per_iteration
+from solver_zoo.draw import dictionaries, dictionary, lipschitz, near, normal, per_iteration, single
 
 M, N = 12, 24
 
@@ -26,7 +26,7 @@ class _Sparse(Unrolled):
     def __init__(self, iterations: int, generator: torch.Generator) -> None:
         super().__init__(iterations)
         self.register_buffer("A", dictionary(generator, M, N))
-        self.step_size = 1 / lipschitz(self.A)
+        self.step_size = single(1 / lipschitz(self.A))
 
     def start(self, *inputs: Tensor) -> States:
         y = inputs[0]
@@ -73,7 +73,7 @@ class TiedLista(_Sparse):
 
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         (x,), y = states, inputs[0]
-        return (nn.functional.softshrink(self.W1(y) + self.W2(x), 0.03),)
+        return (nn.functional.softshrink(self.W1(y) + self.W2(x), 0.03125),)
 
 
 class CoupledLista(_Sparse):
@@ -100,7 +100,7 @@ class Fista(_Sparse):
         t, self.momentum = 1.0, []
         for _ in range(iterations):
             following = (1 + math.sqrt(1 + 4 * t * t)) / 2
-            self.momentum.append((t - 1) / following)
+            self.momentum.append(single((t - 1) / following))
             t = following
 
     def start(self, *inputs: Tensor) -> States:
@@ -109,7 +109,7 @@ class Fista(_Sparse):
 
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         (x, z), y = states, inputs[0]
-        following = soft(z + self.step_size * ((y - z @ self.A.T) @ self.A), 0.1 * self.step_size)
+        following = soft(z + self.step_size * ((y - z @ self.A.T) @ self.A), 0.125 * self.step_size)
         return following, following + self.momentum[k] * (following - x)
 
 

@@ -31,9 +31,11 @@ class AdmmLasso(Unrolled):
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         (z, u), y = states, inputs[0]
         x = (y @ self.A + z - u) @ self.inverse
-        relaxed = 1.6 * x - 0.6 * z
+        relaxed = 1.5 * x - 0.5 * z
         v = relaxed + u
-        z = torch.maximum(v - self.theta[k], torch.zeros_like(v)) - torch.maximum(-v - self.theta[k], torch.zeros_like(v))
+        z = torch.maximum(v - self.theta[k], torch.zeros_like(v)) - torch.maximum(
+            -v - self.theta[k], torch.zeros_like(v)
+        )
         return z, v - z
 
 
@@ -42,7 +44,7 @@ class AdmmQuadratic(Unrolled):
 
     A: Tensor
     inverse: Tensor
-    sigma, rho, alpha = 1e-2, 0.5, 1.6
+    sigma, rho, alpha = 2.0**-6, 0.5, 1.5
 
     def __init__(self, iterations: int, generator: torch.Generator) -> None:
         super().__init__(iterations)
@@ -88,7 +90,9 @@ class DouglasRachford(Unrolled):
         (z,), y = states, inputs[0]
         p = self._project(z, y)
         mirrored = 2 * p - z
-        threshold = torch.where(mirrored > 0.1, mirrored - 0.1, torch.where(mirrored < -0.1, mirrored + 0.1, 0.0))
+        threshold = torch.where(
+            mirrored > 0.125, mirrored - 0.125, torch.where(mirrored < -0.125, mirrored + 0.125, 0.0)
+        )
         return (z + self.relaxation[k] * (threshold - p),)
 
     def answer(self, states: States, *inputs: Tensor) -> Answer:
@@ -129,7 +133,7 @@ class Extra(Unrolled):
     def __init__(self, iterations: int, generator: torch.Generator) -> None:
         super().__init__(iterations)
         self.register_buffer("A", dictionaries(generator, NODES, 6, 5))
-        self.alpha = 0.15
+        self.alpha = 0.125
 
     def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.einsum("imn,bim->bin", self.A, torch.einsum("imn,bin->bim", self.A, x) - y)
@@ -166,17 +170,17 @@ class ProximalConjugateGradients(Unrolled):
 
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         (x, z), y = states, inputs[0]
-        residual = y @ self.A + self.rho[k] * x - self._apply(z, k)
+        residual = y @ self.A + self.rho[k] * x - self._normal(z, k)
         direction, square = residual, (residual * residual).sum(dim=1, keepdim=True)
         for _ in range(3):
-            image = self._apply(direction, k)
+            image = self._normal(direction, k)
             length = square / ((direction * image).sum(dim=1, keepdim=True) + 1e-6)
             z, residual = z + length * direction, residual - length * image
             before, square = square, (residual * residual).sum(dim=1, keepdim=True)
             direction = residual + square / (before + 1e-6) * direction
-        return torch.sign(z) * torch.relu(z.abs() - 0.05), z
+        return torch.sign(z) * torch.relu(z.abs() - 0.0625), z
 
-    def _apply(self, v: Tensor, k: int) -> Tensor:
+    def _normal(self, v: Tensor, k: int) -> Tensor:
         return (v @ self.A.T) @ self.A + self.rho[k] * v
 
 

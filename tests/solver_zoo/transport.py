@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from solver_zoo.base import Answer, Entry, States, Unrolled
-from solver_zoo.draw import distribution, per_iteration, uniform
+from solver_zoo.draw import distribution, per_iteration, single, uniform
 
 N, M = 8, 10
 
@@ -16,7 +16,7 @@ class LogSinkhorn(Unrolled):
 
     def __init__(self, iterations: int, generator: torch.Generator) -> None:
         super().__init__(iterations)
-        self.epsilon = 0.2
+        self.epsilon = 0.25
 
     def start(self, *inputs: Tensor) -> States:
         cost, a, b = inputs
@@ -38,7 +38,7 @@ class Sinkhorn(Unrolled):
 
     def __init__(self, iterations: int, generator: torch.Generator) -> None:
         super().__init__(iterations)
-        self.epsilon = 0.3
+        self.epsilon = 0.25
 
     def start(self, *inputs: Tensor) -> States:
         cost, a, b = inputs
@@ -99,7 +99,7 @@ class MatrixGame(Unrolled):
         row, column = torch.softmax(x, dim=1), torch.softmax(y, dim=1)
         x = x - self.eta[k] * torch.einsum("bij,bj->bi", payoff, column)
         y = y + self.eta[k] * torch.einsum("bij,bi->bj", payoff, row)
-        share = 1 / (k + 2)
+        share = single(1 / (k + 2))
         return x, y, mean_x + share * (row - mean_x), mean_y + share * (column - mean_y)
 
     def answer(self, states: States, *inputs: Tensor) -> Answer:

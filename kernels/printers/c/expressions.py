@@ -26,21 +26,22 @@ Text = tuple[str, int]
 """C text, and how tightly its outermost operator binds."""
 
 ATOM, PREFIX, PRODUCT, SUM, COMPARISON, LOGIC, CHOICE = 7, 6, 5, 4, 3, 2, 1
-# operator -> (sign, strength, least strength of the left and of the right side that stands without brackets)
-_SIGNS: Mapping[str, tuple[str, int, int, int]] = {
-    "mul": ("*", PRODUCT, PRODUCT, PREFIX),
-    "div": ("/", PRODUCT, PRODUCT, PREFIX),
-    "add": ("+", SUM, SUM, PRODUCT),
-    "sub": ("-", SUM, SUM, PRODUCT),
-    "lt": ("<", COMPARISON, SUM, SUM),
-    "le": ("<=", COMPARISON, SUM, SUM),
-    "gt": (">", COMPARISON, SUM, SUM),
-    "ge": (">=", COMPARISON, SUM, SUM),
-    "eq": ("==", COMPARISON, SUM, SUM),
-    "ne": ("!=", COMPARISON, SUM, SUM),
-    "and": ("&&", LOGIC, PREFIX, PREFIX),
-    "or": ("||", LOGIC, PREFIX, PREFIX),
+# operator -> (sign, strength). Nobody has to know which of two operators binds tighter: operands have brackets.
+_SIGNS: Mapping[str, tuple[str, int]] = {
+    "mul": ("*", PRODUCT),
+    "div": ("/", PRODUCT),
+    "add": ("+", SUM),
+    "sub": ("-", SUM),
+    "lt": ("<", COMPARISON),
+    "le": ("<=", COMPARISON),
+    "gt": (">", COMPARISON),
+    "ge": (">=", COMPARISON),
+    "eq": ("==", COMPARISON),
+    "ne": ("!=", COMPARISON),
+    "and": ("&&", LOGIC),
+    "or": ("||", LOGIC),
 }
+_CHAINS = (PRODUCT, SUM)  # a + b - c and a * b / c need none
 _QUOTIENTS = {"div": "/", "floordiv": "/", "mod": "%"}  # of numbers that are never negative
 
 
@@ -67,9 +68,7 @@ class Expressions:
         """One element of a buffer, to be read or written."""
         shape = self.program.buffers[buffer].shape
         safe = [build.ZERO if n == 1 else self._inside(i, n) for i, n in zip(indices, shape, strict=True)]
-        return (
-            f"{self.place[buffer]}[{linear(safe, shape, lambda e, times: self.side(e, PREFIX if times else PRODUCT))}]"
-        )
+        return f"{self.place[buffer]}[{linear(safe, shape, self._term)}]"
 
     def stored(self, e: Expr) -> str:
         """The value as an element of a buffer."""
@@ -100,7 +99,7 @@ class Expressions:
             case Unary():
                 return self.unary(e)
             case Select(condition, a, b):
-                return f"{self.side(condition, PREFIX)} ? {self.side(a, SUM)} : {self.side(b, SUM)}", CHOICE
+                return f"{self.side(condition, PREFIX)} ? {self.side(a, PREFIX)} : {self.side(b, PREFIX)}", CHOICE
             case Binary():
                 return self.binary(e)
 
@@ -120,7 +119,7 @@ class Expressions:
             return self.print(e.a)
         if e.dtype == "bool":
             zero = literal(build.literal(0, source))
-            return f"{self.side(e.a, SUM)} != {zero}", COMPARISON
+            return f"{self.side(e.a, PREFIX)} != {zero}", COMPARISON
         if source.startswith("float") and e.dtype.startswith("int"):
             return self.call(self.helpers.call(f"to_{e.dtype}", source), e.a)
         return f"({C_TYPES[e.dtype]}){self.side(e.a, PREFIX)}", PREFIX
@@ -141,10 +140,9 @@ class Expressions:
         if e.operator in ("min", "max") and e.dtype.startswith("float"):
             return self.extremum(e)
         if integers and e.operator in _QUOTIENTS and self._plain_quotient(e):
-            return f"{self.side(e.a, PRODUCT)} {_QUOTIENTS[e.operator]} {self.side(e.b, PREFIX)}", PRODUCT
+            return self._joined(e, _QUOTIENTS[e.operator], PRODUCT)
         if e.operator in _SIGNS and not (integers and _SIGNS[e.operator][1] >= SUM and depends_on_data(e)):
-            sign, strength, left, right = _SIGNS[e.operator]
-            return f"{self.side(e.a, left)} {sign} {self.side(e.b, right)}", strength
+            return self._joined(e, *_SIGNS[e.operator])
         if e.operator == "pow" and not integers:
             return self.call(self.helpers.function("pow", e.dtype), e.a, e.b)
         return self.call(self.helpers.call(e.operator, e.a.dtype), e.a, e.b)
@@ -163,6 +161,17 @@ class Expressions:
             return False
         values = self.program.constants[e.buffer]
         return bool((values == values).all())
+
+    def _joined(self, e: Binary, sign: str, strength: int) -> Text:
+        """Two operands with a sign between; the left one may be a chain of the same strength."""
+        left, own = self.print(e.a)
+        if own < PREFIX and not (own == strength and strength in _CHAINS):
+            left = f"({left})"
+        return f"{left} {sign} {self.side(e.b, PREFIX)}", strength
+
+    def _term(self, e: Expr, alone: bool) -> str:
+        """A term of a position, in brackets unless it stands alone."""
+        return self.text(e) if alone else self.side(e, PREFIX)
 
     def _plain_quotient(self, e: Binary) -> bool:
         """Whether C's `/` and `%` are what is meant: both sides never negative, the divisor not 0."""

@@ -16,12 +16,15 @@ _TANH = """\
 static inline float @tanhf(float a) {
     const float s = a * a;
     const float t = (a < 0.0f) ? -a : a;
+    float r;
     if (t < 0.5625f) {
-        const float p = (((-0.00618863896f * s + 0.0210142779f) * s - 0.0538392466f) * s + 0.133324714f) * s;
-        return a + a * s * (p - 0.333333145f);
+        const float q = (((-0.00618863896f * s) + 0.0210142779f) * s) - 0.0538392466f;
+        r = a + (a * s * ((((q * s) + 0.133324714f) * s) - 0.333333145f));
+    } else {
+        const float u = 1.0f - (2.0f / (expf(2.0f * t) + 1.0f));
+        r = (a < 0.0f) ? -u : u;
     }
-    const float r = 1.0f - 2.0f / (expf(2.0f * t) + 1.0f);
-    return (a < 0.0f) ? -r : r;
+    return r;
 }
 """
 
@@ -31,26 +34,30 @@ static inline float @erff(float a) {
     const float s = a * a;
     const float u = (a < 0.0f) ? -a : a;
     const float t = (u > 4.0f) ? 4.0f : u;
+    float r;
     if (t < 0.92f) {
-        const float p = ((-0.000602180855f * s + 0.0049996019f) * s - 0.0267712839f) * s + 0.112819549f;
-        return a + a * ((p * s - 0.376125082f) * s + 0.128379152f);
+        const float p = (((((-0.000602180855f * s) + 0.0049996019f) * s) - 0.0267712839f) * s) + 0.112819549f;
+        r = a + (a * ((((p * s) - 0.376125082f) * s) + 0.128379152f));
+    } else {
+        const float p = (((((-0.000198219726f * t) + 0.00306549093f) * t) - 0.0223152153f) * t) + 0.104113683f;
+        const float v = 1.0f - expf(-((((((p * t) + 0.636976079f) * t) + 1.12779724f) * t) + 0.000166447159f));
+        r = (a < 0.0f) ? -v : v;
     }
-    const float p = ((-0.000198219726f * t + 0.00306549093f) * t - 0.0223152153f) * t + 0.104113683f;
-    const float r = 1.0f - expf(-(((p * t + 0.636976079f) * t + 1.12779724f) * t + 0.000166447159f));
-    return (a < 0.0f) ? -r : r;
+    return r;
 }
 """
 
 # From 2^23 on a float has no fraction. NaN fails both tests.
 _RINT = """\
 static inline float @rintf(float a) {
+    float r = a;
     if ((a > -8388608.0f) && (a < 8388608.0f)) {
         const int32_t cut = (int32_t)a;
-        const float rest = (a < 0.0f) ? (float)cut - a : a - (float)cut;
-        const int32_t away = (a < 0.0f) ? -1 : 1;
-        return (float)(((rest > 0.5f) || ((rest == 0.5f) && (cut % 2 != 0))) ? cut + away : cut);
+        const float rest = (a < 0.0f) ? ((float)cut - a) : (a - (float)cut);
+        const float away = (a < 0.0f) ? -1.0f : 1.0f;
+        r = ((rest > 0.5f) || ((rest == 0.5f) && ((cut % 2) != 0))) ? ((float)cut + away) : (float)cut;
     }
-    return a;
+    return r;
 }
 """
 
@@ -58,23 +65,22 @@ static inline float @rintf(float a) {
 _POW = """\
 static inline float @powf(float a, float b) {
     const float t = (a < 0.0f) ? -a : a;
-    const int small = (b > -16777216.0f) && (b < 16777216.0f);
-    const int32_t cut = small ? (int32_t)b : 0;
-    const int whole = !small || ((float)cut == b);
+    const int32_t cut = ((b > -16777216.0f) && (b < 16777216.0f)) ? (int32_t)b : 0;
+    const float whole = ((b > -16777216.0f) && (b < 16777216.0f)) ? (float)cut : b;
+    float r;
     if (b == 2.0f) {
-        return a * a;
+        r = a * a;
+    } else if ((b == 0.0f) || (a == 1.0f)) {
+        r = 1.0f;
+    } else if ((a != a) || (b != b)) {
+        r = a + b;
+    } else if ((a < 0.0f) && (whole != b) && (t <= 3.40282347e38f)) {
+        r = __builtin_nanf("");
+    } else {
+        const double power = (t == 1.0f) ? 1.0 : exp((double)b * log((double)t));
+        r = ((a < 0.0f) && ((cut % 2) != 0) && (whole == b)) ? -(float)power : (float)power;
     }
-    if ((b == 0.0f) || (a == 1.0f)) {
-        return 1.0f;
-    }
-    if ((a != a) || (b != b)) {
-        return a + b;
-    }
-    if ((a < 0.0f) && !whole && (t <= 3.40282347e38f)) {
-        return __builtin_nanf("");
-    }
-    const float r = (t == 1.0f) ? 1.0f : (float)exp((double)b * log((double)t));
-    return ((a < 0.0f) && whole && (cut % 2 != 0)) ? -r : r;
+    return r;
 }
 """
 

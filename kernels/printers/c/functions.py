@@ -43,12 +43,23 @@ class Functions:
         steps, k = self.program.steps, f"const int32_t {ITERATION} = s->k;"
         if len(steps) == 1:
             self._enter(steps[0])
-            declared = [k, *self._pointers(steps[0].body, ())]
-            stop = [f"if ({ITERATION} >= {self.count}) {{", f"{_PAD}return;", "}"]
-            head = [*self._note(steps[0]), self.heads["iterate"]]
-            return self._function(head, declared, stop, steps[0].body, [f"s->k = {ITERATION} + 1;"])
+            pointers = [_PAD * 2 + line for line in self._pointers(steps[0].body, ())]
+            return [
+                *self._note(steps[0]),
+                self.heads["iterate"] + " {",
+                _PAD + k,
+                "",
+                f"{_PAD}if ({ITERATION} < {self.count}) {{",
+                *pointers,
+                *([""] if pointers else []),
+                *self.statements.block(steps[0].body, 2),
+                f"{_PAD * 2}s->k = {ITERATION} + 1;",
+                f"{_PAD}}}",
+                "}",
+                "",
+            ]
         functions: list[str] = []
-        lines = [self.heads["iterate"] + " {", _PAD + k, ""]
+        lines = [self.heads["iterate"] + " {", _PAD + k, "", f"{_PAD}if ({ITERATION} < {self.count}) {{"]
         for number, step in enumerate(steps):
             head = [*self._note(step), f"static void {self.symbol}_step_{number}({self.symbol}_state *s)"]
             needs_k = any(
@@ -57,20 +68,12 @@ class Functions:
             self._enter(step)
             declared = [k] * needs_k + self._pointers(step.body, ())
             functions += self._function(head, declared or ["(void)s;"], [], step.body)
-            lines += [f"{_PAD}{'} else ' if number else ''}if ({ITERATION} < {step.first + step.count}) {{"]
-            lines += [f"{_PAD * 2}{self.symbol}_step_{number}(s);"]
+            test = f"if ({ITERATION} < {step.first + step.count}) " if number < len(steps) - 1 else ""
+            lines += [f"{_PAD * 2}{'} else ' if number else ''}{test}{{"]
+            lines += [f"{_PAD * 3}{self.symbol}_step_{number}(s);"]
         if not steps:
-            return [*lines[:-2], f"{_PAD}(void)s;", "}", ""]
-        return [
-            *functions,
-            *lines,
-            f"{_PAD}}} else {{",
-            f"{_PAD * 2}return;",
-            f"{_PAD}}}",
-            f"{_PAD}s->k = {ITERATION} + 1;",
-            "}",
-            "",
-        ]
+            return [self.heads["iterate"] + " {", f"{_PAD}(void)s;", "}", ""]
+        return [*functions, *lines, f"{_PAD * 2}}}", f"{_PAD * 2}s->k = {ITERATION} + 1;", f"{_PAD}}}", "}", ""]
 
     def end(self) -> list[str]:
         """Writes the outputs."""
@@ -97,11 +100,10 @@ class Functions:
         declared: Sequence[str],
         first: Sequence[str],
         body: Sequence[Stmt],
-        last: Sequence[str] = (),
     ) -> list[str]:
         *notes, signature = [head] if isinstance(head, str) else head
         lines = [_PAD + line for line in (*declared, *([""] if declared and (first or body) else []), *first)]
-        lines += [*self.statements.block(body, 1), *(_PAD + line for line in last)]
+        lines += self.statements.block(body, 1)
         return [*notes, signature + " {", *(line.rstrip() for line in lines), "}", ""]
 
     def _pointers(self, body: Sequence[Stmt], parameters: Sequence[str], constant: bool = False) -> list[str]:
@@ -114,15 +116,14 @@ class Functions:
         for name, buffer in self.program.buffers.items():
             if name not in used or name in parameters or buffer.space == "constant":
                 continue
-            source = name
+            source = f"s->{name}"
             if buffer.space == "scratch":
                 member, offset = self.layout.scratch[name]
-                source = f"{member} + {offset}" if offset else member
+                source = f"&s->{member}[{offset}]" if offset else f"s->{member}"
             qualifier = "" if name in written and not constant else "const "
             apart = "" if self._shared.get(name, frozenset()) & used else " restrict"
-            lines.append(
-                f"{qualifier}{self.statements.expressions.element_type(name)} *const{apart} {name} = s->{source};"
-            )
+            kind = self.statements.expressions.element_type(name)
+            lines.append(f"{qualifier}{kind} *const{apart} {name} = {source};")
         return lines
 
     def _enter(self, step: Step) -> None:

@@ -37,36 +37,48 @@ _FLOAT: Mapping[str, tuple[str, str]] = {
 _INTEGER: Mapping[str, tuple[str, str]] = {
     "min": ("T a, T b", "return (a < b) ? a : b;"),
     "max": ("T a, T b", "return (a > b) ? a : b;"),
-    "neg": ("T a", "return (T)((U)0 - (U)a);"),
-    "abs": ("T a", "return (a < 0) ? (T)((U)0 - (U)a) : a;"),
-    "add": ("T a, T b", "return (T)((U)a + (U)b);"),
-    "sub": ("T a, T b", "return (T)((U)a - (U)b);"),
-    "mul": ("T a, T b", "return (T)((U)a * (U)b);"),
-    "div": ("T a, T b", "return (b == 0) ? 0 : (b == -1) ? (T)((U)0 - (U)a) : a / b;"),
+    "neg": ("T a", "const U r = (U)0 - (U)a;\nreturn (T)r;"),
+    "abs": ("T a", "const U r = (U)0 - (U)a;\nreturn (a < 0) ? (T)r : a;"),
+    "add": ("T a, T b", "const U r = (U)a + (U)b;\nreturn (T)r;"),
+    "sub": ("T a, T b", "const U r = (U)a - (U)b;\nreturn (T)r;"),
+    "mul": ("T a, T b", "const U r = (U)a * (U)b;\nreturn (T)r;"),
+    "div": ("T a, T b", "const U m = (U)0 - (U)a;\nreturn (b == 0) ? 0 : ((b == -1) ? (T)m : (a / b));"),
     "floordiv": (
         "T a, T b",
-        "if ((b == 0) || (b == -1)) {\n"
-        "    return (b == 0) ? 0 : (T)((U)0 - (U)a);\n"
+        "const U m = (U)0 - (U)a;\n"
+        "T r = 0;\n"
+        "if (b == -1) {\n"
+        "    r = (T)m;\n"
+        "} else if (b != 0) {\n"
+        "    r = (((a % b) != 0) && ((a < 0) != (b < 0))) ? ((a / b) - 1) : (a / b);\n"
+        "} else {\n"
+        "    /* a quotient by 0 is 0 */\n"
         "}\n"
-        "return (((a % b) != 0) && ((a < 0) != (b < 0))) ? a / b - 1 : a / b;",
+        "return r;",
     ),
     "mod": (
         "T a, T b",
-        "const T r = ((b == 0) || (b == -1)) ? 0 : a % b;\nreturn ((r != 0) && ((r < 0) != (b < 0))) ? r + b : r;",
+        "const T r = ((b == 0) || (b == -1)) ? 0 : (a % b);\n"
+        "return ((r != 0) && ((r < 0) != (b < 0))) ? (r + b) : r;",
     ),
     "pow": (
         "T a, T b",
-        "U r = 1, x = (U)a;\n"
+        "U r = 1;\n"
+        "U x = (U)a;\n"
         "if (b < 0) {\n"
-        "    return (a == 1) ? 1 : (a == -1) ? ((b % 2) ? -1 : 1) : 0;\n"
+        "    const T sign = ((b % 2) == 0) ? 1 : -1;\n"
+        "    r = (a == 1) ? 1 : ((a == -1) ? (U)sign : 0);\n"
         "}\n"
-        "for (; b > 0; b /= 2) {\n"
-        "    r = (b % 2) ? r * x : r;\n"
+        "for (T n = b; n > 0; n /= 2) {\n"
+        "    r = ((n % 2) == 0) ? r : (r * x);\n"
         "    x *= x;\n"
         "}\n"
         "return (T)r;",
     ),
-    "index": ("T a, T n", "return (a < 0) ? 0 : (a < n) ? a : n - 1; /* keeps an index from data inside its array */"),
+    "index": (
+        "T a, T n",
+        "/* keeps an index from data inside its array */\nreturn (a < 0) ? 0 : ((a < n) ? a : (n - 1));",
+    ),
 }
 
 
@@ -102,9 +114,8 @@ class Helpers:
         lines = []
         for operator, dtype in sorted(self._functions):
             kind = C_TYPES[dtype]
-            lines.append(
-                f"{kind} {library_name(operator, dtype)}({', '.join([kind] * (2 if operator == 'pow' else 1))});"
-            )
+            parameters = f"{kind} a, {kind} b" if operator == "pow" else f"{kind} a"
+            lines.append(f"{kind} {library_name(operator, dtype)}({parameters});")
         order = {"splat": 1, "select": 2}
         used = sorted(self._used, key=lambda h: (h[2], order.get(h[0], 3), h))
         definitions = [line for h in used for line in self._define(*h)]

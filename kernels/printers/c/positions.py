@@ -22,9 +22,9 @@ def never_negative(e: Expr, ranges: Mapping[str, tuple[int, int]]) -> bool:
 
 
 def linear(indices: Sequence[Expr], shape: Sequence[int], term: Callable[[Expr, bool], str]) -> str:
-    """The row-major position of an element, as a sum of terms `name * factor` and a constant.
+    """The row-major position of an element, as a sum of terms `(name * factor)` and a constant.
 
-    `term` prints what is neither sum nor product, in brackets where a factor may follow (True) or not.
+    `term` prints what is neither sum nor product; the flag says that the whole position is this one term.
     """
     factors: dict[Expr, int] = {}
     constant, stride = 0, 1
@@ -35,7 +35,9 @@ def linear(indices: Sequence[Expr], shape: Sequence[int], term: Callable[[Expr, 
             own[e] = own.get(e, 0) + factor
         factors = own
         stride *= n
-    parts = [(_product(e, factor, term), factor > 0) for e, factor in factors.items() if factor]
+    terms = {e: factor for e, factor in factors.items() if factor}
+    alone = len(terms) == 1 and not constant
+    parts = [(_product(e, factor, term, alone and factor > 0), factor > 0) for e, factor in terms.items()]
     if constant or not parts:
         parts.append((str(abs(constant)), constant >= 0))
     parts.sort(key=lambda part: not part[1])  # a sum that starts with a minus is hard to read
@@ -43,8 +45,11 @@ def linear(indices: Sequence[Expr], shape: Sequence[int], term: Callable[[Expr, 
     return "".join([first, *(f" {'+' if plus else '-'} {part}" for part, plus in parts[1:])])
 
 
-def _product(e: Expr, factor: int, term: Callable[[Expr, bool], str]) -> str:
-    return term(e, False) if abs(factor) == 1 else f"{term(e, True)} * {abs(factor)}"
+def _product(e: Expr, factor: int, term: Callable[[Expr, bool], str], alone: bool) -> str:
+    if abs(factor) == 1:
+        return term(e, alone)
+    product = f"{term(e, False)} * {abs(factor)}"
+    return product if alone else f"({product})"
 
 
 def _collect(e: Expr, factor: int, factors: dict[Expr, int]) -> int:

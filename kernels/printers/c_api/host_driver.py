@@ -68,7 +68,7 @@ ${packing}void ${symbol}_host_solve(
     workspace *const w = (workspace *)memory;
     long b = 0;
 
-${solve}}
+${unused}${solve}}
 
 void ${symbol}_host_profile(
         void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations,
@@ -76,7 +76,7 @@ void ${symbol}_host_profile(
     workspace *const w = (workspace *)memory;
     long b = 0;
 
-    if (iterations > ${count}) {
+${unused}    if (iterations > ${count}) {
         iterations = ${count};
     }
 ${profile}}
@@ -145,6 +145,7 @@ def host_driver_text(
         vector = f"{symbol}_v{dtype.removeprefix('float')}"
         values["members"] = f"    {symbol}_lanes_state lanes;\n{_members(vector, inputs, outputs)}"
         values["packing"] = _PACKING.substitute(symbol=symbol, vector=vector, kind=C_TYPES[dtype])
+    values["unused"] = "" if inputs else "    (void)inputs;\n"
     count = str(program.iterations)
     return _TEXT.substitute(
         values,

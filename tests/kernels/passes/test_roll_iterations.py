@@ -62,8 +62,6 @@ NOTES = {
         r"iteration 3 differs .*'v\d+' is float32\[1, 6\], its first value float32\[1, 3\]",
     ],
     "start_without_batch": [r"iteration 1 .* makes float32\[1, 6\], .* float32\[6\]"],
-    "slice_of_input": [r"Slice_\d+ \(Slice\) takes another part or shape"] * 3,
-    "new_data_each_time": ["is not what the iterations before it read there"] * 3,
     "also_the_second": [r"iteration 2 starts anew: 'v\d+', a value of iteration 1, is used after later iterations"],
 }
 

@@ -90,18 +90,18 @@ def test_the_sources_are_the_golden_file(name: str) -> None:
 @pytest.mark.parametrize(
     ("indices", "text"),
     [
-        ((op("add", op("mul", AT, whole(4)), whole(1)), J), "i * 16 + j + 4"),
-        ((op("sub", whole(5), AT), J), "j + 20 - i * 4"),
-        ((AT, op("mod", J, whole(2))), "i * 4 + j % 2"),
-        ((op("floordiv", AT, whole(2)), J), "(i / 2) * 4 + j"),
-        ((op("sub", Var("k"), whole(2)), whole(0)), "k * 4 - 8"),
+        ((op("add", op("mul", AT, whole(4)), whole(1)), J), "(i * 16) + j + 4"),
+        ((op("sub", whole(5), AT), J), "j + 20 - (i * 4)"),
+        ((AT, op("mod", J, whole(2))), "(i * 4) + (j % 2)"),
+        ((op("floordiv", AT, whole(2)), J), "((i / 2) * 4) + j"),
+        ((op("sub", Var("k"), whole(2)), whole(0)), "(k * 4) - 8"),
         ((op("sub", AT, AT), J), "j"),
         ((whole(0), whole(0)), "0"),
         ((whole(2), whole(3)), "11"),
-        ((Cast(op("add", Cast(AT, "int64"), Const(1, "int64")), "int32"), J), "i * 4 + j + 4"),
-        ((Select(op("lt", AT, whole(3)), AT, whole(2), "int32"), J), "((i < 3) ? i : 2) * 4 + j"),
-        ((Load("n", (AT,), "int32"), J), "s_index_int32(n[i], 6) * 4 + j"),
-        ((op("add", Load("n", (AT,), "int32"), AT), J), "s_index_int32(s_add_int32(n[i], i), 6) * 4 + j"),
+        ((Cast(op("add", Cast(AT, "int64"), Const(1, "int64")), "int32"), J), "(i * 4) + j + 4"),
+        ((Select(op("lt", AT, whole(3)), AT, whole(2), "int32"), J), "(((i < 3) ? i : 2) * 4) + j"),
+        ((Load("n", (AT,), "int32"), J), "(s_index_int32(n[i], 6) * 4) + j"),
+        ((op("add", Load("n", (AT,), "int32"), AT), J), "(s_index_int32(s_add_int32(n[i], i), 6) * 4) + j"),
     ],
 )
 def test_positions_are_short_sums(indices: tuple[Expr, ...], text: str) -> None:
@@ -109,13 +109,13 @@ def test_positions_are_short_sums(indices: tuple[Expr, ...], text: str) -> None:
 
 
 def test_an_axis_of_one_element_takes_no_index() -> None:
-    assert printer().element("t", (Load("n", (AT,), "int32"), AT, J)) == "t[i * 4 + j]"
+    assert printer().element("t", (Load("n", (AT,), "int32"), AT, J)) == "t[(i * 4) + j]"
 
 
 @pytest.mark.parametrize(
     ("expression", "text"),
     [
-        (op("add", op("add", X, Y), op("mul", Y, Z)), "a[j] + a[j + 4] + a[j + 4] * a[j + 8]"),
+        (op("add", op("add", X, Y), op("mul", Y, Z)), "a[j] + a[j + 4] + (a[j + 4] * a[j + 8])"),
         (op("sub", X, op("sub", Y, Z)), "a[j] - (a[j + 4] - a[j + 8])"),
         (op("mul", op("add", X, Y), op("div", Y, Z)), "(a[j] + a[j + 4]) * (a[j + 4] / a[j + 8])"),
         (Unary("neg", op("mul", X, Y), "float32"), "-(a[j] * a[j + 4])"),
@@ -125,6 +125,11 @@ def test_an_axis_of_one_element_takes_no_index() -> None:
         (Select(op("lt", X, Y), X, Select(op("gt", X, Y), Y, Z, "float32"), "float32"),
          "(a[j] < a[j + 4]) ? a[j] : ((a[j] > a[j + 4]) ? a[j + 4] : a[j + 8])"),
         (Cast(op("add", AT, whole(1)), "float32"), "(float)(i + 1)"),
+        (op("mul", op("mul", X, Y), Z), "a[j] * a[j + 4] * a[j + 8]"),
+        (op("mul", op("add", AT, J), AT), "(i + j) * i"),
+        (op("lt", op("add", AT, J), op("mul", AT, J)), "(i + j) < (i * j)"),
+        (Select(op("lt", X, Y), op("add", X, Y), Z, "float32"), "(a[j] < a[j + 4]) ? (a[j] + a[j + 4]) : a[j + 8]"),
+        (Cast(op("sub", X, Y), "bool"), "(a[j] - a[j + 4]) != 0.0f"),
         (Cast(X, "bool"), "a[j] != 0.0f"),
         (Cast(op("lt", X, Y), "float32"), "(float)(a[j] < a[j + 4])"),
         (Unary("round", X, "float32"), "rintf(a[j])"),
@@ -225,6 +230,14 @@ def test_comments_say_which_iterations_a_function_runs() -> None:
     )
 
 
+def test_functions_have_one_way_out() -> None:
+    """A reader, and a debugger at the closing brace, sees every call of `begin`, `iterate` and `end` end there."""
+    for name, case in cases.all_cases().items():
+        for file, text in case.sources(name)[0].items():
+            if not file.endswith("_host.c"):
+                assert all(len(re.findall(r"\breturn\b", body)) <= 1 for body in text.split("\n}\n")), file
+
+
 def test_a_solver_without_iterations_or_constants_is_still_c() -> None:
     program = LoopProgram(
         {"y": Buffer("y", "float32", (2,), "input"), "x": Buffer("x", "float32", (2,), "output")},
@@ -236,7 +249,7 @@ def test_a_solver_without_iterations_or_constants_is_still_c() -> None:
 
 def test_only_scratch_that_shares_memory_goes_without_restrict() -> None:
     text = cases.overlapping_case().sources("s")[0]["s.c"]
-    pointers = re.findall(r"\*const (restrict )?(\w+) = s->(\w+)( \+ \d+)?;", text)
+    pointers = re.findall(r"\*const (restrict )?(\w+) = &?s->(\w+)(\[\d+\])?;", text)
     place = {name: (member, offset) for _, name, member, offset in pointers}
     assert place["t0"] == place["t2"] and place["t1"] == place["t3"] != place["t0"]
     assert {name: bool(apart) for apart, name, _, _ in pointers} == {

@@ -1,0 +1,83 @@
+"""Finds the iterations of a solver that nobody marked: a plain loop leaves the same sequence of operations K times.
+
+Each node is reduced to what it does (operator, attributes, type of its result, how far back its operands were made).
+The longest stretch of nodes that repeats with some period holds the iterations. They end behind the last node whose
+value is read outside of the stretch; the first may be shorter, where an exporter computed parts of it in advance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unfoldc.kernels.passes.share_weights import frozen
+from unfoldc.kernels.program import Node, TensorType
+
+_MOST_NODES = 50_000
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """The nodes `first .. last` (both included) repeat with this period."""
+
+    first: int
+    last: int
+    period: int
+
+    @property
+    def length(self) -> int:
+        return self.last - self.first + 1
+
+
+def find_repetition(
+    nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str]
+) -> list[int | None]:
+    """The iteration of each node, None outside; all None where nothing repeats."""
+    labels: list[int | None] = [None] * len(nodes)
+    if len(nodes) > _MOST_NODES:
+        return labels
+    tokens = _tokens(nodes, types)
+    best = max(_stretches(tokens), key=lambda s: (s.length, -s.period), default=None)
+    if best is None:
+        return labels
+    last = _last_read(nodes, best, outputs)
+    count = -(-(last - best.first + 1) // best.period)
+    if count < 2:
+        return labels
+    for i in range(best.first, last + 1):
+        labels[i] = count - 1 - (last - i) // best.period
+    return labels
+
+
+def _tokens(nodes: Sequence[Node], types: Mapping[str, TensorType]) -> np.ndarray:
+    """A number for what each node does; equal numbers for equal deeds."""
+    numbers: dict[object, int] = {}
+    result = []
+    for node in nodes:
+        deed = (node.operator, frozen(node.attributes), types[node.outputs[0]], len(node.inputs))
+        result.append(numbers.setdefault(deed, len(numbers)))
+    return np.array(result)
+
+
+def _stretches(tokens: np.ndarray) -> list[_Stretch]:
+    """For each period the longest stretch that repeats at least twice, if it repeats no shorter part throughout."""
+    found = []
+    for period in range(1, len(tokens) // 2 + 1):
+        alike = tokens[period:] == tokens[:-period]
+        if not alike.any():
+            continue
+        edges = np.flatnonzero(np.diff(np.concatenate(([0], alike.astype(np.int8), [0]))))
+        starts, ends = edges[::2], edges[1::2]
+        i = int(np.argmax(ends - starts))
+        if ends[i] - starts[i] >= period:
+            found.append(_Stretch(int(starts[i]), int(ends[i]) - 1 + period, period))
+    return found
+
+
+def _last_read(nodes: Sequence[Node], stretch: _Stretch, outputs: Sequence[str]) -> int:
+    """The last node of the stretch whose value is an answer or read behind it."""
+    read = set(outputs) | {i for node in nodes[stretch.last + 1 :] for i in node.inputs}
+    within = (i for i in range(stretch.last, stretch.first - 1, -1) if any(o in read for o in nodes[i].outputs))
+    return next(within, stretch.last)

@@ -1,0 +1,1 @@
+"""Splits an ONNX model into `begin`, `iterate` and `end`, three ONNX models; knows no operator and needs none."""

@@ -1,0 +1,334 @@
+"""ONNX file -> a `Program` of opaque nodes: whatever the file computes, cut where its iterations begin and end.
+
+The batch axis stays in the graph, which solves all problems of a batch at once, as its author wrote it. Types are those
+of one problem, as stand-ins: they serve to compare layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import external_data_helper, inliner
+
+from unfoldc.errors import ModelError
+from unfoldc.kernels.boundaries import Boundaries, find_boundaries
+from unfoldc.kernels.onnx_file import check_numbers, read_model
+from unfoldc.kernels.onnx_metadata import read_metadata, without_iterates
+from unfoldc.kernels.program import Node, Origin, Program, Segment, TensorType, unused_name
+from unfoldc.kernels.split_onnx.opaque_nodes import (
+    STANDARD,
+    captured_names,
+    constant_of,
+    is_random,
+    opaque_node,
+    reserved,
+)
+from unfoldc.kernels.split_onnx.value_types import Infer, ValueType, array_of
+
+_AGAIN = "Export it again."
+
+
+@dataclass(frozen=True)
+class OpaqueModel:
+    """The program before rolling, the types with open lengths by name, and the file's frame for printing.
+
+    `batch_name` is the name of the open batch axis, None without one. `random` holds the values that differ each time.
+    """
+
+    program: Program
+    types: Mapping[str, ValueType]
+    frame: onnx.ModelProto
+    batch_name: str | None
+    boundaries: str
+    metadata: Mapping[str, Any]
+    input_names: tuple[str, ...]
+    random: frozenset[str]
+
+
+def read_opaque(path: Path | str, dimensions: Mapping[str, int], infer: Infer) -> OpaqueModel:
+    """Reads a model; infer() finds its types. Raises ModelError for what is damaged or not bound."""
+    where = str(path)
+    model = read_model(Path(path))
+    _check_tensors(model, where)
+    if model.graph.sparse_initializer:
+        raise ModelError(where, "the model stores sparse tensors", "dense tensors", "Export it without them.")
+    metadata = read_metadata(model)
+    wanted = without_iterates([o.name for o in model.graph.output], metadata)
+    if len(set(wanted)) < len(wanted) or not all(wanted):
+        raise ModelError(where, "two outputs have one name, or one has none", "a name for each output", _AGAIN)
+    batch_name = _bind_inputs(model, dimensions, where)
+    model, boundaries = _cut(model)
+    try:
+        types = dict(infer(model))
+    except ModelError:
+        raise
+    except Exception as error:  # whatever a checker or a runtime raises, it speaks of the file
+        found = f"the model is not sound ({_first_line(error)})"
+        raise ModelError(where, found, "a model that ONNX's checker and ONNX Runtime accept", _AGAIN) from None
+    reader = _Reader(where, model, types)
+    return reader.read(boundaries, wanted, batch_name, metadata)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _check_tensors(model: onnx.ModelProto, where: str) -> None:
+    """Raises ModelError for damaged tensors and for NaN, in inner graphs and functions too."""
+    for tensor in external_data_helper._get_all_tensors(model):
+        place = f"{where}: tensor {tensor.name!r}"
+        try:
+            value = array_of(tensor)
+        except ValueError as error:
+            raise ModelError(place, f"its data are damaged ({error})", "complete data", "Export or copy it again.") from None
+        if value is not None:
+            check_numbers(value, place)
+
+
+def _bind_inputs(model: onnx.ModelProto, dimensions: Mapping[str, int], where: str) -> str | None:
+    """Writes the lengths that `dimensions` binds into the inputs; returns the name of the batch axis."""
+    constants = {t.name for t in model.graph.initializer}
+    values = [v for v in model.graph.input if v.name not in constants]
+    del model.graph.input[:]
+    model.graph.input.extend(values)
+    first = [v.type.tensor_type.shape.dim[0] for v in values if v.type.tensor_type.shape.dim]
+    fronts = [d.dim_param for d in first if not d.HasField("dim_value") and d.dim_param not in dimensions]
+    batch_name = "batch" if "batch" in fronts or "" in fronts[:1] else fronts[0] if fronts else None
+    unnamed = bool(fronts) and (fronts[0] == "" and "batch" not in fronts)
+    for value in values:
+        place = f"{where}: input {value.name!r}"
+        if not value.type.tensor_type.HasField("shape") or not array_type(value):
+            raise ModelError(place, "it has no shape or no type of NumPy's", "tensors of known rank", "Export it anew.")
+        for axis, d in enumerate(value.type.tensor_type.shape.dim):
+            if not d.HasField("dim_value") and d.dim_param in dimensions:
+                d.dim_value = dimensions[d.dim_param]
+            elif axis == 0 and not d.HasField("dim_value") and (d.dim_param == batch_name or unnamed and not d.dim_param):
+                d.dim_param = str(batch_name)
+            elif not d.HasField("dim_value"):
+                raise ModelError(
+                    place,
+                    f"axis {axis} has the dynamic length {d.dim_param or '?'!r} that nobody bound",
+                    "fixed lengths, but for a batch axis in front",
+                    f"Give dimensions={{{d.dim_param or 'name'!r}: n}} to compile, or export with a fixed length.",
+                )
+            elif d.dim_value < 1:
+                raise ModelError(place, f"axis {axis} has length {d.dim_value}", "at least 1", "Check the export.")
+    return batch_name
+
+
+def array_type(value: onnx.ValueInfoProto) -> bool:
+    """Whether a value is a tensor whose elements NumPy has."""
+    from unfoldc.kernels.split_onnx.value_types import type_of
+
+    return bool(type_of(value.type).dtype)
+
+
+def _cut(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Boundaries]:
+    """The boundaries; functions are replaced by their bodies where the iterations lie inside of them."""
+    boundaries = _boundaries(model)
+    if not model.functions or any(label is not None for label in boundaries.labels):
+        return model, boundaries
+    try:
+        flat = inliner.inline_local_functions(model)
+    except Exception:  # it does not know every function; calls to those stay
+        return model, boundaries
+    found = _boundaries(flat)
+    return (flat, found) if any(label is not None for label in found.labels) else (model, boundaries)
+
+
+def _boundaries(model: onnx.ModelProto) -> Boundaries:
+    nodes = []
+    for proto in model.graph.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(proto)
+        copy.input.extend(captured_names(proto))  # data flow through inner graphs counts too
+        nodes.append(copy)
+    return find_boundaries(nodes)
+
+
+@dataclass
+class _Reader:
+    where: str
+    model: onnx.ModelProto
+    types: dict[str, ValueType]
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    alias: dict[str, str] = field(default_factory=dict)
+    random: set[str] = field(default_factory=set)
+    made: set[str] = field(default_factory=set)
+
+    def read(
+        self, boundaries: Boundaries, wanted: Sequence[str], batch_name: str | None, metadata: Mapping[str, Any]
+    ) -> OpaqueModel:
+        graph = self.model.graph
+        inputs = tuple(self.new(v.name) for v in graph.input)
+        nodes: list[tuple[Node, int | None]] = []
+        for tensor in graph.initializer:
+            name = self.new(tensor.name)
+            value = array_of(tensor)
+            if value is None:  # NumPy has no such elements: a node makes it
+                nodes.append((self.opaque(_constant_node(tensor), "constant", None), None))
+            else:
+                self.constants[name] = value
+        for position, (proto, label) in enumerate(zip(graph.node, boundaries.labels, strict=True)):
+            node = self.node(proto, position, label)
+            if node is not None:
+                nodes.append((node, label))
+        for name in wanted:
+            if self.name(name) not in self.made:
+                raise ModelError(f"{self.where}: output {name!r}", "nothing makes it", "an output of a node", _AGAIN)
+        results = tuple(self.name(name) for name in wanted)
+        return OpaqueModel(
+            program=self.program(nodes, inputs, results, tuple(wanted)),
+            types={self.name(k): v for k, v in self.types.items()} | self.constant_types(),
+            frame=_frame(self.model),
+            batch_name=batch_name,
+            boundaries=boundaries.source,
+            metadata=metadata,
+            input_names=tuple(v.name for v in graph.input),
+            random=frozenset(self.random),
+        )
+
+    def constant_types(self) -> dict[str, ValueType]:
+        return {name: ValueType(value.dtype.name, value.shape) for name, value in self.constants.items()}
+
+    def name(self, value: str) -> str:
+        return self.alias.get(value, value)
+
+    def new(self, name: str) -> str:
+        """The program's name of a new value of the graph."""
+        if not name or name in self.made or name in self.alias:
+            found = f"the value {name!r} is made a second time" if name else "a value has no name"
+            raise ModelError(self.where, found, "a name of its own for each value", _AGAIN)
+        if reserved(name):
+            own = unused_name(f"value {name}", {*self.types, *self.made})
+            self.alias[name] = own
+            name = own
+        self.made.add(name)
+        return name
+
+    def node(self, proto: onnx.NodeProto, position: int, label: int | None) -> Node | None:
+        """The node, or None for one that holds a constant or only renames a value."""
+        place = proto.name or f"node {position}"
+        for name in (*proto.input, *captured_names(proto)):
+            if name and self.name(name) not in self.made:
+                found = f"it reads {name!r}, which nothing before it makes"
+                raise ModelError(f"{self.where}: {place} ({proto.op_type})", found, "values made earlier", _AGAIN)
+        tensor = constant_of(proto)
+        value = None if tensor is None else array_of(tensor)
+        if value is not None:
+            self.constants[self.new(proto.output[0])] = value
+            return None
+        if self.renames(proto, place):
+            self.alias[proto.output[0]] = self.name(proto.input[0])
+            return None
+        return self.opaque(proto, place, label)
+
+    def opaque(self, proto: onnx.NodeProto, place: str, label: int | None) -> Node:
+        if not any(proto.output):
+            raise ModelError(f"{self.where}: {place}", "it has no results", "a node with results", _AGAIN)
+        copy = onnx.NodeProto()
+        copy.CopyFrom(proto)
+        copy.output[:] = [self.new(o) if o else "" for o in proto.output]
+        node = opaque_node(copy, self.name, self.inner_constant, Origin(place, proto.op_type, label))
+        if is_random(proto, self.model.functions) or any(i in self.random for i in node.inputs):
+            self.random.update(node.outputs)
+        return node
+
+    def renames(self, proto: onnx.NodeProto, place: str) -> bool:
+        """Whether the node hands on its input as it is. Raises ModelError for one that drops values at random."""
+        if proto.domain not in STANDARD:
+            return False
+        if proto.op_type == "Dropout":
+            training = self.constants.get(self.name(proto.input[2])) if len(proto.input) > 2 and proto.input[2] else None
+            if len(proto.input) > 2 and proto.input[2] and (training is None or training.any()):
+                raise ModelError(
+                    f"{self.where}: {place}", "it drops values at random", "a solver for use", "Export in evaluation mode."
+                )
+            return not any(proto.output[1:])
+        return proto.op_type == "Identity" and bool(self.types.get(proto.input[0], ValueType("", None)).dtype)
+
+    def inner_constant(self, tensor: onnx.TensorProto) -> str | None:
+        """Takes in a constant of an inner graph."""
+        value = array_of(tensor)
+        if value is None:
+            return None
+        name = unused_name(f"{tensor.name or 'constant'} (inner)", {*self.types, *self.made})
+        self.constants[self.new(name)] = value
+        return name
+
+    def program(
+        self,
+        nodes: Sequence[tuple[Node, int | None]],
+        inputs: tuple[str, ...],
+        results: tuple[str, ...],
+        names: tuple[str, ...],
+    ) -> Program:
+        begin, layers, end = _parts(_alive(nodes, results))
+        begin = [self.distinct(node, position) for position, node in enumerate(begin)]
+        types = {n: t.stand_in() for n, t in self.types.items()}
+        for made, _ in nodes:
+            for o in made.outputs:
+                types.setdefault(o, TensorType("unknown", ()))
+        types.update({self.name(name): types[name] for name in self.alias if name in types})
+        types.update({name: TensorType(value.dtype.name, value.shape) for name, value in self.constants.items()})
+        used = {i for n in (*begin, *(n for layer in layers for n in layer), *end) for i in n.inputs} | set(results)
+        return Program(
+            inputs=inputs,
+            outputs=results,
+            types=types,
+            constants={k: v for k, v in self.constants.items() if k in used},
+            begin=tuple(begin),
+            segments=tuple(Segment(k, 1, tuple(layer)) for k, layer in enumerate(layers)),
+            end=tuple(end),
+            output_names=names,
+        )
+
+    def distinct(self, node: Node, position: int) -> Node:
+        """Marks a node of `begin` that no other may stand for: a random one, or one with several results."""
+        if len(node.outputs) == 1 and node.outputs[0] not in self.random:
+            return node
+        return Node(node.operator, node.inputs, node.outputs, {**node.attributes, "position": position}, node.origin)
+
+
+def _constant_node(tensor: onnx.TensorProto) -> onnx.NodeProto:
+    return onnx.helper.make_node("Constant", [], [tensor.name], value=tensor)
+
+
+def _frame(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its graph: operator sets and functions."""
+    frame = onnx.ModelProto()
+    frame.ir_version = model.ir_version
+    frame.opset_import.extend(model.opset_import)
+    frame.functions.extend(model.functions)
+    return frame
+
+
+def _parts(nodes: Sequence[tuple[Node, int | None]]) -> tuple[list[Node], list[list[Node]], list[Node]]:
+    """Splits the nodes; without any boundary the whole graph counts as one iteration."""
+    count = 1 + max((label for _, label in nodes if label is not None), default=-1)
+    if not count:
+        return [], [[node for node, _ in nodes]], []
+    begin: list[Node] = []
+    end: list[Node] = []
+    layers: list[list[Node]] = [[] for _ in range(count)]
+    iterated: set[str] = set()
+    for node, label in nodes:
+        after = label is not None or any(i in iterated for i in node.inputs)
+        if after:
+            iterated.update(node.outputs)
+        (layers[label] if label is not None else end if after else begin).append(node)
+    return begin, layers, end
+
+
+def _alive(nodes: Sequence[tuple[Node, int | None]], outputs: Sequence[str]) -> list[tuple[Node, int | None]]:
+    needed, kept = set(outputs), []
+    for node, label in reversed(nodes):
+        if any(o in needed for o in node.outputs):
+            needed.update(node.inputs)
+            kept.append((node, label))
+    return kept[::-1]
