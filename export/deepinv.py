@@ -7,14 +7,18 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from keyword import iskeyword
+from threading import RLock
 from typing import Any
 
 from torch import Tensor, nn
 
-from unfoldc.errors import ExportError
+from unfoldc.errors import ExportError, InputError
 from unfoldc.export.deepinv_checks import check_model, check_parameters, check_physics
 from unfoldc.export.deepinv_physics import traceable
 from unfoldc.export.markers import iterate
+
+# While a call lasts, its parameters are buffers of the physics.
+_ONE_CALL_AT_A_TIME = RLock()
 
 
 class Unfolded(nn.Module):
@@ -40,9 +44,11 @@ class Unfolded(nn.Module):
         self.run_time = tuple(run_time)
         self.values = nn.ModuleDict()
         self._fixed: dict[str, Sequence[Any]] = {}
+        self._trained: dict[str, str] = {}
         for name, values in model.init_params_algo.items():
             if isinstance(values, nn.ParameterList):
-                self.values[name + "_" * iskeyword(name)] = values
+                self._trained[name] = name + "_" * iskeyword(name)
+                self.values[self._trained[name]] = values
             else:
                 self._fixed[name] = values
 
@@ -53,11 +59,11 @@ class Unfolded(nn.Module):
 
     def iterates(self, y: Tensor, *parameters: Tensor) -> list[Tensor]:
         """The estimate after each iteration, K tensors `(batch, channels, ...)`."""
-        with _given(self.physics, self.run_time, parameters):
+        with _given(self.physics, y, self.run_time, parameters):
             return [self._model[0].get_output(state) for state in self._run(y)]
 
     def _reconstruct(self, y: Tensor, *parameters: Tensor) -> Tensor:
-        with _given(self.physics, self.run_time, parameters):
+        with _given(self.physics, y, self.run_time, parameters):
             *_, last = self._run(y)
             answer: Tensor = self._model[0].get_output(last)
             return answer
@@ -75,7 +81,7 @@ class Unfolded(nn.Module):
 
     def _parameters_of(self, k: int) -> dict[str, Any]:
         """Step size and the like of iteration k; a list of one holds for all."""
-        lists = {**self._fixed, **{name.rstrip("_"): values for name, values in self.values.items()}}
+        lists: dict[str, Any] = {**self._fixed, **{name: self.values[key] for name, key in self._trained.items()}}
         return {name: values[k] if len(values) > 1 else values[0] for name, values in lists.items()}
 
 
@@ -141,26 +147,55 @@ def _start(model: Any, y: Tensor, physics: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _given(physics: Any, names: Sequence[str], values: Sequence[Tensor]) -> Iterator[None]:
-    """The physics with these parameters; afterwards it has its own again."""
-    saved = [(part, dict(part._buffers)) for part in physics.modules()]
-    try:
-        if names:
-            physics.update_parameters(**dict(zip(names, values, strict=True)))
+def _given(physics: Any, y: Tensor, names: Sequence[str], values: Sequence[Tensor]) -> Iterator[None]:
+    """The physics with these parameters and the adjoint of y computed once; afterwards it is as it was."""
+    with _ONE_CALL_AT_A_TIME:
+        saved = [(part, dict(part._buffers)) for part in physics.modules()]
+        attributes = dict(vars(physics))
+        try:
             for name, value in zip(names, values, strict=True):
-                _check_taken(physics, name, value)
-        yield
-    finally:
-        for part, buffers in saved:
-            part._buffers.update(buffers)
+                _replace(physics, name, value)
+            physics.A_adjoint = _Once(physics.A_adjoint, y)
+            yield
+        finally:
+            vars(physics).pop("A_adjoint", None)
+            vars(physics).update(attributes)
+            for part, buffers in saved:
+                part._buffers.update(buffers)
 
 
-def _check_taken(physics: Any, name: str, value: Tensor) -> None:
+def _replace(physics: Any, name: str, value: Tensor) -> None:
+    """Give the physics a parameter as deepinv does, which may change other buffers along with it."""
     own = getattr(physics, name)
-    if own.shape[1:] != value.shape[1:]:
-        raise ExportError(
-            f"{type(physics).__name__}.{name}",
-            f"given as {tuple(value.shape)}, kept as {tuple(own.shape)}",
-            "a tensor of the shape that the physics stores",
-            f"Pass it as `physics.{name}` is, {tuple(own.shape)}, with 1 or the batch on axis 0.",
+    where = f"{type(physics).__name__}.{name}"
+    if value.ndim != own.ndim or value.shape[1:] != own.shape[1:]:
+        raise InputError(
+            where,
+            f"a tensor of shape {tuple(value.shape)}",
+            f"one of shape {tuple(own.shape)}, as the physics holds it, or with the batch on axis 0",
+            "Add the leading axes: mask[None] for one mask that all problems share.",
         )
+    physics.update_parameters(**{name: value})
+    if getattr(physics, name) is own:
+        raise ExportError(
+            where,
+            "the physics does not take this parameter from outside",
+            "parameters that its update_parameters sets",
+            "Name another one, as filter instead of the mask that a BlurFFT computes from it, or wrap it as it is.",
+        )
+
+
+class _Once:
+    """A^T with its value at y kept: deepinv's gradient asks for it in each iteration."""
+
+    def __init__(self, function: Callable[..., Tensor], y: Tensor) -> None:
+        self.function = function
+        self.y = y
+        self.value: Tensor | None = None
+
+    def __call__(self, y: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        if y is not self.y or arguments or options:
+            return self.function(y, *arguments, **options)
+        if self.value is None:
+            self.value = self.function(y)
+        return self.value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from unfoldc.errors import ExportError, InputError, ToolError
 
@@ -34,15 +34,15 @@ def check_model(model: Any) -> None:
     """
     optim = deepinv_module("deepinv.optim").BaseOptim
     unfolded = deepinv_module("deepinv.unfolded")
-    if not isinstance(model, optim) or not (model.unfold or isinstance(model, unfolded.BaseUnfold)):
-        found = "built without unfold=True" if isinstance(model, optim) else "not an optimisation algorithm of deepinv"
-        if not getattr(model, "DEQ", False):
-            raise InputError(
-                "model",
-                f"a {type(model).__name__}, {found}",
-                "a deepinv.optim algorithm built with unfold=True",
-                "Build it as deepinv.optim.PGD(..., unfold=True, max_iter=K), or export other modules directly.",
-            )
+    known = isinstance(model, optim)
+    if not known or not (model.unfold or model.DEQ or isinstance(model, unfolded.BaseUnfold)):
+        found = "built without unfold=True" if known else "not an optimisation algorithm of deepinv"
+        raise InputError(
+            "model",
+            f"a {type(model).__name__}, {found}",
+            "a deepinv.optim algorithm built with unfold=True",
+            "Build it as deepinv.optim.PGD(..., unfold=True, max_iter=K), or export other modules directly.",
+        )
     name = type(model).__name__
     for option, active, do in _options(model, unfolded):
         if active:
@@ -57,8 +57,11 @@ def check_model(model: Any) -> None:
                 "algorithms that inherit it",
                 "Write the loop in a module of your own, with unfoldc.iterate at its end, and export that.",
             )
-    if model.fixed_point.max_iter < 1:
-        raise ExportError(f"{name}(max_iter)", str(model.fixed_point.max_iter), "1 or more", "Build it with max_iter=K.")
+    loop = model.fixed_point
+    if loop.max_iter < 1:
+        raise ExportError(
+            f"{name}(max_iter)", str(model.fixed_point.max_iter), "1 or more", "Build it with max_iter=K."
+        )
 
 
 def _options(model: Any, unfolded: Any) -> list[tuple[str, bool, str]]:
@@ -67,7 +70,7 @@ def _options(model: Any, unfolded: Any) -> list[tuple[str, bool, str]]:
     fixed = "Build it with unfold=True, a fixed max_iter and without this option."
     stop = "Build it with early_stop=False; stop a compiled solver early with its argument `iterations`."
     return [
-        ("DEQ", bool(getattr(model, "DEQ", False)) or isinstance(model, unfolded.BaseDEQ), fixed),
+        ("DEQ", bool(model.DEQ) or isinstance(model, unfolded.BaseDEQ), fixed),
         ("anderson_acceleration", loop.anderson_acceleration_config is not None, fixed),
         ("backtracking", bool(model.backtracking), "Build it with backtracking=False and train the step sizes."),
         ("early_stop", bool(model.early_stop or loop.early_stop), stop),
@@ -96,7 +99,8 @@ def check_parameters(physics: nn.Module, parameters: Sequence[str]) -> None:
     Raises:
         InputError: an unknown or repeated name, or a text instead of a list of names.
     """
-    known = [n for n, t in physics.named_buffers(recurse=False) if isinstance(t, Tensor) and not n.startswith("_")]
+    buffers = physics.named_buffers(recurse=False)
+    known = [n for n, t in buffers if not n.startswith("_") and not t.is_complex()]
     wrong = isinstance(parameters, str) or [n for n in parameters if n not in known or list(parameters).count(n) > 1]
     if wrong:
         raise InputError(

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from unfoldc.errors import ExportError
 from unfoldc.export.deepinv_checks import deepinv_module
-from unfoldc.export.deepinv_convolution import replace_convolutions
+from unfoldc.export.deepinv_convolution import convolve, correlate, has_own
+from unfoldc.export.deepinv_sampling import replace_sampling
 
 # deepinv computes the residual anew after so many iterations, which is left out here.
 MOST_ITERATIONS = 100
@@ -23,8 +24,11 @@ def traceable(physics: Any) -> Any:
     for part in result.modules():
         if isinstance(part, module.LinearPhysics) and _iterative(part, module):
             part.prox_l2 = partial(_prox_l2, part)
-        if isinstance(part, module.Blur | module.Downsampling):
-            replace_convolutions(part, module.Downsampling)
+        if isinstance(part, module.Downsampling) and has_own(part):
+            replace_sampling(part)
+        elif isinstance(part, module.Blur) and has_own(part) and not part.use_fft:
+            part.conv = {**part.conv, 2: convolve}
+            part.conv_transpose = {**part.conv_transpose, 2: correlate}
     return result
 
 

@@ -58,8 +58,8 @@ class Artifact:
     `symbol` prefixes every function: `<symbol>_begin`, `<symbol>_iterate`, `<symbol>_end`, `<symbol>_solve`.
     `sources` maps a file name to its text; `weights` holds the constant buffers by name for back ends that load them as
     arrays (the C sources carry them as text). `models` maps a file name to an ONNX model, for the back end that runs
-    those. `cost` is None where operators are not known to the compiler. `batch` is None where the caller chooses the batch at each call, else the
-    one fixed at compile time.
+    those. `cost` is None where operators are not known to the compiler. `batch` is None where the caller chooses the
+    batch at each call, else the one fixed at compile time.
     `early_stop` is empty when the answer may be read after any iteration, else the reason why not.
     """
 

@@ -18,6 +18,7 @@ from unfoldc.kernels.onnx_nodes import NodeImporter
 from unfoldc.kernels.program import Node, Program, Segment, TensorType
 from unfoldc.kernels.repetition import find_repetition
 
+REPEATED = "operations that repeat"
 SUPPORTED_OPSETS = range(13, 27)
 
 
@@ -57,6 +58,7 @@ def import_onnx(
         raise ModelError(where, "the model stores sparse tensors", "dense tensors", "Export it without them.")
     for tensor in graph.initializer:
         importer.add_constant(tensor.name, tensor_array(tensor, where), f"tensor {tensor.name!r}")
+    importer.functions.update({(f.domain, f.name): f for f in model.functions})
     metadata = read_metadata(model)
     inputs = importer.read_inputs(graph)
     outputs = without_iterates(_output_names(importer, graph), metadata)
@@ -106,9 +108,11 @@ def _build(
     importer: NodeImporter, graph: onnx.GraphProto, inputs: tuple[str, ...], outputs: tuple[str, ...]
 ) -> tuple[Program, Boundaries]:
     boundaries = find_boundaries(graph.node)
+    if not boundaries.source:
+        boundaries = _main_loop(importer, graph, boundaries)
     nodes: list[tuple[Node, int | None]] = []
     for position, (proto, label) in enumerate(zip(graph.node, boundaries.labels, strict=True)):
-        nodes.extend((node, label) for node in importer.nodes(proto, position, label))
+        nodes.extend((node, node.origin.iteration) for node in importer.nodes(proto, position, label))
     for name in outputs:
         if importer.name(name) not in importer.types:
             raise importer.fail(f"output {name!r}", "nothing makes it", "an output of a node", "Export it again.")
@@ -126,10 +130,21 @@ def _build(
         segments=tuple(Segment(k, 1, tuple(layer)) for k, layer in enumerate(layers)),
         end=tuple(end),
         output_names=outputs,
+        guessed=boundaries.source == REPEATED,
     )
     used = {i for n in program.nodes() for i in n.inputs} | set(results)
     constants = {k: v for k, v in program.constants.items() if k in used}
     return replace(program, constants=constants), boundaries
+
+
+def _main_loop(importer: NodeImporter, graph: onnx.GraphProto, boundaries: Boundaries) -> Boundaries:
+    """Chooses the loop whose trips are the iterations: the one with the largest body."""
+    loops = [(position, n) for position, n in enumerate(graph.node) if n.op_type in ("Loop", "Scan") and not n.domain]
+    if not loops:
+        return boundaries
+    position, loop = max(loops, key=lambda p: max((len(a.g.node) for a in p[1].attribute), default=0))
+    importer.main_loop = loop.name or f"node {position}"
+    return replace(boundaries, source=f"the trips of the {loop.op_type} {importer.main_loop!r}")
 
 
 def _repeated(
@@ -146,7 +161,7 @@ def _repeated(
         (replace(node, origin=replace(node.origin, iteration=label)), label)
         for (node, _), label in zip(nodes, labels, strict=True)
     ]
-    return found, replace(boundaries, source="operations that repeat")
+    return found, replace(boundaries, source=REPEATED)
 
 
 def _parts(nodes: Sequence[tuple[Node, int | None]]) -> tuple[list[Node], list[list[Node]], list[Node]]:

@@ -206,6 +206,7 @@ BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "min": np.minimum,
     "max": np.maximum,
     "pow": lambda a, b: a**b,
+    "fmod": np.fmod,
     "lt": lambda a, b: a < b,
     "le": lambda a, b: a <= b,
     "gt": lambda a, b: a > b,

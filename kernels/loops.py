@@ -2,7 +2,7 @@
 
 A function is a tuple of statements over buffers and named scalars. Loops run from 0 in steps of 1. An index is an
 integer expression per axis of the buffer. The variable `K` (`ITERATION`) is the number of the running iteration.
-`min` and `max` return NaN when either side is NaN; comparisons give `bool`.
+`min` and `max` return NaN when either side is NaN; comparisons give `bool`; `fmod` takes floating-point numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ITERATION = "k"
 SPACES = ("input", "output", "constant", "state", "scratch")
 LOOP_KINDS = ("serial", "vector", "unroll")
 BINARY_OPERATORS = (
-    "add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "pow",
+    "add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "pow", "fmod",
     "lt", "le", "gt", "ge", "eq", "ne", "and", "or",
 )  # fmt: skip
 UNARY_OPERATORS = (

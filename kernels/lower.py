@@ -152,7 +152,8 @@ class _Part:
         """An integer that grows by the same step from iteration to iteration, such as the position in a stream."""
         if self.segment is None or array.dtype.kind != "i" or not all(isinstance(i, Const) for i in at):
             return None
-        values = array[(slice(None), *(int(i.value) for i in at if isinstance(i, Const)))].astype(np.int64)
+        place = tuple(int(i.value) for i in at if isinstance(i, Const))
+        values = np.array([part[place] for part in array], np.int64)
         steps = np.diff(values)
         if abs(values).max() >= 2**30 or (steps != steps[:1]).any():
             return None
@@ -179,6 +180,19 @@ class _Part:
         """Stores a value that exists elsewhere (or is constant) into a buffer."""
         type_ = self.type(value)
         return self.nest(buffer, type_, lambda at: self.element(value, at))
+
+    def keep(self, value: str, buffer: str) -> Nest:
+        """Stores a value into the slot of the running iteration."""
+        nest = self.copy(value, buffer)
+        first = 0 if self.segment is None else self.segment.first
+        slot = build.sub(Var(ITERATION), build.index(first))
+
+        def shift(s: Stmt) -> Stmt:
+            if isinstance(s, For):
+                return For(s.var, s.extent, tuple(map(shift, s.body)), s.kind)
+            return Store(s.buffer, (slot, *s.indices), s.value) if isinstance(s, Store) else s
+
+        return Nest(nest.origins, tuple(map(shift, nest.body)))
 
     def store_all(self, kept: Container[str] = ()) -> list[Nest]:
         """One nest for each stored value, in order; those `kept` for other parts live in the state."""
@@ -237,7 +251,7 @@ def _read_later(context: _Context) -> set[str]:
     maker = {o: n for n in program.begin for o in n.outputs}
     todo = [i for s in program.segments for n in s.nodes for i in n.inputs]
     todo += [i for n in program.end for i in n.inputs] + list(program.outputs)
-    todo += [v for s in program.segments for v in s.carried.values()]
+    todo += [v for s in program.segments for v in s.results]
     seen: set[str] = set()
     while todo:
         name = todo.pop()
@@ -257,6 +271,7 @@ def _lower_segment(context: _Context, segment: Segment, states: dict[str, str]) 
         before[value] = context.add("t", part.type(value), "scratch")
         early.append(part.copy(value, before[value]))
     nests = part.store_all()
+    nests += [part.keep(value, states[history]) for history, value in segment.kept.items()]
     copies = []
     for state, value in segment.carried.items():
         if value == state:

@@ -163,6 +163,8 @@ def attributes_of(node: onnx.NodeProto, where: str) -> dict[str, Any]:
             result[attribute.name] = list(attribute.floats)
         elif kind == onnx.AttributeProto.STRING:
             result[attribute.name] = attribute.s.decode("utf-8", "replace")
+        elif kind == onnx.AttributeProto.STRINGS:
+            result[attribute.name] = [s.decode("utf-8", "replace") for s in attribute.strings]
         else:
             raise ModelError(
                 where,

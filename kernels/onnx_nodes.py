@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 import onnx
 
 from unfoldc.errors import ModelError
+from unfoldc.kernels.control_flow import CONTROL_FLOW, Inner, inline_function
 from unfoldc.kernels.expansions import EXPANSIONS, Call
 from unfoldc.kernels.onnx_file import ELEMENT_TYPES, attributes_of, check_numbers
 from unfoldc.kernels.onnx_signature import mismatch
@@ -18,7 +20,6 @@ from unfoldc.kernels.program import Node, Origin, TensorType, unused_name
 
 # Operators that import itself carries out.
 IMPORT_ONLY = ("CastLike", "Constant", "Dropout", "Identity")
-CONTROL_FLOW = ("If", "Loop", "Scan")
 _LARGEST_FOLD = 4096
 _LARGEST_VALUE = 2**28
 _MOST_DERIVED = 2**27
@@ -38,8 +39,11 @@ class NodeImporter:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     alias: dict[str, str] = field(default_factory=dict)
     batched: set[str] = field(default_factory=set)
+    functions: dict[tuple[str, str], onnx.FunctionProto] = field(default_factory=dict)
     scopes: list[dict[str, str]] = field(default_factory=list)
     prefix: str = ""
+    node_count: int = 0
+    main_loop: str = ""
     derived: set[str] = field(default_factory=set)
     derived_size: int = 0
 
@@ -130,18 +134,22 @@ class NodeImporter:
         """The nodes that compute it: none where it was folded away or only renames a value, several if it expands."""
         label = self.prefix + (proto.name or f"node {position}")
         place = f"{label} ({proto.op_type})"
+        function = self.functions.get((proto.domain, proto.op_type))
+        if function is not None:
+            return self.call(function, proto, label, place, iteration)
         self.check_known(proto, place)
         inputs = self.read(proto, place)
         wrong = mismatch(proto, self.opset, [self.types[i].dtype if i else None for i in inputs])
         if wrong:
             raise self.fail(place, wrong, "what ONNX defines for the operator", _AGAIN)
+        if proto.op_type in CONTROL_FLOW:
+            outputs = self.outputs(proto, place)
+            return Inner(self, proto, inputs, outputs, label, place, iteration, label == self.main_loop).expand()
         attributes = attributes_of(proto, f"{self.where}: {place}")
         if proto.op_type == "Constant":
             self.add_constant(self.define(proto.output[0]), self.constant_value(attributes, place), place)
             return []
-        outputs = tuple(self.define(o) if o else "" for o in proto.output)
-        for name in filter(None, outputs):
-            self.new_name(name, place)
+        outputs = self.outputs(proto, place)
         origin = Origin(label, proto.op_type, iteration)
         if proto.op_type in EXPANSIONS:
             return self.expand(Call(proto.op_type, inputs, outputs, attributes, self.opset), origin, place)
@@ -153,6 +161,27 @@ class NodeImporter:
         operator = "Cast" if proto.op_type == "CastLike" else proto.op_type
         node = Node(operator, inputs, outputs[:1], attributes, origin)
         return [] if self.infer(node, place) else [node]
+
+    def outputs(self, proto: onnx.NodeProto, place: str) -> tuple[str, ...]:
+        """The names of the node's results; raises ModelError for one that is made already."""
+        outputs = tuple(self.define(o) if o else "" for o in proto.output)
+        for name in filter(None, outputs):
+            self.new_name(name, place)
+        return outputs
+
+    def call(
+        self, function: onnx.FunctionProto, proto: onnx.NodeProto, label: str, place: str, iteration: int | None
+    ) -> list[Node]:
+        """The nodes of a call of a model-local function."""
+        call = Call(proto.op_type, self.read(proto, place), self.outputs(proto, place), {}, self.opset)
+        nodes, results = inline_function(self, function, proto, call, label, iteration)
+        self.alias.update({o: r for o, r in zip(call.outputs, results, strict=False) if o})
+        return nodes
+
+    def maker(self, call: Call, origin: Origin, place: str) -> tuple[_Expander, list[Node]]:
+        """What makes nodes for one operator, and the list in which they are found."""
+        maker = _Expander(self, call, origin, place)
+        return maker, maker.made
 
     def read(self, proto: onnx.NodeProto, place: str) -> tuple[str, ...]:
         """The values that the node reads; raises ModelError for one that nothing before it makes."""
@@ -339,6 +368,7 @@ class _Taken:
         return name in self.importer.types or name in self.importer.alias
 
 
+@cache
 def known_operators() -> frozenset[str]:
     """The ONNX operators that a model may use."""
     return frozenset((*OPERATORS, *EXPANSIONS, *IMPORT_ONLY, *CONTROL_FLOW)) - INTERNAL_OPERATORS

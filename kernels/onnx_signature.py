@@ -19,7 +19,7 @@ def mismatch(node: onnx.NodeProto, opset: int, dtypes: Sequence[str | None]) -> 
         return f"operator set {opset} has no {node.op_type}"
     if not schema.min_input <= len(dtypes) <= schema.max_input:
         return f"it has {len(dtypes)} inputs, {node.op_type} takes {schema.min_input} to {schema.max_input}"
-    if not node.output or not node.output[0] or len(node.output) > schema.max_output:
+    if not node.output or not any(node.output) or len(node.output) > schema.max_output:
         return f"it has {len(node.output)} results, {node.op_type} makes 1 to {schema.max_output}"
     return _wrong_attribute(node, schema) or _wrong_type(schema, dtypes)
 
@@ -48,7 +48,7 @@ def _wrong_type(schema: defs.OpSchema, dtypes: Sequence[str | None]) -> str:
         name = f"tensor({_ONNX_NAMES.get(dtype, dtype)})"
         if name not in allowed.get(formal.type_str, [formal.type_str]):
             return f"input {position} ({formal.name}) is {dtype}, which {schema.name} does not take"
-        if formal.type_str in allowed and bound.setdefault(formal.type_str, dtype) != dtype:
+        if formal.type_str in allowed and formal.is_homogeneous and bound.setdefault(formal.type_str, dtype) != dtype:
             return f"input {position} ({formal.name}) is {dtype}, the inputs before it are {bound[formal.type_str]}"
     return ""
 
@@ -59,6 +59,8 @@ _KINDS = {
     defs.OpSchema.AttrType.INT: onnx.AttributeProto.INT,
     defs.OpSchema.AttrType.INTS: onnx.AttributeProto.INTS,
     defs.OpSchema.AttrType.STRING: onnx.AttributeProto.STRING,
+    defs.OpSchema.AttrType.STRINGS: onnx.AttributeProto.STRINGS,
+    defs.OpSchema.AttrType.GRAPH: onnx.AttributeProto.GRAPH,
     defs.OpSchema.AttrType.TENSOR: onnx.AttributeProto.TENSOR,
 }
 _ONNX_NAMES = {"float32": "float", "float64": "double"}

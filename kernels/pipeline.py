@@ -20,6 +20,7 @@ from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
 from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
+from unfoldc.kernels.passes.stack_histories import stack_histories
 from unfoldc.kernels.passes.thread_states import Run, thread_states
 from unfoldc.kernels.printers.c import c_sources
 from unfoldc.kernels.printers.c_api import HOST_ALIGNMENT, state_layout
@@ -40,6 +41,7 @@ BACKENDS = ("c", "numba", "tvm", "reference", "onnxruntime")
 PASSES: tuple[Callable[[Program], Program], ...] = (
     share_weights,
     roll_iterations,
+    stack_histories,
     fold_constants,
     hoist_invariants,
     remove_dead,
@@ -124,7 +126,7 @@ def _misplaced(one: ImportedModel, several: ImportedModel, problems: int) -> str
 def _skeleton(program: Program) -> list[object]:
     """What two programs must have in common for their loops to be compared; names come from the file."""
     nodes = [(node.operator, node.outputs) for node in program.nodes()]
-    return [nodes, [(s.first, s.count, s.carried) for s in program.segments], [s.name for s in program.states]]
+    return [nodes, [(s.first, s.count, s.carried, s.kept) for s in program.segments], [s.name for s in program.states]]
 
 
 def _unrolled(program: Program) -> Program:

@@ -71,7 +71,8 @@ class Segment:
     """`count` iterations, numbered from `first`, that run the same nodes.
 
     `carried` maps a state's name to the value that becomes its content after each iteration. `stacked` names the
-    constants whose leading axis runs over the segment's iterations; inside the nodes they stand for one slice.
+    constants whose leading axis runs over the segment's iterations; inside the nodes they stand for one slice. `kept`
+    maps a state with one slot per iteration in front to the value that each iteration leaves in its slot.
     """
 
     first: int
@@ -79,11 +80,20 @@ class Segment:
     nodes: tuple[Node, ...]
     carried: Mapping[str, str] = field(default_factory=dict)
     stacked: frozenset[str] = frozenset()
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def results(self) -> frozenset[str]:
+        """The values that outlive an iteration."""
+        return frozenset((*self.carried.values(), *self.kept.values()))
 
 
 @dataclass(frozen=True)
 class Program:
-    """A whole solver. `types` holds the type of every value (of a stacked constant: of one slice)."""
+    """A whole solver. `types` holds the type of every value (of a stacked constant: of one slice).
+
+    `guessed` says that nobody named the iterations: the segments are stretches of operations that repeat.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -95,6 +105,7 @@ class Program:
     states: tuple[State, ...] = ()
     output_names: tuple[str, ...] = ()
     rolled: bool = False
+    guessed: bool = False
     early_stop: str = ""
     notes: tuple[str, ...] = ()
 

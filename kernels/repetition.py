@@ -31,16 +31,14 @@ class _Stretch:
         return self.last - self.first + 1
 
 
-def find_repetition(
-    nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str]
-) -> list[int | None]:
+def find_repetition(nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str]) -> list[int | None]:
     """The iteration of each node, None outside; all None where nothing repeats."""
     labels: list[int | None] = [None] * len(nodes)
     if len(nodes) > _MOST_NODES:
         return labels
     tokens = _tokens(nodes, types)
     best = max(_stretches(tokens), key=lambda s: (s.length, -s.period), default=None)
-    if best is None:
+    if best is None or 2 * best.length < len(nodes):
         return labels
     last = _last_read(nodes, best, outputs)
     count = -(-(last - best.first + 1) // best.period)

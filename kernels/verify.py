@@ -107,6 +107,13 @@ class _ProgramCheck:
             if types[state] != types[value]:
                 raise VerificationError(f"state {state!r} is {types[state]}, its next value {types[value]}")
 
+        for state, value in segment.kept.items():
+            if state not in states or value not in there:
+                raise VerificationError(f"state {state!r} keeps {value!r}, which is not there")
+            wanted = TensorType(types[value].dtype, (segment.count, *types[value].shape))
+            if types[state] != wanted:
+                raise VerificationError(f"state {state!r} is {types[state]}, to keep {value!r} it must be {wanted}")
+
     def nodes(self, nodes: Sequence[Node], known: Collection[str], stacked: Collection[str]) -> set[str]:
         """Checks nodes in order, given the names that are there before; returns the names that they make."""
         made: set[str] = set()

@@ -1,7 +1,8 @@
 """A build folder: a compiled solver on disk. Like a shared library it is code, and loading it is trusting it.
 
 It holds `artifact.json` (everything about the solver, with a SHA-256 of each file), the sources, `weights.npz`, the
-compiled product (a shared library or firmware) and a copy of the model with its external data.
+compiled product (a shared library or firmware; none where ONNX models are run as they are) and a copy of the model with
+its external data.
 """
 
 from __future__ import annotations
@@ -66,6 +67,25 @@ class Sources(Mapping[str, str]):
         return len(self._paths)
 
 
+class Models(Mapping[str, bytes]):
+    """The ONNX models of a build by file name, each read when it is asked for."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self._paths = {name: _inside(folder, name) for name in names}
+
+    def __getitem__(self, name: str) -> bytes:
+        path = self._paths[name]
+        if not path.is_file():
+            _missing(path)
+        return path.read_bytes()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
 class Weights(Mapping[str, np.ndarray]):
     """The arrays of a `weights.npz`, read when the first one is asked for."""
 
@@ -96,6 +116,8 @@ def write_build(build: Build) -> None:
     folder, artifact = build.folder, build.artifact
     for name, text in artifact.sources.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    for name, content in artifact.models.items():
+        (folder / name).write_bytes(content)
     if artifact.weights:
         write_npz(folder / WEIGHTS, artifact.weights)
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != INDEX)
@@ -106,9 +128,11 @@ def write_build(build: Build) -> None:
         "target": build.target,
         "artifact": {
             **{key: getattr(artifact, key) for key in ("symbol", "backend", "iterations", "batch", "early_stop")},
-            **{key: asdict(getattr(artifact, key)) for key in ("target", "memory", "cost")},
+            **{key: asdict(getattr(artifact, key)) for key in ("target", "memory")},
+            "cost": None if artifact.cost is None else asdict(artifact.cost),
             **{key: [asdict(port) for port in getattr(artifact, key)] for key in ("inputs", "outputs")},
             "sources": sorted(artifact.sources),
+            "models": sorted(artifact.models),
             "notes": dict(artifact.notes),
         },
         "files": {name: digest(folder / name) for name in files},
@@ -223,13 +247,18 @@ def _restore(index: Mapping[str, Any], folder: Path) -> Build:
         sources=Sources(folder, found["sources"]),
         weights=Weights(folder / WEIGHTS) if WEIGHTS in index["files"] else {},
         memory=MemoryPlan(**found["memory"]),
-        cost=Cost(cost["begin_flops"], tuple(cost["iterate_flops"]), cost["end_flops"], tuple(cost["iterate_bytes"])),
+        cost=None if cost is None else _cost(cost),
         batch=found["batch"],
         early_stop=found["early_stop"],
         notes=found["notes"],
+        models=Models(folder, found.get("models", [])),
     )
     facts = {key: index[key] for key in ("target", "kind", "product", "processor", "model", "options", "external")}
     return Build(artifact=artifact, folder=folder, **facts)
+
+
+def _cost(found: Mapping[str, Any]) -> Cost:
+    return Cost(found["begin_flops"], tuple(found["iterate_flops"]), found["end_flops"], tuple(found["iterate_bytes"]))
 
 
 def _ports(items: list[dict[str, Any]]) -> tuple[Port, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unfoldc.errors import InputError, ToolError
 
@@ -32,9 +33,12 @@ BACKENDS = {
         Backend("numba", ("onnx", "numba"), ("host",), True, "Python source, compiled by Numba"),
         Backend("tvm", ("onnx", "tvm", "ziglang"), ("host",), True, "TVM's TIR, compiled by LLVM"),
         Backend("reference", ("onnx",), ("host",), False, "NumPy, operation by operation; slow"),
+        Backend("onnxruntime", ("onnx", "onnxruntime"), ("host",), True, "ONNX Runtime, any operator, any provider"),
     )
 }
 _AUTOMATIC = {"host": ("c", "numba", "reference"), "emulated": ("c",)}
+# Runs what the compilers refuse.
+_FALLBACK = {"host": "onnxruntime"}
 _DISTRIBUTIONS = {"tvm": "apache-tvm"}
 
 
@@ -75,6 +79,12 @@ def choose(backend: str, target: str, kind: str) -> tuple[str, str]:
     )
 
 
+def fallback(kind: str) -> str:
+    """The back end for models that the compilers refuse; "" where none is installed that reaches such a target."""
+    name = _FALLBACK.get(kind, "")
+    return name if name and not missing(name) else ""
+
+
 def _asked_for(backend: str, target: str, kind: str) -> tuple[str, str]:
     usable = [b.name for b in BACKENDS.values() if kind in b.kinds]
     if backend not in usable:
@@ -89,6 +99,25 @@ def _asked_for(backend: str, target: str, kind: str) -> tuple[str, str]:
             f"Install: pip install {' '.join(lacking)}; or choose backend auto.",
         )  # fmt: skip
     return backend, f"backend {backend} was asked for"
+
+
+def run_options(backend: str, providers: Sequence[str] | None, threads: int | None) -> dict[str, Any]:
+    """The options of ONNX Runtime that were given, checked; raises InputError for any other back end."""
+    given: dict[str, Any] = {}
+    if providers is not None:
+        given["providers"] = [providers] if isinstance(providers, str) else list(providers)
+    if threads is not None:
+        given["threads"] = threads
+    if given and backend != "onnxruntime":
+        found, allowed = f"given for backend {backend}", "backend onnxruntime with it, or another without"
+        raise InputError(next(iter(given)), found, allowed, "Leave it out, or choose backend onnxruntime.")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise InputError("threads", repr(threads), "1 or more", "Change the option.")
+    if providers is not None:
+        from unfoldc.runtime.onnxruntime_sessions import checked_providers
+
+        checked_providers(given["providers"])
+    return given
 
 
 def open_engine(build: Build) -> Engine:
@@ -106,6 +135,10 @@ def open_engine(build: Build) -> Engine:
         from unfoldc.runtime.engine_numba import NumbaEngine
 
         return NumbaEngine(artifact, build.folder / build.product)
+    if artifact.backend == "onnxruntime":
+        from unfoldc.runtime.engine_onnxruntime import OnnxruntimeEngine
+
+        return OnnxruntimeEngine(artifact, build.options)
     from unfoldc.runtime.engine_reference import ReferenceEngine
 
     return ReferenceEngine(artifact, build.folder / build.model, build.options)

@@ -39,6 +39,7 @@ class CountingEngine(Engine, Protocol):
 
     flash_bytes: int
     ram_bytes: int
+    stack_bound_bytes: int | None
 
     def count(self, inputs: Sequence[np.ndarray]) -> Counts:
         """Run one problem (the first of the batch) and count its instructions."""

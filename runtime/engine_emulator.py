@@ -26,6 +26,7 @@ class EmulatorEngine:
         self._target = find_target(target)
         self._firmware = read_firmware(elf, artifact.symbol, self._target)
         self.flash_bytes, self.ram_bytes = self._firmware.flash_bytes, self._firmware.ram_bytes
+        self.stack_bound_bytes = self._firmware.stack_bound_bytes
         self._artifact = artifact
         self._ports, self._outputs = artifact.inputs, artifact.outputs
 

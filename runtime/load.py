@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from unfoldc.runtime.artifact_folder import Build, read_build, write_build
-from unfoldc.runtime.backends import open_engine
+from unfoldc.runtime.backends import open_engine, run_options
 from unfoldc.runtime.machine import processor
 from unfoldc.runtime.products import make_product
 from unfoldc.runtime.solver import Solver
@@ -23,13 +24,17 @@ def open_build(build: Build, *, backend_reason: str = "", temporary: bool = Fals
     return solver
 
 
-def load(folder: str | Path) -> Solver:
+def load(folder: str | Path, *, providers: Sequence[str] | None = None) -> Solver:
     """The solver in a folder written by `Solver.save`. Runs code from it: load only what you would execute.
 
     A library that was compiled for another processor is compiled again from its sources, beside the folder's own.
-    Raises ModelError for a missing, truncated or changed file or an unknown format.
+    providers: execution providers of ONNX Runtime, instead of those that a solver of that back end was compiled with.
+    Raises ModelError for a missing, truncated or changed file or an unknown format, InputError for a provider that is
+    not there.
     """
     build = read_build(Path(folder))
+    if providers is not None:
+        build = replace(build, options={**build.options, **run_options(build.artifact.backend, providers, None)})
     reason = f"saved with backend {build.artifact.backend}"
     if build.kind != "host" or not build.product or build.processor == processor():
         return open_build(build, backend_reason=reason)

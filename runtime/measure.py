@@ -66,6 +66,7 @@ def _count(engine: CountingEngine, inputs: Arrays) -> dict[str, Any]:
         "flash_bytes": engine.flash_bytes,
         "ram_bytes": engine.ram_bytes,
         "stack_bytes": counts.stack_bytes,
+        "stack_bound_bytes": engine.stack_bound_bytes,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from unfoldc.kernels.artifact import Artifact
@@ -33,6 +34,18 @@ def make_product(artifact: Artifact, target: str, kind: str, folder: Path) -> st
     final = folder / f"{artifact.symbol}-{digest(library)[:12]}{library.suffix}"
     library.replace(final)
     return final.name
+
+
+def with_notes(artifact: Artifact, target: str, kind: str, product: Path) -> Artifact:
+    """The artifact with what its product says: on a device, the most stack that a call of the solver takes."""
+    if kind != "emulated":
+        return artifact
+    from unfoldc.targets.boards import find_target
+    from unfoldc.targets.firmware import STACK_NOTE
+    from unfoldc.targets.firmware_file import read_firmware
+
+    bound = read_firmware(product, artifact.symbol, find_target(target)).stack_bound_bytes
+    return replace(artifact, notes={**artifact.notes, STACK_NOTE: bound})
 
 
 def _firmware(artifact: Artifact, target: str, folder: Path) -> str:

@@ -41,7 +41,9 @@ class Profile:
     slightly negative.
 
     On an emulated device instructions are counted for one problem and nothing is timed. `flash_bytes`, `ram_bytes` and
-    `stack_bytes` are measured there; `constant_bytes` and `state_bytes` are the compiler's plan, everywhere.
+    `stack_bytes` are measured there; `stack_bound_bytes` is the most stack that any input can make it take, read from
+    the machine code (None: unknown; interrupts are not counted); `constant_bytes` and `state_bytes` are the compiler's
+    plan, everywhere (None where it has none).
     """
 
     backend: str
@@ -52,7 +54,7 @@ class Profile:
     begin: Row
     end: Row
     constant_bytes: int
-    state_bytes: int
+    state_bytes: int | None
     error_of: str
     seconds_p50: float | None = None
     seconds_p99: float | None = None
@@ -63,6 +65,7 @@ class Profile:
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     stack_bytes: int | None = None
+    stack_bound_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, as written by `to_json`."""
@@ -88,10 +91,13 @@ def duration(seconds: float) -> str:
 
 
 def _notes(profile: Profile) -> list[str]:
-    notes = [f"constants {profile.constant_bytes} bytes, state {profile.state_bytes} bytes"]
+    state = "of unknown size" if profile.state_bytes is None else f"{profile.state_bytes} bytes"
+    notes = [f"constants {profile.constant_bytes} bytes, state {state}"]
     if profile.flash_bytes is not None:
         sizes = (profile.flash_bytes, profile.ram_bytes, profile.stack_bytes)
-        notes = ["flash {} bytes, RAM {} bytes, stack {} bytes (measured)".format(*sizes)]
+        bound = profile.stack_bound_bytes
+        most = "no bound is known" if bound is None else f"never more than {bound}"
+        notes = ["flash {} bytes, RAM {} bytes, stack {} bytes (measured; {})".format(*sizes, most)]
     if profile.dispatch_seconds is not None:
         notes.append(f"the way into the compiled code and back: {duration(profile.dispatch_seconds)}")
     if profile.stamp_seconds is not None and profile.stamp_overhead is not None:

@@ -31,6 +31,7 @@ class Solver:
     float32, not complex). Several threads may call at once.
 
     `iterations` is K; `inputs` and `outputs` describe the arrays; `batch` is the batch fixed at compile time, or None.
+    `notes` says what a user should know of how the solver was made, such as a back end that was taken for another.
     Raises InputError for a wrong shape or type and for missing or unknown inputs.
     """
 
@@ -45,9 +46,11 @@ class Solver:
         self.target: str = build.target
         self.backend: str = artifact.backend
         self.batch: int | None = artifact.batch
+        self.notes: tuple[str, ...] = tuple(filter(None, [str(artifact.notes.get("fallback", ""))]))
         # What the firmware takes on a device; None on the host.
         self.flash_bytes: int | None = getattr(engine, "flash_bytes", None)
         self.ram_bytes: int | None = getattr(engine, "ram_bytes", None)
+        self.stack_bound_bytes: int | None = getattr(engine, "stack_bound_bytes", None)
         self._solve = engine.solve
         self._dtypes = tuple(np.dtype(p.dtype) for p in artifact.inputs)
         # Shapes of the inputs that have been checked -> batch and what to allocate: all that a repeated call looks up.

@@ -27,7 +27,10 @@ from unfoldc.targets.toolchains import (
 )
 
 STACK_RESERVE = 1024
-"""Bytes of RAM that must be free for the stack; the emulator measures what is used."""
+"""Bytes of RAM that must be free for the stack at least: the solver's and that of what interrupts it."""
+
+STACK_NOTE = "stack_bound_bytes"
+"""Key of `Artifact.notes`: bytes of stack that the solver takes at most on its device (None: unknown)."""
 
 PER_ITERATION_NOTE = "constant_bytes_per_iteration"
 """Key of `Artifact.notes`: bytes of flash that each iteration adds (0: all weights are tied)."""
@@ -112,7 +115,8 @@ def build_firmware(
 
 def check_fit(artifact: Artifact, target: Target, firmware: Firmware) -> None:
     """Raise `TargetError`, with the bytes too many and what would fit, where `firmware` and a stack exceed `target`."""
-    flash, ram = firmware.flash_bytes, firmware.ram_bytes + STACK_RESERVE
+    stack = max(STACK_RESERVE, firmware.stack_bound_bytes or 0)
+    flash, ram = firmware.flash_bytes, firmware.ram_bytes + stack
     limits = (target.spec.flash_bytes, target.spec.ram_bytes)
     demands = zip(("flash", "RAM"), (flash, ram), limits, strict=True)
     over = [(name, need - has) for name, need, has in demands if has is not None and need > has]
@@ -121,7 +125,7 @@ def check_fit(artifact: Artifact, target: Target, firmware: Firmware) -> None:
     advice = [*_smaller(artifact, dict(over)), *_larger_boards(flash, ram)]
     raise TargetError(
         where=f"{artifact.symbol} with K = {artifact.iterations} on {target.name}",
-        found=f"it needs {flash} bytes of flash and {ram} bytes of RAM ({STACK_RESERVE} of them for the stack), "
+        found=f"it needs {flash} bytes of flash and {ram} bytes of RAM ({stack} of them for the stack), "
         + "which is "
         + " and ".join(f"{excess} bytes of {name} too much" for name, excess in over),
         allowed=f"{limits[0]} bytes of flash and {limits[1]} bytes of RAM",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unfoldc.errors import TargetError
 from unfoldc.targets.description import Target, require_packages
+from unfoldc.targets.stack import Code, instructions, stack_bound
 
 _PARTS = ("begin", "iterate", "end", "solve", "run", "iterations", "reset", "vectors")
+_ENTRIES = ("begin", "iterate", "end", "solve", "run")
 _SYMBOL_TYPES = ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE")
 
 
@@ -30,7 +32,9 @@ class Firmware:
     """A linked program for a microcontroller.
 
     `flash_bytes`: code, constants and the initial values of data. `ram_bytes`: data and zeroed data, from the start of
-    RAM to the end of the last section; the stack comes on top. `image` holds (address, bytes) to be written to flash.
+    RAM to the end of the last section; the stack comes on top, at most `stack_bound_bytes` for a call of any of the
+    solver's functions, interrupts not counted (None: the machine code does not tell). `image` holds (address, bytes) to
+    be written to flash.
     """
 
     elf: Path
@@ -40,6 +44,7 @@ class Firmware:
     symbols: Mapping[str, int] = field(repr=False)
     functions: tuple[Function, ...] = field(repr=False)
     image: tuple[tuple[int, bytes], ...] = field(repr=False)
+    stack_bound_bytes: int | None = None
 
     def locate(self, address: int) -> str:
         """`address` as a function's name, offset and the address itself, for messages."""
@@ -65,6 +70,7 @@ def read_firmware(elf: Path, symbol: str, target: Target) -> Firmware:
             loads = [(s["p_paddr"], s["p_filesz"], s.data()) for s in segments if s["p_filesz"]]
             ends = [s["p_vaddr"] + s["p_memsz"] for s in segments if s["p_vaddr"] >= target.ram.start]
             symbols, functions = _symbols(file)
+            code = _code(file, functions, loads)
     except OSError as e:
         raise _not_firmware(elf, symbol, f"it cannot be read ({e.strerror})") from e
     # A damaged file makes pyelftools fail in many ways, not with its own error only.
@@ -83,7 +89,24 @@ def read_firmware(elf: Path, symbol: str, target: Target) -> Firmware:
         symbols=symbols,
         functions=functions,
         image=tuple((at, data) for at, _, data in loads),
+        stack_bound_bytes=stack_bound(code, [symbols[f"{symbol}_firmware_{n}"] & ~1 for n in _ENTRIES]),
     )
+
+
+def _code(file: Any, functions: Sequence[Function], loads: Sequence[tuple[int, int, bytes]]) -> dict[int, Code]:
+    """The functions' instructions. Symbols `$t` and `$d` say where code and where data starts."""
+    table = file.get_section_by_name(".symtab")
+    marks = sorted((s["st_value"] & ~1, s.name[1]) for s in table.iter_symbols() if s.name[:2] in ("$t", "$d"))
+    ends = [at for at, _ in marks[1:]] + [1 << 32]
+    data = [(at, end) for (at, kind), end in zip(marks, ends, strict=True) if kind == "d"]
+    found = {}
+    for f in functions:
+        for at, _, image in loads:
+            if at <= f.start < at + len(image):
+                inside = [(first, last) for first, last in data if last > f.start and first < f.start + f.size]
+                words = instructions(image[f.start - at : f.start - at + f.size], f.start, inside)
+                found[f.start] = Code(f.start, f.start + f.size, tuple(words), f.frame_bytes)
+    return found
 
 
 def _symbols(file: Any) -> tuple[dict[str, int], tuple[Function, ...]]:

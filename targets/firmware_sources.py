@@ -19,51 +19,95 @@ _MAIN = """\
 #include <stdint.h>
 #include "@S.h"
 
-@S_state @S_firmware_state;
-volatile uint32_t @S_firmware_iterations = @S_ITERATIONS;
-@BUFFERS
+typedef struct @S_firmware_table {
+    uint32_t *stack_top;
+    void (*handlers[15])(void);
+} @S_firmware_table;
 
-void @S_firmware_begin(void) { @S_begin(&@S_firmware_state@INPUTS); }
-void @S_firmware_iterate(void) { @S_iterate(&@S_firmware_state); }
-void @S_firmware_end(void) { @S_end(&@S_firmware_state@OUTPUTS); }
-void @S_firmware_solve(void) { @S_solve(&@S_firmware_state@INPUTS@OUTPUTS); }
+/* What a debugger or an emulator looks up by name. */
+@DECLARATIONS
+void @S_firmware_begin(void);
+void @S_firmware_iterate(void);
+void @S_firmware_end(void);
+void @S_firmware_solve(void);
+void @S_firmware_run(void);
+void @S_firmware_reset(void);
+void @S_firmware_fault(void);
+int main(void);
+extern const @S_firmware_table @S_firmware_vectors;
+
+/* Where the linker script puts things. */
+extern uint32_t firmware_stack_top[];
+extern uint32_t firmware_data_load[];
+extern uint32_t firmware_data[];
+extern uint32_t firmware_data_end[];
+extern uint32_t firmware_bss[];
+extern uint32_t firmware_bss_end[];
+
+@DEFINITIONS
+
+void @S_firmware_begin(void) {
+    @S_begin(&@S_firmware_state@INPUTS);
+}
+
+void @S_firmware_iterate(void) {
+    @S_iterate(&@S_firmware_state);
+}
+
+void @S_firmware_end(void) {
+    @S_end(&@S_firmware_state@OUTPUTS);
+}
+
+void @S_firmware_solve(void) {
+    @S_solve(&@S_firmware_state@INPUTS@OUTPUTS);
+}
 
 /* The first @S_firmware_iterations iterations instead of all. */
-void @S_firmware_run(void)
-{
+void @S_firmware_run(void) {
     @S_firmware_begin();
-    for (uint32_t k = 0; k < @S_firmware_iterations; k++) @S_firmware_iterate();
+    for (uint32_t k = 0; k < @S_firmware_iterations; k++) {
+        @S_firmware_iterate();
+    }
     @S_firmware_end();
 }
 
 /* Put the application here: fill the inputs, solve, use the outputs. */
-__attribute__((noinline)) int main(void)
-{
-    for (;;) @S_firmware_solve();
+__attribute__((noinline)) int main(void) {
+    for (;;) {
+        @S_firmware_solve();
+    }
 }
 
-extern uint32_t firmware_stack_top[], firmware_data_load[], firmware_data[], firmware_data_end[];
-extern uint32_t firmware_bss[], firmware_bss_end[];
+void @S_firmware_reset(void) {
+    const uint32_t *from = firmware_data_load;
+    uint32_t *to = firmware_data;
 
-void @S_firmware_reset(void)
-{
     *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20; /* CPACR: switch the floating-point unit on */
     __asm__ volatile("dsb\\n\\tisb" ::: "memory");
-    const uint32_t *from = firmware_data_load;
-    for (uint32_t *to = firmware_data; to < firmware_data_end; to++) *to = *from++;
-    for (uint32_t *to = firmware_bss; to < firmware_bss_end; to++) *to = 0;
-    main();
+    while (to < firmware_data_end) {
+        *to = *from;
+        to++;
+        from++;
+    }
+    to = firmware_bss;
+    while (to < firmware_bss_end) {
+        *to = 0;
+        to++;
+    }
+    (void)main();
 }
 
-void @S_firmware_fault(void)
-{
-    for (;;) { __asm__ volatile(""); }
+void @S_firmware_fault(void) {
+    for (;;) {
+        __asm__ volatile("");
+    }
 }
 
+/* What the processor reads at the start of flash: the top of the stack, then where each exception leads. */
 #define FAULT @S_firmware_fault
-__attribute__((section(".vectors"), used)) void (*const @S_firmware_vectors[16])(void) = {
-    (void (*)(void))firmware_stack_top, @S_firmware_reset, FAULT, FAULT, FAULT, FAULT, FAULT, 0,
-    0, 0, 0, FAULT, FAULT, 0, FAULT, FAULT,
+__attribute__((section(".vectors"), used)) const @S_firmware_table @S_firmware_vectors = {
+    firmware_stack_top,
+    {@S_firmware_reset, FAULT, FAULT, FAULT, FAULT, FAULT, 0, 0, 0, 0, FAULT, FAULT, 0, FAULT, FAULT},
 };
 """
 
@@ -100,7 +144,10 @@ def main_source(artifact: Artifact, spec: TargetSpec) -> str:
     # Through `void *` the buffers fit the solver's parameters however it declares them.
     read = "".join(f", (const void *){name}" for name, _ in inputs)
     write = "".join(f", (void *){name}" for name, _ in outputs)
-    text = _MAIN.replace("@BUFFERS", "\n".join(line for _, line in inputs + outputs))
+    objects = ["@S_state @S_firmware_state;", *(line for _, line in inputs + outputs)]
+    counter = "volatile uint32_t @S_firmware_iterations"
+    text = _MAIN.replace("@DECLARATIONS", "\n".join(f"extern {line}" for line in [*objects, f"{counter};"]))
+    text = text.replace("@DEFINITIONS", "\n".join([*objects, f"{counter} = @S_ITERATIONS;"]))
     return text.replace("@INPUTS", read).replace("@OUTPUTS", write).replace("@S", artifact.symbol)
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from unfoldc.kernels.expansions.geometry import automatic, extents, geometry, pads_of, whole
-from unfoldc.kernels.expansions.padding import laid_out, number, surrounded
+from unfoldc.kernels.expansions.padding import laid_out, number, spread, surrounded
 from unfoldc.kernels.expansions.splits import window
 from unfoldc.kernels.expansions.table import Call, Maker, expands
 
@@ -33,13 +33,14 @@ def conv_transpose(maker: Maker, call: Call) -> tuple[str, ...]:
     each remainder, without products with inserted zeros: s^axes times the channels, which are then interleaved.
     """
     x, w = call.inputs[:2]
-    (batch, channels, *sizes), weights = maker.type(x).shape, maker.type(w).shape
+    (channels, *sizes), weights = maker.type(x).shape[1:], maker.type(w).shape
     rank, group = len(sizes), int(call.attributes.get("group", 1))
     if rank < 1 or len(weights) != rank + 2 or group < 1 or channels % group or weights[0] != channels:
         raise ValueError(f"weights of shape {weights} in {group} groups for a value of shape {maker.type(x).shape}")
     strides, dilations = whole(call, "strides", rank, 1, 1), whole(call, "dilations", rank, 1, 1)
     begin, out = _place(call, sizes, extents(weights[2:], dilations), strides)
-    w = _spread(maker, w, [d if s > 1 else 1 for s, d in zip(strides, dilations, strict=True)])
+    for i, (s, d) in enumerate(zip(strides, dilations, strict=True)):
+        w = spread(maker, w, 2 + i, d if s > 1 else 1)
     dilations = tuple(1 if s > 1 else d for s, d in zip(strides, dilations, strict=True))
     w, taps = _by_remainder(maker, w, strides, group)
     # Of the results s a + r, those from `begin` on are wanted: a runs from `low` to `high`.
@@ -83,23 +84,8 @@ def _place(
     return begin, out
 
 
-def _spread(maker: Maker, w: str, steps: list[int]) -> str:
-    """w with step - 1 zeros between neighbours along each axis but the first two."""
-    if max(steps) == 1:
-        return w
-    lead, *sizes = maker.type(w).shape[1:]
-    shape = [maker.type(w).shape[0], lead]
-    pairs = [m for n in sizes for m in (n, 1)]
-    w = maker.node("Reshape", w, maker.tensor(np.array([*shape, *pairs], np.int64)))
-    after = [0, 0, *(m for d in steps for m in (0, d - 1))]
-    w = surrounded(maker, w, [0] * len(after), after, number(maker, 0, maker.type(w).dtype))
-    wide = [n * d for n, d in zip(sizes, steps, strict=True)]
-    w = maker.node("Reshape", w, maker.tensor(np.array([*shape, *wide], np.int64)))
-    return window(maker, w, {2 + i: (0, (n - 1) * d + 1) for i, (n, d) in enumerate(zip(sizes, steps, strict=True))})
-
-
 def _by_remainder(maker: Maker, w: str, strides: tuple[int, ...], group: int) -> tuple[str, list[int]]:
-    """Weights (channels, results / group, ..) as those of `Correlate` for results (results, s .., ..), and their taps."""
+    """Weights (channels, results / group, ..) as `Correlate` takes them for (results, s .., ..), and their taps."""
     (channels, rows, *sizes), rank = maker.type(w).shape, len(strides)
     taps = [-(-k // s) for k, s in zip(sizes, strides, strict=True)]
     after = [0, 0, *(t * s - k for t, s, k in zip(taps, strides, sizes, strict=True))]

@@ -55,7 +55,9 @@ def geometry(call: Call, sizes: Sequence[int], kernel: Sequence[int]) -> Geometr
     """The windows of Conv and of the pools over axes of these sizes (ONNX's attributes, ceil_mode among them)."""
     rank, way = len(sizes), automatic(call)
     if len(kernel) != rank or whole(call, "kernel_shape", rank, 0, 0) not in ((0,) * rank, tuple(kernel)):
-        raise ValueError(f"a window of {list(kernel)} on {rank} axes, kernel_shape {call.attributes.get('kernel_shape')}")
+        raise ValueError(
+            f"a window of {list(kernel)} on {rank} axes, kernel_shape {call.attributes.get('kernel_shape')}"
+        )
     strides, dilations = whole(call, "strides", rank, 1, 1), whole(call, "dilations", rank, 1, 1)
     spans = extents(kernel, dilations)
     before, after = pads_of(call, rank) if way == "NOTSET" else ((0,) * rank, (0,) * rank)

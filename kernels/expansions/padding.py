@@ -70,7 +70,9 @@ def surrounded(maker: Maker, x: str, before: Sequence[int], after: Sequence[int]
     """
     shape = maker.type(x).shape
     if max((*before, *after), default=0) <= 0:
-        return window(maker, x, {a: (-b, n + b + e) for a, (n, b, e) in enumerate(zip(shape, before, after, strict=True))})
+        return window(
+            maker, x, {a: (-b, n + b + e) for a, (n, b, e) in enumerate(zip(shape, before, after, strict=True))}
+        )
     sizes = [n + b + e for n, b, e in zip(shape, before, after, strict=True)]
     return maker.node("Padded", *filter(None, (x, value)), starts=[-b for b in before], sizes=sizes)
 
@@ -79,3 +81,18 @@ def laid_out(maker: Maker, x: str) -> str:
     """x itself, but laid out in memory where a reduction reads it, which would otherwise follow x's views each time."""
     shape = maker.type(x).shape
     return maker.node("Padded", x, starts=[0] * len(shape), sizes=list(shape))
+
+
+def spread(maker: Maker, x: str, axis: int, step: int) -> str:
+    """x with step - 1 zeros between neighbours along an axis, which is not the first."""
+    if step == 1:
+        return x
+    shape = list(maker.type(x).shape)
+    n = shape[axis]
+    y = maker.node("Reshape", x, maker.tensor(np.array([0, *shape[1 : axis + 1], 1, *shape[axis + 1 :]], np.int64)))
+    none = [0] * (len(shape) + 1)
+    after = [step - 1 if a == axis + 1 else 0 for a in range(len(none))]
+    y = surrounded(maker, y, none, after, number(maker, 0, maker.type(x).dtype))
+    shape[axis] = n * step
+    y = maker.node("Reshape", y, maker.tensor(np.array([0, *shape[1:]], np.int64)))
+    return window(maker, y, {axis: (0, (n - 1) * step + 1)})

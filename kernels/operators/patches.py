@@ -18,9 +18,7 @@ from unfoldc.kernels.program import Node, TensorType
 
 def places(sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[int]:
     """How many places the window has along each axis; raises ValueError where it does not fit."""
-    result = [
-        (n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)
-    ]
+    result = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)]
     if min(*result, *kernel, 1) < 1:
         raise ValueError(f"a window of {list(kernel)}, dilated by {list(dilations)}, on axes of {list(sizes)}")
     return result

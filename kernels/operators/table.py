@@ -94,7 +94,9 @@ def register(operator: Operator) -> None:
 
 
 # Operators of our own, made by expansions; no file may use them.
-INTERNAL_OPERATORS: frozenset[str] = frozenset({"Window"})
+INTERNAL_OPERATORS: frozenset[str] = frozenset(
+    {"Window", "Diagonal", "Padded", "Patches", "Correlate", "Pick", "Place", "Put", "TopIndices"}
+)
 
 
 def result_types(

@@ -1,7 +1,7 @@
-"""Functions made of exp, log, tanh, sin, cos, sqrt and short series, so that every printer has them.
+"""Functions made of exp, log, sin, cos, sqrt and short series, so that every printer has them.
 
 The forms lose no digits: a few units in the last place, also near zeros and poles. None relies on the order in which a
-compiler adds. Both series converge like 0.04^n on the intervals that they are used on.
+compiler adds. The series of atan and atanh converge like 0.04^n on the intervals that they are used on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from unfoldc.kernels.operators.composed import Keep, below, composed, divide, nu
 from unfoldc.kernels.operators.table import array
 
 _TERMS = {"float32": 6, "float64": 12}
+_SINH_TERMS = {"float32": 6, "float64": 10}
 # From here on asinh x and acosh x are log 2x to all digits; x^2 may overflow.
 _LARGE = {"float32": 1e4, "float64": 1e8}
 
@@ -30,6 +31,24 @@ def _series(keep: Keep, z: Expr, sign: int) -> Expr:
     for n in reversed(range(1, terms - 1)):
         result = plus(build.mul(result, square), sign**n / (2 * n + 1))
     return build.add(z, build.mul(build.mul(z, square), result))
+
+
+def _short_sinh(keep: Keep, z: Expr) -> Expr:
+    """z + z^3/3! + z^5/5! + ... for |z| up to 1."""
+    square = keep(build.mul(z, z))
+    terms = _SINH_TERMS[z.dtype]
+    result = number(1 / math.factorial(2 * terms - 1), z)
+    for n in reversed(range(1, terms - 1)):
+        result = plus(build.mul(result, square), 1 / math.factorial(2 * n + 1))
+    return build.add(z, build.mul(build.mul(z, square), result))
+
+
+def expm1(keep: Keep, x: Expr) -> Expr:
+    """exp(x) - 1 for x up to 0, without cancellation: 2 sinh(x/2) exp(x/2)."""
+    z = keep(times(x, 0.5))
+    root = keep(build.unary("exp", z))
+    near = times(build.mul(_short_sinh(keep, z), root), 2)
+    return build.select(below(z, -1), plus(build.mul(root, root), -1), near)
 
 
 def _log1p(keep: Keep, y: Expr) -> Expr:
@@ -46,9 +65,7 @@ def _arctan(keep: Keep, x: Expr) -> Expr:
     eighth = math.tan(math.pi / 8)
     low, middle = (keep(below(t, math.tan(k * math.pi / 16))) for k in (1, 3))
     centre = keep(build.select(low, number(0, t), build.select(middle, number(eighth, t), number(1, t))))
-    angle = build.select(
-        low, number(0, t), build.select(middle, number(math.pi / 8, t), number(math.pi / 4, t))
-    )
+    angle = build.select(low, number(0, t), build.select(middle, number(math.pi / 8, t), number(math.pi / 4, t)))
     rest = keep(divide(build.sub(t, centre), plus(build.mul(centre, t), 1)))
     result = keep(build.add(angle, _series(keep, rest, -1)))
     return odd(x, keep(build.select(steep, build.sub(number(math.pi / 2, t), result), result)))
@@ -59,13 +76,17 @@ def _tan(keep: Keep, x: Expr) -> Expr:
 
 
 def _asin(keep: Keep, x: Expr) -> Expr:
+    """2 atan(x / (1 + sqrt(1 - x^2))). Compilers may take x / sqrt(0) for NaN: no such quotient here or below."""
     inside = build.mul(build.sub(number(1, x), x), plus(x, 1))
-    return _arctan(keep, keep(divide(x, build.unary("sqrt", inside))))
+    return times(_arctan(keep, keep(divide(x, plus(build.unary("sqrt", inside), 1)))), 2)
 
 
 def _acos(keep: Keep, x: Expr) -> Expr:
-    ratio = divide(build.sub(number(1, x), x), plus(x, 1))
-    return times(_arctan(keep, keep(build.unary("sqrt", ratio))), 2)
+    """2 atan(sqrt((1 - x) / (1 + x))) of |x|; what is left of pi below 0."""
+    a = keep(build.unary("abs", x))
+    ratio = divide(build.sub(number(1, a), a), plus(a, 1))
+    angle = keep(times(_arctan(keep, keep(build.unary("sqrt", ratio))), 2))
+    return build.select(below(x, 0), build.sub(number(math.pi, x), angle), angle)
 
 
 def _halves(keep: Keep, a: Expr) -> tuple[Expr, Expr]:
@@ -76,9 +97,7 @@ def _halves(keep: Keep, a: Expr) -> tuple[Expr, Expr]:
 
 def _sinh(keep: Keep, x: Expr) -> Expr:
     a = keep(build.unary("abs", x))
-    t = keep(build.unary("tanh", times(a, 0.5)))
-    near = divide(times(t, 2), build.mul(build.sub(number(1, t), t), plus(t, 1)))
-    return odd(x, keep(build.select(below(a, 1), near, build.sub(*_halves(keep, a)))))
+    return odd(x, keep(build.select(below(a, 1), _short_sinh(keep, a), build.sub(*_halves(keep, a)))))
 
 
 def _cosh(keep: Keep, x: Expr) -> Expr:

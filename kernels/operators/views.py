@@ -207,11 +207,11 @@ def _gather_infer(
 def _gather_source(lowering: Lowering, node: Node, at: Index) -> Index:
     shape, indices = lowering.type(node.inputs[0]).shape, lowering.type(node.inputs[1]).shape
     axis = node.attributes.get("axis", 0) % len(shape)
-    chosen = _chosen(lowering, node.inputs[1], at[axis : axis + len(indices)], shape[axis])
+    chosen = chosen_index(lowering, node.inputs[1], at[axis : axis + len(indices)], shape[axis])
     return (*at[:axis], chosen, *at[axis + len(indices) :])
 
 
-def _chosen(lowering: Lowering, indices: str, at: Index, n: int) -> Expr:
+def chosen_index(lowering: Lowering, indices: str, at: Index, n: int) -> Expr:
     """The entry of `indices` as an index into an axis of n elements."""
     known = lowering.constant(indices)
     if known is not None and known.size == 1:

@@ -57,7 +57,7 @@ def known_values(program: Program) -> dict[str, np.ndarray]:
     """The constants, and the values of `begin` that depend on constants alone, views included."""
     known = dict(program.constants)
     for node in program.begin:
-        if all(i in known or not i for i in node.inputs):
+        if node.operator in OPERATORS and all(i in known or not i for i in node.inputs):
             known.update(zip(node.outputs, _evaluate(node, known, set(), {}, 0), strict=True))
     return known
 

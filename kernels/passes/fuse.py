@@ -22,7 +22,7 @@ def stored_values(program: Program) -> frozenset[str]:
     stored: set[str] = set()
     stored |= _stored(program, program.begin, crossing)
     for segment in program.segments:
-        stored |= _stored(program, segment.nodes, set(segment.carried.values()))
+        stored |= _stored(program, segment.nodes, set(segment.results))
     stored |= _stored(program, program.end, set(program.outputs))
     return frozenset(stored)
 
@@ -33,7 +33,7 @@ def _crossing(program: Program) -> set[str]:
     result: set[str] = {s.initial for s in program.states if s.initial in maker}
     later: list[str] = [i for s in program.segments for n in s.nodes for i in n.inputs]
     later += [i for n in program.end for i in n.inputs]
-    later += [*program.outputs, *(v for s in program.segments for v in s.carried.values())]
+    later += [*program.outputs, *(v for s in program.segments for v in s.results)]
     seen: set[str] = set()
     while later:
         name = later.pop()

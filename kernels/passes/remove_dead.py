@@ -15,7 +15,7 @@ def remove_dead(program: Program) -> Program:
     while True:
         before = len(alive & states)
         for segment in reversed(program.segments):
-            alive.update(v for s, v in segment.carried.items() if s in alive)
+            alive.update(v for s, v in (*segment.carried.items(), *segment.kept.items()) if s in alive)
             _needed(segment.nodes, alive)
         if len(alive & states) == before:
             break
@@ -24,16 +24,17 @@ def remove_dead(program: Program) -> Program:
         own = set(alive)
         nodes = _needed(segment.nodes, own)
         carried = {s: v for s, v in segment.carried.items() if s in alive}
-        segments.append(replace(segment, nodes=nodes, carried=carried, stacked=segment.stacked & own))
-    kept = tuple(s for s in program.states if s.name in alive)
-    alive.update(s.initial for s in kept)
+        kept = {s: v for s, v in segment.kept.items() if s in alive}
+        segments.append(replace(segment, nodes=nodes, carried=carried, stacked=segment.stacked & own, kept=kept))
+    states_left = tuple(s for s in program.states if s.name in alive)
+    alive.update(s.initial for s in states_left)
     begin = _needed(program.begin, alive)
     return replace(
         program,
         begin=begin,
         segments=tuple(segments),
         end=end,
-        states=kept,
+        states=states_left,
         constants={k: v for k, v in program.constants.items() if k in alive},
     )
 

@@ -22,8 +22,28 @@ from unfoldc.kernels.passes.thread_states import Run, SkipError, thread_states
 from unfoldc.kernels.program import Node, Program, Segment, TensorType, unused_name
 
 
-def roll_iterations(program: Program) -> Program:
-    """Returns the rolled program; `notes` say for each boundary that did not roll at which node and why."""
+def roll_iterations(program: Program, histories: bool = True) -> Program:
+    """Returns the rolled program; `notes` say for each boundary that did not roll at which node and why.
+
+    With `histories`, what the end reads of every iteration is kept in a state (see `thread_states`).
+
+    Iterations that were only guessed must roll and hand something on; else the program counts as one iteration.
+    """
+    rolled = _roll(program, histories)
+    if not program.guessed or _plausible(rolled):
+        return rolled
+    nodes = tuple(n for s in program.segments for n in s.nodes)
+    whole = Segment(0, 1, tuple(replace(n, origin=replace(n.origin, iteration=None)) for n in nodes))
+    return _roll(replace(program, segments=(whole,), guessed=False), histories)
+
+
+def _plausible(program: Program) -> bool:
+    """Whether what repeats is an iteration: one body, perhaps with another one before it, that reads its own result."""
+    longest = max(program.segments, key=lambda s: s.count)
+    return len(program.segments) <= 2 and longest.count > 1 and bool(longest.carried)
+
+
+def _roll(program: Program, histories: bool) -> Program:
     program = share_out(_release_tail(program))
     known = known_values(program)
     forced: dict[int, str] = {}
@@ -32,7 +52,7 @@ def roll_iterations(program: Program) -> Program:
         rolling.find_runs()
         prepared = rolling.prepared()
         try:
-            rolled = thread_states(prepared, rolling.runs)
+            rolled = thread_states(prepared, rolling.runs, histories)
             return replace(rolled, early_stop=rolled.early_stop or rolling.doubt())
         except SkipError as skipped:
             forced.update(skipped.reasons)

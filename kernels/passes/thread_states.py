@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from unfoldc.kernels.program import Node, Program, Segment, State, TensorType, unused_name
+from unfoldc.kernels.program import Node, Origin, Program, Segment, State, TensorType, unused_name
 
 
 @dataclass
@@ -44,13 +44,17 @@ class _Threader:
     types: dict[str, TensorType] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     carried: list[dict[str, str]] = field(default_factory=list)
+    histories: dict[str, str] = field(default_factory=dict)
     made_in: dict[str, tuple[int, int]] = field(default_factory=dict)
     zeros: dict[TensorType, str] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
+    kept: list[dict[str, str]] = field(default_factory=list)
+    slots: dict[str, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.types, self.constants = dict(self.program.types), dict(self.program.constants)
         self.carried = [dict(run.segment.carried) for run in self.runs]
+        self.kept = [{} for _ in self.runs]
         for r, run in enumerate(self.runs):
             for layer, inverse in enumerate(run.inverse):
                 self.made_in.update(dict.fromkeys(inverse, (r, layer)))
@@ -68,6 +72,8 @@ class _Threader:
         if name not in self.made_in or self.made_in[name][0] == reader:
             return name
         maker = self.made_in[name][0]
+        if reader == len(self.runs) and name in self.histories:
+            return self.slot(name)
         content = self.left(name)
         for state, value in self.carried[maker].items():
             if value == content and self.lives(state, maker, reader):
@@ -77,6 +83,37 @@ class _Threader:
         self.add_state(state, self.types[name], self.initial.get(content))
         self.carried[maker][state] = content
         return state
+
+    def keep_histories(self) -> None:
+        """Finds the values of which the end reads at least every other iteration's: they are kept, slot by slot."""
+        read = {i for n in self.program.end for i in n.inputs} | set(self.program.outputs)
+        readers: dict[tuple[int, str], set[str]] = {}
+        for name in sorted(read & self.made_in.keys()):
+            r, layer = self.made_in[name]
+            readers.setdefault((r, self.runs[r].inverse[layer][name]), set()).add(name)
+        for (r, value), names in readers.items():
+            count = self.runs[r].segment.count
+            early = [n for n in names if self.made_in[n][1] < count - 1]
+            if early and 2 * len(early) >= count - 1 and len({self.made_in[n][1] for n in names}) == len(names):
+                self.histories.update(dict.fromkeys(names, value))
+
+    def slot(self, name: str) -> str:
+        """The end's name for a value that is kept: an element of its history."""
+        if name in self.slots:
+            return self.slots[name].outputs[0]
+        r, layer = self.made_in[name]
+        segment, value, type_ = self.runs[r].segment, self.histories[name], self.types[name]
+        history = next((h for h, v in self.kept[r].items() if v == value), "")
+        if not history:
+            history = unused_name(f"history {segment.first}.{len(self.kept[r])}", self.types)
+            self.add_state(history, TensorType(type_.dtype, (segment.count, *type_.shape)), None)
+            self.kept[r][history] = value
+        place, slot = unused_name(f"{history} position {layer}", self.types), unused_name(f"{name} (kept)", self.types)
+        self.constants[place], self.types[place] = np.array(layer, np.int64), TensorType("int64", ())
+        self.types[slot] = type_
+        origin = Origin(f"{history} {layer}", "Gather")
+        self.slots[name] = Node("Gather", (history, place), (slot,), {"axis": 0}, origin)
+        return slot
 
     def left(self, name: str) -> str:
         """What holds a value when its run ends: a value of the body, or for one of the last layer but one a state."""
@@ -106,9 +143,14 @@ class _Threader:
         self.types[state], self.initial[state] = type_, initial
 
 
-def thread_states(program: Program, runs: Sequence[Run]) -> Program:
-    """Builds the rolled program from the runs; raises SkipError if a value skips over iterations of a run."""
+def thread_states(program: Program, runs: Sequence[Run], histories: bool = True) -> Program:
+    """Builds the rolled program from the runs; raises SkipError if a value skips over iterations of a run.
+
+    With `histories`, values that the end reads of (nearly) every iteration are kept in a state with a slot for each.
+    """
     threader = _Threader(program, runs)
+    if histories:
+        threader.keep_histories()
     for r in range(len(runs)):
         threader.enter(r)
 
@@ -121,15 +163,15 @@ def thread_states(program: Program, runs: Sequence[Run]) -> Program:
     if threader.skipped:
         raise SkipError(threader.skipped)
     segments = tuple(
-        replace(run.segment, nodes=body, carried=carried)
-        for run, body, carried in zip(runs, bodies, threader.carried, strict=True)
+        replace(run.segment, nodes=body, carried=carried, kept=kept)
+        for run, body, carried, kept in zip(runs, bodies, threader.carried, threader.kept, strict=True)
     )
     rolled = replace(
         program,
         constants=threader.constants,
         types=threader.types,
         segments=segments,
-        end=end,
+        end=(*threader.slots.values(), *end),
         outputs=outputs,
         states=tuple(State(name, first) for name, first in threader.initial.items()),
         rolled=True,
@@ -142,7 +184,7 @@ def _early_stop(program: Program) -> str:
     names = {s.name for s in program.states}
     read = {i for n in program.end for i in n.inputs if i in names} | {o for o in program.outputs if o in names}
     for segment in program.segments:
-        if read - set(segment.carried):
+        if read - {*segment.carried, *segment.kept}:
             return (
                 f"the answer is made from a value that iteration {segment.first} does not update; "
                 "iterations that differ from the others have no common estimate"

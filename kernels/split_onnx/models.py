@@ -70,6 +70,7 @@ def _called(protos: Sequence[onnx.NodeProto], functions: Sequence[onnx.FunctionP
 
 def _info(name: str, type_: ValueType) -> onnx.ValueInfoProto:
     element = helper.np_dtype_to_tensor_dtype(np.dtype(type_.dtype))
-    if type_.dims is None:
-        return helper.make_tensor_value_info(name, element, None)
-    return helper.make_tensor_value_info(name, element, type_.dims)
+    dims = type_.dims
+    if dims is None and type_.seen is not None:
+        dims = (None,) * len(type_.seen)
+    return helper.make_tensor_value_info(name, element, dims)

@@ -118,7 +118,8 @@ def constant_of(proto: NodeProto) -> TensorProto | None:
         return None
     (a,) = proto.attribute
     if a.name == "value" and a.type == AttributeProto.TENSOR:
-        return a.t
+        tensor: TensorProto = a.t
+        return tensor
     types = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
     if a.name not in types:
         return None
@@ -190,10 +191,9 @@ class _Inner:
         return self.capture(self.name(name))
 
     def capture(self, value: str) -> str:
-        """The placeholder of a value of the whole graph."""
-        if value not in self.captured:
-            self.captured.append(value)
-        return f"outer {self.captured.index(value)}"
+        """A placeholder for one read of a value of the whole graph: two reads may differ in other iterations."""
+        self.captured.append(value)
+        return f"outer {len(self.captured) - 1}"
 
 
 def _rename(graph: GraphProto, names: dict[str, str]) -> None:

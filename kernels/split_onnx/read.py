@@ -7,7 +7,7 @@ of one problem, as stand-ins: they serve to compare layers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import numpy as np
 import onnx
 from onnx import external_data_helper, inliner
 
-from unfoldc.errors import ModelError
+from unfoldc.errors import ModelError, UnfoldcError
 from unfoldc.kernels.boundaries import Boundaries, find_boundaries
+from unfoldc.kernels.from_onnx import REPEATED
 from unfoldc.kernels.onnx_file import check_numbers, read_model
 from unfoldc.kernels.onnx_metadata import read_metadata, without_iterates
 from unfoldc.kernels.program import Node, Origin, Program, Segment, TensorType, unused_name
+from unfoldc.kernels.repetition import find_repetition
 from unfoldc.kernels.split_onnx.opaque_nodes import (
     STANDARD,
     captured_names,
@@ -65,11 +67,12 @@ def read_opaque(path: Path | str, dimensions: Mapping[str, int], infer: Infer) -
     model, boundaries = _cut(model)
     try:
         types = dict(infer(model))
-    except ModelError:
+    except UnfoldcError:
         raise
     except Exception as error:  # whatever a checker or a runtime raises, it speaks of the file
-        found = f"the model is not sound ({_first_line(error)})"
-        raise ModelError(where, found, "a model that ONNX's checker and ONNX Runtime accept", _AGAIN) from None
+        found = f"it is no sound model, or an operator is missing here ({_first_line(error)})"
+        do = "Check it with onnx.checker, and that the installed ONNX Runtime has its operators."
+        raise ModelError(where, found, "a model that ONNX Runtime runs", do) from None
     reader = _Reader(where, model, types)
     return reader.read(boundaries, wanted, batch_name, metadata)
 
@@ -85,7 +88,9 @@ def _check_tensors(model: onnx.ModelProto, where: str) -> None:
         try:
             value = array_of(tensor)
         except ValueError as error:
-            raise ModelError(place, f"its data are damaged ({error})", "complete data", "Export or copy it again.") from None
+            raise ModelError(
+                place, f"its data are damaged ({error})", "complete data", "Export or copy it again."
+            ) from None
         if value is not None:
             check_numbers(value, place)
 
@@ -93,9 +98,10 @@ def _check_tensors(model: onnx.ModelProto, where: str) -> None:
 def _bind_inputs(model: onnx.ModelProto, dimensions: Mapping[str, int], where: str) -> str | None:
     """Writes the lengths that `dimensions` binds into the inputs; returns the name of the batch axis."""
     constants = {t.name for t in model.graph.initializer}
-    values = [v for v in model.graph.input if v.name not in constants]
-    del model.graph.input[:]
-    model.graph.input.extend(values)
+    for position in reversed(range(len(model.graph.input))):  # old exporters list the weights among the inputs
+        if model.graph.input[position].name in constants:
+            del model.graph.input[position]
+    values = model.graph.input
     first = [v.type.tensor_type.shape.dim[0] for v in values if v.type.tensor_type.shape.dim]
     fronts = [d.dim_param for d in first if not d.HasField("dim_value") and d.dim_param not in dimensions]
     batch_name = "batch" if "batch" in fronts or "" in fronts[:1] else fronts[0] if fronts else None
@@ -107,7 +113,9 @@ def _bind_inputs(model: onnx.ModelProto, dimensions: Mapping[str, int], where: s
         for axis, d in enumerate(value.type.tensor_type.shape.dim):
             if not d.HasField("dim_value") and d.dim_param in dimensions:
                 d.dim_value = dimensions[d.dim_param]
-            elif axis == 0 and not d.HasField("dim_value") and (d.dim_param == batch_name or unnamed and not d.dim_param):
+            elif (
+                axis == 0 and not d.HasField("dim_value") and (d.dim_param == batch_name or unnamed and not d.dim_param)
+            ):
                 d.dim_param = str(batch_name)
             elif not d.HasField("dim_value"):
                 raise ModelError(
@@ -182,12 +190,20 @@ class _Reader:
             if self.name(name) not in self.made:
                 raise ModelError(f"{self.where}: output {name!r}", "nothing makes it", "an output of a node", _AGAIN)
         results = tuple(self.name(name) for name in wanted)
+        nodes, types = _alive(nodes, results), self.stand_ins(nodes)
+        source = boundaries.source
+        if all(label is None for _, label in nodes):
+            labels = find_repetition([node for node, _ in nodes], types, results)
+            if any(label is not None for label in labels):
+                source = REPEATED
+                nodes = [(_labelled(node, k), k) for (node, _), k in zip(nodes, labels, strict=True)]
+        program = self.program(nodes, types, inputs, results)
         return OpaqueModel(
-            program=self.program(nodes, inputs, results, tuple(wanted)),
+            program=replace(program, output_names=tuple(wanted), guessed=source == REPEATED),
             types={self.name(k): v for k, v in self.types.items()} | self.constant_types(),
             frame=_frame(self.model),
             batch_name=batch_name,
-            boundaries=boundaries.source,
+            boundaries=source,
             metadata=metadata,
             input_names=tuple(v.name for v in graph.input),
             random=frozenset(self.random),
@@ -244,10 +260,15 @@ class _Reader:
         if proto.domain not in STANDARD:
             return False
         if proto.op_type == "Dropout":
-            training = self.constants.get(self.name(proto.input[2])) if len(proto.input) > 2 and proto.input[2] else None
+            training = (
+                self.constants.get(self.name(proto.input[2])) if len(proto.input) > 2 and proto.input[2] else None
+            )
             if len(proto.input) > 2 and proto.input[2] and (training is None or training.any()):
                 raise ModelError(
-                    f"{self.where}: {place}", "it drops values at random", "a solver for use", "Export in evaluation mode."
+                    f"{self.where}: {place}",
+                    "it drops values at random",
+                    "a solver for use",
+                    "Export in evaluation mode.",
                 )
             return not any(proto.output[1:])
         return proto.op_type == "Identity" and bool(self.types.get(proto.input[0], ValueType("", None)).dtype)
@@ -261,21 +282,25 @@ class _Reader:
         self.constants[self.new(name)] = value
         return name
 
-    def program(
-        self,
-        nodes: Sequence[tuple[Node, int | None]],
-        inputs: tuple[str, ...],
-        results: tuple[str, ...],
-        names: tuple[str, ...],
-    ) -> Program:
-        begin, layers, end = _parts(_alive(nodes, results))
-        begin = [self.distinct(node, position) for position, node in enumerate(begin)]
-        types = {n: t.stand_in() for n, t in self.types.items()}
-        for made, _ in nodes:
-            for o in made.outputs:
+    def stand_ins(self, nodes: Sequence[tuple[Node, int | None]]) -> dict[str, TensorType]:
+        """The types by which layers are compared."""
+        types = {name: t.stand_in() for name, t in self.types.items()}
+        for node, _ in nodes:
+            for o in node.outputs:
                 types.setdefault(o, TensorType("unknown", ()))
         types.update({self.name(name): types[name] for name in self.alias if name in types})
         types.update({name: TensorType(value.dtype.name, value.shape) for name, value in self.constants.items()})
+        return types
+
+    def program(
+        self,
+        nodes: Sequence[tuple[Node, int | None]],
+        types: Mapping[str, TensorType],
+        inputs: tuple[str, ...],
+        results: tuple[str, ...],
+    ) -> Program:
+        begin, layers, end = _parts(nodes)
+        begin = [self.distinct(node, position) for position, node in enumerate(begin)]
         used = {i for n in (*begin, *(n for layer in layers for n in layer), *end) for i in n.inputs} | set(results)
         return Program(
             inputs=inputs,
@@ -285,14 +310,17 @@ class _Reader:
             begin=tuple(begin),
             segments=tuple(Segment(k, 1, tuple(layer)) for k, layer in enumerate(layers)),
             end=tuple(end),
-            output_names=names,
         )
 
     def distinct(self, node: Node, position: int) -> Node:
         """Marks a node of `begin` that no other may stand for: a random one, or one with several results."""
         if len(node.outputs) == 1 and node.outputs[0] not in self.random:
             return node
-        return Node(node.operator, node.inputs, node.outputs, {**node.attributes, "position": position}, node.origin)
+        return replace(node, attributes={**node.attributes, "position": position})
+
+
+def _labelled(node: Node, label: int | None) -> Node:
+    return replace(node, origin=replace(node.origin, iteration=label))
 
 
 def _constant_node(tensor: onnx.TensorProto) -> onnx.NodeProto:

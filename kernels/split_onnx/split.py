@@ -71,17 +71,27 @@ class _Splitter:
             self.types[name] = ValueType(value.dtype.name, value.shape[1:] if name in stacked else value.shape)
         self.taken = {*program.types, *self.types}
         self.made_in_begin = {o for n in program.begin for o in n.outputs}
-        self.states = {s.name: s.initial for s in program.states}
+        histories = {h for s in program.segments for h in s.kept}
+        self.states = {s.name: s.initial for s in program.states if s.name not in histories}
+        self.slots, self.end = self._slots()
+        self.buffer_types: dict[str, ValueType] = {}
         self._state_types()
 
+    def _slots(self) -> tuple[dict[str, tuple[str, int]], tuple[Node, ...]]:
+        """What the end reads of each iteration, as (history, iteration), and the end without the nodes that say so."""
+        program = self.program
+        first = {h: s.first for s in program.segments for h in s.kept}
+        readers = [n for n in program.end if n.inputs and n.inputs[0] in first and "proto" not in n.attributes]
+        slots = {n.outputs[0]: (n.inputs[0], first[n.inputs[0]] + int(program.constants[n.inputs[1]])) for n in readers}
+        return slots, tuple(n for n in program.end if n not in readers)
+
     def _state_types(self) -> None:
-        """A state's type is what all contents have in common."""
+        """A state's type is what all contents have in common; its buffers hold what iterations put there."""
         contents: dict[str, list[str]] = {name: [] for name in self.states}
-        first: dict[str, str] = {}
         for segment in self.program.segments:
             for state, value in segment.carried.items():
                 contents[state].append(value)
-                first.setdefault(state, value)
+        put = {state: tuple(values) for state, values in contents.items()}
         zeros = {i for i in self.states.values() if i in self.program.constants and i not in self.model.types}
         for state, initial in self.states.items():
             if initial not in zeros:  # zeros stand where a segment sets the state before it is read
@@ -94,6 +104,11 @@ class _Splitter:
                     self.types[state] = merged(known)
         for state, initial in self.states.items():
             self.types.setdefault(state, self.types.get(initial, ValueType("", None)))
+            known = [self.types[v] for v in put[state] if v in self.types]
+            self.buffer_types[state] = merged(known) if known else self.types[state]
+        for segment in self.program.segments:
+            self.types.update({h: self.types.get(v, ValueType("", None)) for h, v in segment.kept.items()})
+        self.types.update({slot: self.types[h] for slot, (h, _) in self.slots.items()})
 
     def run(self) -> Split:
         program = self.program
@@ -104,6 +119,7 @@ class _Splitter:
             "batch": self.model.batch_name,
             "inputs": list(program.inputs),
             "states": self.states,
+            "slots": {slot: list(place) for slot, place in self.slots.items()},
             "begin": None,
         }
         if program.begin:
@@ -111,10 +127,14 @@ class _Splitter:
         wiring["iterate"] = []
         for segment in program.segments:
             part = "iterate" if len(program.segments) == 1 else f"iterate_{segment.first}"
-            models[part], facts = self._model(part, segment.nodes, segment.carried, segment.stacked)
-            wiring["iterate"].append({**facts, "first": segment.first, "count": segment.count})
+            results = {**segment.carried, **segment.kept}
+            models[part], facts = self._model(part, segment.nodes, results, segment.stacked)
+            own = {"first": segment.first, "count": segment.count, "kept": sorted(segment.kept)}
+            wiring["iterate"].append({**facts, **own})
         results = {unused_name(f"result {i}", self.taken): o for i, o in enumerate(program.outputs)}
-        models["end"], wiring["end"] = self._model("end", program.end, results, frozenset())
+        for name, original in zip(results, self.model.program.outputs, strict=True):
+            self.buffer_types[name] = self.types[name] = self.model.types[original]
+        models["end"], wiring["end"] = self._model("end", self.end, results, frozenset())
         constants = self._constants(wiring)
         wiring["types"] = {name: self._described(name) for name in self._crossing(wiring)}
         return Split(program, models, wiring, constants)
@@ -122,15 +142,17 @@ class _Splitter:
     def _from_begin(self) -> list[str]:
         """The values of `begin` that somebody else reads."""
         program = self.program
-        read = {i for s in program.segments for n in s.nodes for i in n.inputs} | {i for n in program.end for i in n.inputs}
-        read |= {v for s in program.segments for v in s.carried.values()}
+        read = {i for s in program.segments for n in s.nodes for i in n.inputs} | {
+            i for n in program.end for i in n.inputs
+        }
+        read |= {v for s in program.segments for v in s.results}
         read |= {*program.outputs, *self.states.values()}
         return [o for n in program.begin for o in n.outputs if o in read]
 
     def _model(
         self, part: str, nodes: Sequence[Node], results: Mapping[str, str], stacked: frozenset[str]
     ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-        """The model of one part, and what it reads and makes. `results` maps a name outside to the value that it gets."""
+        """The model of one part, and what it reads and makes. `results`: the value that a name outside gets."""
         nodes, results, outputs = list(nodes), dict(results), []
         made = {o for n in nodes for o in n.outputs}
         for target, value in results.items():
@@ -177,5 +199,5 @@ class _Splitter:
         return sorted({*self.states, *(target for p in parts for target, _ in p["outputs"])})
 
     def _described(self, name: str) -> dict[str, Any]:
-        found = self.types[name]
-        return {"dtype": found.dtype, "dims": None if found.dims is None else list(found.dims)}
+        found = self.buffer_types.get(name, self.types[name])
+        return {"dtype": found.dtype, "dims": None if found.expected is None else list(found.expected)}

@@ -75,7 +75,7 @@ class Folder:
                 known.update(node.outputs)
         kept = tuple(n for n in nodes if n not in folded)
         read = {i for n in (*program.nodes(), *kept) if n not in folded for i in n.inputs} | set(program.outputs)
-        read |= {v for s in program.segments for v in s.carried.values()} | {s.initial for s in program.states}
+        read |= {v for s in program.segments for v in s.results} | {s.initial for s in program.states}
         wanted = [o for n in folded for o in n.outputs if o in read]
         if not wanted:
             return tuple(nodes) if not folded else kept

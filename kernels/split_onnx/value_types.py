@@ -20,21 +20,31 @@ class ValueType:
     """`dtype`: the NumPy name of the element type, "" for a value that is no tensor of numbers.
 
     `dims`: a number, the name of an open length, or None for an unknown one; None for an unknown number of axes.
+    `seen` are the lengths that it had when the model was tried: likely, not certain.
     """
 
     dtype: str
     dims: Dims | None
+    seen: Dims | None = None
+
+    @property
+    def expected(self) -> Dims | None:
+        """The lengths that are certain, else those that were seen."""
+        if self.dims is None or self.seen is None or len(self.dims) != len(self.seen):
+            return self.seen if self.dims is None else self.dims
+        return tuple(d if isinstance(d, int) or s is None else s for d, s in zip(self.dims, self.seen, strict=True))
 
     def for_batch(self, name: str | None, length: int) -> tuple[int, ...] | None:
-        """The shape for that batch; None where it is not known before the model runs."""
-        if self.dims is None:
+        """The expected shape for that batch; None where it is not known before the model runs."""
+        dims = self.expected
+        if dims is None:
             return None
-        shape = [length if d == name and name is not None else d for d in self.dims]
+        shape = [length if d == name and name is not None else d for d in dims]
         return tuple(d for d in shape if isinstance(d, int)) if all(isinstance(d, int) for d in shape) else None
 
     def stand_in(self) -> TensorType:
         """The type by which layers are compared: open lengths count as 1."""
-        dims = () if self.dims is None else self.dims
+        dims = self.expected or ()
         return TensorType(self.dtype or "unknown", tuple(d if isinstance(d, int) else 1 for d in dims))
 
 
@@ -52,7 +62,7 @@ def merged(types: Sequence[ValueType]) -> ValueType:
             return None
         return tuple(x if x == y else None for x, y in zip(a, b, strict=True))
 
-    return ValueType(types[0].dtype, reduce(both, (t.dims for t in types)))
+    return ValueType(types[0].dtype, reduce(both, (t.dims for t in types)), reduce(both, (t.expected for t in types)))
 
 
 def inferred_types(model: onnx.ModelProto) -> dict[str, ValueType]:

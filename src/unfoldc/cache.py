@@ -19,7 +19,7 @@ from typing import Any
 from unfoldc.runtime.machine import processor
 
 _MOST_ENTRIES = 200
-_TOOLS = ("ziglang", "numba", "llvmlite", "apache-tvm", "onnx", "numpy")
+_TOOLS = ("ziglang", "numba", "llvmlite", "apache-tvm", "onnx", "onnxruntime", "numpy")
 _OWN = ("unfoldc.kernels", "unfoldc.targets", "unfoldc.runtime")
 
 

@@ -8,21 +8,22 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unfoldc.cache import cache_folder, cache_key, prune, touch
 from unfoldc.errors import InputError, ModelError, UnfoldcError
 from unfoldc.runtime.artifact_folder import Build, aside, digest, read_build, replace_folder, write_build
-from unfoldc.runtime.backends import choose
+from unfoldc.runtime.backends import choose, fallback, run_options
 from unfoldc.runtime.load import load, open_build
 from unfoldc.runtime.machine import processor
-from unfoldc.runtime.products import make_product
+from unfoldc.runtime.products import make_product, with_notes
 from unfoldc.runtime.solver import Solver
 from unfoldc.targets import find_target
 
 if TYPE_CHECKING:
+    from unfoldc.kernels.artifact import Artifact
     from unfoldc.targets import Target
 
 __all__ = ["compile", "load"]
@@ -42,6 +43,8 @@ class _Request:
     options: dict[str, Any]
     symbol: str
     progress: Progress
+    run: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
 
 
 def compile(
@@ -54,13 +57,18 @@ def compile(
     symbol: str = "solver",
     cache: bool = True,
     progress: Progress | None = None,
+    providers: Sequence[str] | None = None,
+    threads: int | None = None,
 ) -> Solver:
     """Compile an ONNX file for a target and open it as a `Solver`.
 
-    backend: "auto" takes C where zig is installed, else Numba, else NumPy (`solver.backend_reason` says why).
+    backend: "auto" takes C where zig is installed, else Numba, else NumPy (`solver.backend_reason` says why). On the
+    host it falls back to ONNX Runtime, where installed, for a sound model that the compiler refuses (`solver.notes`).
     batch: a number fixes the model's dynamic leading axis; None or "dynamic" leaves it to each call. dimensions binds
     other dynamic lengths by name. symbol prefixes the functions of generated C. cache: keep the result in
     `$XDG_CACHE_HOME/unfoldc` and take it from there. progress is called with a line of text at each step.
+    providers, threads: for backend "onnxruntime", execution providers in the order of preference (the processor) and
+    threads per operation (1).
 
     Raises ModelError for a damaged or unsupported model, InputError for a wrong option, TargetError where the program
     does not fit the device, ToolError for a missing tool.
@@ -76,7 +84,23 @@ def compile(
         _options(batch, dimensions),
         _symbol(symbol),
         progress or _silent,
+        run_options(chosen, providers, threads),
     )
+    try:
+        return _obtain(request, reason, cache)
+    except ModelError as refusal:
+        other = fallback(found.kind) if backend == "auto" else ""
+        if not other:
+            raise
+        note = f"{other}, because {chosen} refuses the model ({refusal.where}: {refusal.found})"
+        try:
+            return _obtain(replace(request, backend=other, note=note), f"auto: {note}", cache)
+        except UnfoldcError:  # it is not the compiler that lacks something: its message says more
+            raise refusal from None
+
+
+def _obtain(request: _Request, reason: str, cache: bool) -> Solver:
+    """The solver, from the cache or compiled."""
     store = cache_folder() if cache else None
     if store is None:
         folder = Path(tempfile.mkdtemp(prefix="unfoldc-"))
@@ -96,7 +120,7 @@ def compile(
                 build = read_build(entry, check=False)
             else:  # somebody wrote to the model meanwhile: what was compiled must not be found under the old content
                 raise ModelError(
-                    str(path),
+                    str(request.path),
                     "the file changed while it was compiled",
                     "a file at rest",
                     f"Compile again ({made.target}).",
@@ -113,6 +137,8 @@ def _key(request: _Request) -> str:
             "target": request.target_name,
             "spec": repr(request.target.spec),
             "backend": request.backend,
+            "run": request.run,
+            "note": request.note,
             "symbol": request.symbol,
             "external": _external_digests(request),
         },
@@ -141,12 +167,8 @@ def _publish(partial: Path, entry: Path) -> None:
 
 
 def _compile_into(request: _Request, folder: Path) -> Build:
-    from unfoldc.kernels.pipeline import compile_onnx
-
     request.progress("compiling the model")
-    artifact = compile_onnx(
-        request.path, request.target.spec, request.backend, symbol=request.symbol, **request.options
-    )
+    artifact = _compiled(request)
     names = _external_names(request.path)
     model = _MODEL
     while Path(model).name in names:
@@ -157,13 +179,28 @@ def _compile_into(request: _Request, folder: Path) -> Build:
     copy.write_bytes(request.model)
     request.progress(f"building for {request.target_name}")
     product = make_product(artifact, request.target_name, request.target.kind, folder)
+    artifact = with_notes(artifact, request.target_name, request.target.kind, folder / product)
     build = Build(
         artifact=artifact, folder=folder, target=request.target_name, kind=request.target.kind,
         product=product, processor=processor(), model=model,
-        options=request.options, external=external,
+        options={**request.options, **request.run}, external=external,
     )  # fmt: skip
     write_build(build)
     return build
+
+
+def _compiled(request: _Request) -> Artifact:
+    if request.backend == "onnxruntime":
+        from unfoldc.kernels.split_onnx.artifact import compile_split
+        from unfoldc.runtime.onnxruntime_tools import split_tools
+
+        artifact = compile_split(
+            request.path, request.target.spec, request.symbol, **request.options, tools=split_tools()
+        )
+        return replace(artifact, notes={**artifact.notes, "fallback": request.note})
+    from unfoldc.kernels.pipeline import compile_onnx
+
+    return compile_onnx(request.path, request.target.spec, request.backend, symbol=request.symbol, **request.options)
 
 
 def _external_digests(request: _Request) -> dict[str, str]:

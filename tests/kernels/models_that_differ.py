@@ -118,6 +118,6 @@ EXPECTED = {
     "start_without_batch": (2, True),
     "slice_of_input": (1, True),
     "new_data_each_time": (1, True),
-    "mean_of_iterates": (3, False),
+    "mean_of_iterates": (1, False),
     "also_the_second": (2, False),
 }

@@ -154,7 +154,7 @@ def test_long_chains_compile(workshop: Any) -> None:
     loops = lower(program)
     verify_loops(loops)
     inputs = workshop.single(workshop.feeds(g.model(x), 1), model, 0)
-    workshop.close(_run(loops, program, inputs, 1), evaluate(program, inputs), 1e-4)
+    workshop.close(_run(loops, program, inputs, program.iterations), evaluate(program, inputs), 1e-4)
 
 
 def test_nesting_too_deep_to_walk_is_refused(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def test_json_and_text(solver: Solver, lista: Any) -> None:
 class _Device:
     """An engine that counts."""
 
-    flash_bytes, ram_bytes = 4096, 512
+    flash_bytes, ram_bytes, stack_bound_bytes = 4096, 512, 120
 
     def solve(self, inputs: Any, outputs: Any, batch: int, iterations: int) -> None:
         outputs[0][...] = iterations
@@ -136,7 +136,7 @@ def test_an_emulated_device_counts_and_does_not_time(lista_build: Build, lista: 
     assert profile.seconds_p50 is None and all(row.seconds_p50 is None for row in profile.iterations)
     assert [row.error for row in profile.iterations] == [0.75, 0.5, 0.25, 0.0]
     text = str(profile)
-    assert "one problem, emulated" in text and "flash 4096 bytes, RAM 512 bytes, stack 100 bytes" in text
+    assert "one problem, emulated" in text and "flash 4096 bytes, RAM 512 bytes, stack 100 bytes (measured; never more than 120)" in text
     assert "time" not in text.splitlines()[1]
 
 

@@ -94,7 +94,7 @@ class HeavyBall(Unrolled):
 
 
 class Huber(Unrolled):
-    """Robust regression: residuals longer than delta_k count with their sign; also tells which measurements are used."""
+    """Robust regression: residuals longer than delta_k count with their sign; also tells how many are used."""
 
     A: Tensor
 

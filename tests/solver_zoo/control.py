@@ -174,5 +174,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("riccati", "control", "Kalman 1960", Riccati, _systems, runtime_matrix=True),
     Entry("pendulum_shooting", "control", "Bryson, Ho 1969", PendulumShooting, _pendulum),
     Entry("newton_schulz", "linear algebra", "Schulz 1933", NewtonSchulz, _regular, iterations=8, runtime_matrix=True),
-    Entry("orthogonal_iteration", "linear algebra", "Rutishauser 1969", OrthogonalIteration, _symmetric, runtime_matrix=True),
+    Entry(
+        "orthogonal_iteration", "linear algebra", "Rutishauser 1969", OrthogonalIteration, _symmetric,
+        runtime_matrix=True,
+    ),
 )  # fmt: skip

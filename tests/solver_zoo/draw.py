@@ -19,7 +19,8 @@ def uniform(generator: torch.Generator, low: float, high: float, *shape: int) ->
 def dictionary(generator: torch.Generator, m: int, n: int) -> Tensor:
     """An m x n matrix with columns of length one."""
     A = normal(generator, m, n)
-    return A / torch.linalg.vector_norm(A, dim=0)
+    lengths: Tensor = torch.linalg.vector_norm(A, dim=0)
+    return A / lengths
 
 
 def dictionaries(generator: torch.Generator, count: int, m: int, n: int) -> Tensor:

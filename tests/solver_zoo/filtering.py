@@ -138,7 +138,7 @@ class RecursiveLeastSquares(Streaming):
 
 
 class NormalisedLms(Unrolled):
-    """NLMS on a tapped delay line: u = signal[k : k + taps] reversed, e = d_k - wᵀu, w += m_k e u / (c + |u|²).
+    """NLMS on a tapped delay line: u = (s_k, u_0, u_1, ...), e = d_k - wᵀu, w += m_k e u / (c + |u|²).
 
     The last errors stand in a shift register, a state of fixed size.
     """
@@ -148,18 +148,18 @@ class NormalisedLms(Unrolled):
         self.rate = nn.Parameter(0.5 + 0.5 * torch.rand(iterations, generator=generator))
 
     def start(self, *inputs: Tensor) -> States:
-        size = inputs[0].shape[0]
-        return inputs[0].new_zeros(size, 12), inputs[0].new_zeros(size, 4)
+        zero = inputs[0].new_zeros(inputs[0].shape[0], 12)
+        return zero, zero, zero[:, :4]
 
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
-        (w, errors), (signal, d) = states, inputs
-        u = torch.flip(signal[:, k : k + 12], (1,))
+        (w, u, errors), (signal, d) = states, inputs
+        u = functional.pad(u, (1, -1)) + functional.pad(signal[:, k : k + 1], (0, 11))
         e = d[:, k : k + 1] - (w * u).sum(1, keepdim=True)
-        w = w + self.rate[k] * e * u / (0.1 + u.square().sum(1, keepdim=True))
-        return w, torch.cat([errors[:, 1:], e], 1)
+        w = w + self.rate[k] * e * u / (0.125 + u.square().sum(1, keepdim=True))
+        return w, u, torch.cat([errors[:, 1:], e], 1)
 
     def answer(self, states: States, *inputs: Tensor) -> Answer:
-        return states
+        return states[0], states[2]
 
 
 class Diffusion(Streaming):
@@ -257,7 +257,7 @@ class LearnedKalman(Streaming):
         x = functional.linear(states[0], self.F)
         innovation = inputs[0][:, k] - functional.linear(x, self.C)
         hidden = self.cell(innovation, states[1])
-        gain = 0.3 * torch.tanh(self.gain(hidden)).view(-1, 8, 3)
+        gain = 0.25 * torch.tanh(self.gain(hidden)).view(-1, 8, 3)
         return x + torch.matmul(gain, innovation[..., None]).squeeze(-1), hidden
 
 
@@ -274,7 +274,7 @@ def _regression(generator: Generator, batch: int) -> tuple[Tensor, ...]:
 
 
 def _signal(generator: Generator, batch: int) -> tuple[Tensor, ...]:
-    return torch.randn(batch, 16, generator=generator), torch.randn(batch, 5, generator=generator)
+    return torch.randn(batch, 5, generator=generator), torch.randn(batch, 5, generator=generator)
 
 
 def _network(generator: Generator, batch: int) -> tuple[Tensor, ...]:

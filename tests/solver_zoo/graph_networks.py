@@ -61,7 +61,7 @@ class GraphAttention(Unrolled):
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         h = states[0] @ self.embed[k]
         ours, theirs = torch.split(h @ self.ends[k], 1, dim=-1)
-        scores = functional.leaky_relu(ours + theirs.mT, 0.2)
+        scores = functional.leaky_relu(ours + theirs.mT, 0.25)
         linked = (inputs[1] + self.unit) > 0.5
         weights = torch.softmax(scores.masked_fill(~linked, -1e9), -1)
         return (inputs[0] + functional.elu(torch.bmm(weights, h)),)
@@ -147,9 +147,9 @@ class UnfoldedWmmse(Unrolled):
         own = torch.diagonal(H, dim1=1, dim2=2)
         received = torch.einsum("bij,bj->bi", H.square(), v.square()) + 0.5
         u = own * v / received
-        w = 1 / torch.clamp(1 - u * own * v, min=0.05)
+        w = 1 / torch.clamp(1 - u * own * v, min=0.0625)
         w = (0.5 + self._network(w, H, self.first[k])) * w + self._network(w, H, self.second[k])
-        weighted = torch.einsum("bji,bj->bi", H.square(), u.square() * w) + 1e-2
+        weighted = torch.einsum("bji,bj->bi", H.square(), u.square() * w) + 2**-7
         limit = torch.sqrt(power.abs())
         return (torch.minimum(torch.relu(u * own * w / weighted), limit),)
 
@@ -177,6 +177,14 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("graph_ista", _FIELD, "Chen et al. 2021, graph unrolling", GraphIsta, _signals, runtime_matrix=True),
     Entry("graph_attention", _FIELD, "Velickovic et al. 2018", GraphAttention, _features, runtime_matrix=True),
     Entry("graph_diffusion", _FIELD, "Gasteiger et al. 2019, personalised propagation", GraphDiffusion, _nodes),
-    Entry("gated_graph", _FIELD, "Li et al. 2016", GatedGraph, _nodes),
+    Entry(
+        "gated_graph",
+        _FIELD,
+        "Li et al. 2016",
+        GatedGraph,
+        _nodes,
+        dynamic=False,
+        notes={"batch": "the cell sees the nodes of all problems on one axis"},
+    ),
     Entry("unfolded_wmmse", _FIELD, "Chowdhury et al. 2021", UnfoldedWmmse, _channel, runtime_matrix=True),
 )

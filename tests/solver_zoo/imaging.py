@@ -81,7 +81,7 @@ class PlugAndPlay(Unrolled):
         blurred = functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode="reflect"), self.kernel, groups=3)
         back = functional.conv2d(functional.pad(blurred - inputs[0], (1, 1, 1, 1)), self.kernel.flip(2, 3), groups=3)
         x = x - self.rate[k] * back
-        return (x - 0.3 * self.denoiser(x),)
+        return (x - 0.25 * self.denoiser(x),)
 
 
 class TotalVariation(Unrolled):
@@ -216,7 +216,7 @@ class RichardsonLucy(Unrolled):
 
     @staticmethod
     def _filtered(x: Tensor, kernel: Tensor) -> Tensor:
-        patches = functional.unfold(functional.pad(x, (1, 1, 1, 1), mode="constant", value=0.1), 3)
+        patches = functional.unfold(functional.pad(x, (1, 1, 1, 1), mode="constant", value=0.125), 3)
         return torch.einsum("bpq,bp->bq", patches, kernel.flatten(1)).reshape(x.shape)
 
     def start(self, *inputs: Tensor) -> States:
@@ -225,7 +225,7 @@ class RichardsonLucy(Unrolled):
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         y, kernel = inputs
         kernel = kernel.abs() / kernel.abs().sum((1, 2), keepdim=True)
-        ratio = y / (self._filtered(states[0], kernel) + 0.1)
+        ratio = y / (self._filtered(states[0], kernel) + 0.125)
         return (states[0] * self._filtered(ratio, kernel.flip((1, 2))).abs().pow(self.power[k]),)
 
 
@@ -234,19 +234,21 @@ class SuperResolution(Unrolled):
 
     def __init__(self, iterations: int, generator: Generator) -> None:
         super().__init__(iterations)
-        self.priors = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(2, 8, 3, padding=1, padding_mode="circular"),
-                nn.InstanceNorm2d(8, affine=True),
-                nn.LeakyReLU(0.1),
-                nn.PixelShuffle(2),
-                nn.LayerNorm([2 * SIZE, 2 * SIZE]),
-                nn.Conv2d(2, 2, 4, stride=2, padding=1),
-                nn.Hardtanh(),
-            )
-            for _ in range(iterations)
-        )
+        # A dictionary: a second ModuleList would compete with `layers` for being the list of the iterations.
+        self.priors = nn.ModuleDict({f"prior{k}": self._prior() for k in range(iterations)})
         _fill(self.priors, generator, 0.2)
+
+    @staticmethod
+    def _prior() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(2, 8, 3, padding=1, padding_mode="circular"),
+            nn.InstanceNorm2d(8, affine=True),
+            nn.LeakyReLU(0.125),
+            nn.PixelShuffle(2),
+            nn.LayerNorm([2 * SIZE, 2 * SIZE]),
+            nn.Conv2d(2, 2, 4, stride=2, padding=1),
+            nn.Hardtanh(),
+        )
 
     def start(self, *inputs: Tensor) -> States:
         return (functional.interpolate(inputs[0], scale_factor=2, mode="nearest"),)
@@ -254,7 +256,7 @@ class SuperResolution(Unrolled):
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         error = inputs[0] - functional.avg_pool2d(states[0], 2)
         x = states[0] + functional.interpolate(error, scale_factor=2, mode="bilinear", align_corners=False)
-        return (x + self.priors[k](x),)
+        return (x + self.priors[f"prior{k}"](x),)
 
 
 class TraceDeconvolution(Unrolled):
@@ -265,17 +267,18 @@ class TraceDeconvolution(Unrolled):
         self.wavelet = nn.Parameter(0.3 * torch.randn(2, 1, 4, generator=generator))
         self.filters = nn.Parameter(0.03 * torch.randn(iterations, 2, 2, 3, generator=generator))
         self.threshold = nn.Parameter(0.05 + 0.1 * torch.rand(iterations, 1, 2, 1, generator=generator))
+        self.momentum = nn.Parameter(torch.arange(iterations) / (torch.arange(iterations) + 3))
 
     def start(self, *inputs: Tensor) -> States:
         return torch.zeros_like(inputs[0]), torch.zeros_like(inputs[0])
 
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         x, previous = states
-        v = x + (k / (k + 3)) * (x - previous)
+        v = x + self.momentum[k] * (x - previous)
         residual = inputs[0] - functional.conv1d(functional.pad(v, (3, 0)), self.wavelet, groups=2)
         back = functional.conv_transpose1d(residual, self.wavelet, groups=2)[..., 3:]
-        v = v + 0.4 * back + functional.conv1d(residual, self.filters[k], padding="same", dilation=2)
-        return functional.hardshrink(v, 0.02) * (v.abs() / (v.abs() + self.threshold[k])), x
+        v = v + 0.375 * back + functional.conv1d(residual, self.filters[k], padding="same", dilation=2)
+        return functional.hardshrink(v, 2**-6) * (v.abs() / (v.abs() + self.threshold[k])), x
 
     def answer(self, states: States, *inputs: Tensor) -> Answer:
         return states[0]

@@ -39,9 +39,9 @@ class LstmOptimiser(Unrolled):
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         x, h, c = states
         g = _gradient(x, *inputs)
-        features = torch.stack([torch.log(g.abs() + 1e-2) / 5, torch.tanh(10 * g)], -1).reshape(-1, 2)
+        features = torch.stack([torch.log(g.abs() + 2**-7) / 4, torch.tanh(10 * g)], -1).reshape(-1, 2)
         h, c = self.cell(features, (h, c))
-        return x - 0.2 * g + 0.1 * self.readout(h).reshape(x.shape), h, c
+        return x - 0.25 * g + 0.125 * self.readout(h).reshape(x.shape), h, c
 
 
 class GruOptimiser(Unrolled):
@@ -85,7 +85,7 @@ class HistoryGru(Unrolled):
         x, history = states
         history = torch.cat([history[:, 1:], _gradient(x, *inputs).unsqueeze(1)], 1)
         outputs, _ = self.memory(history)
-        return x - self.rate[k] * history[:, -1] + 0.2 * self.readout(outputs[:, -1]), history
+        return x - self.rate[k] * history[:, -1] + 0.25 * self.readout(outputs[:, -1]), history
 
 
 class SequenceLstm(Unrolled):
@@ -161,7 +161,7 @@ class AttentionOptimiser(Unrolled):
         query, key, value = parts.unbind(0)
         weights = torch.softmax(torch.einsum("bhid,bhjd->bhij", query, key) / 2, -1)
         mixed = torch.einsum("bhij,bhjd->bihd", weights, value).flatten(2)
-        return (x - 0.3 * g + torch.einsum("bie,e->bi", tokens + mixed, self.readout[k]) / 5,)
+        return (x - 0.25 * g + torch.einsum("bie,e->bi", tokens + mixed, self.readout[k]) / 4,)
 
 
 def _problem(generator: Generator, batch: int) -> tuple[Tensor, ...]:
@@ -178,10 +178,28 @@ def _series(generator: Generator, batch: int) -> tuple[Tensor, ...]:
 
 _FIELD = "learned optimisers"
 ENTRIES: tuple[Entry, ...] = (
-    Entry("lstm_optimiser", _FIELD, "Andrychowicz et al. 2016", LstmOptimiser, _problem, runtime_matrix=True),
+    Entry(
+        "lstm_optimiser",
+        _FIELD,
+        "Andrychowicz et al. 2016",
+        LstmOptimiser,
+        _problem,
+        runtime_matrix=True,
+        dynamic=False,
+        notes={"batch": "the cell sees the coordinates of all problems on one axis"},
+    ),
     Entry("gru_optimiser", _FIELD, "Putzky, Welling 2017, recurrent inference", GruOptimiser, _vector),
     Entry("history_gru", _FIELD, "a GRU layer over past gradients", HistoryGru, _problem, runtime_matrix=True),
     Entry("sequence_lstm", _FIELD, "a bidirectional LSTM layer as denoiser", SequenceLstm, _series),
-    Entry("learned_adam", _FIELD, "Kingma, Ba 2015 with a network", LearnedAdam, _problem, runtime_matrix=True),
+    Entry(
+        "learned_adam",
+        _FIELD,
+        "Kingma, Ba 2015 with a network",
+        LearnedAdam,
+        _problem,
+        runtime_matrix=True,
+        tolerance64=1e-6,
+        notes={"float64": "torch.onnx writes the numbers of the code in float32"},
+    ),
     Entry("attention_optimiser", _FIELD, "Vaswani et al. 2017 as update rule", AttentionOptimiser, _vector),
 )

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from solver_zoo.base import Answer, Entry, States, Unrolled
 
-ROWS, COLUMNS = 12, 20
+ROWS, COLUMNS = 16, 24
 BITS, CHECKS, ROW_WEIGHT = 16, 8, 6
 
 
@@ -95,17 +95,17 @@ class Vamp(Unrolled):
         slab = torch.sigmoid(self.log_odds[k] + 0.5 * torch.log(wide / narrow) + 0.5 * r.square() * slope)
         gain = 1 / (1 + 1 / precision)
         x = gain * slab * r
-        alpha = (gain * slab * (1 + (1 - slab) * slope * r.square())).mean(1, keepdim=True).clamp(0.1, 0.9)
+        alpha = (gain * slab * (1 + (1 - slab) * slope * r.square())).mean(1, keepdim=True).clamp(0.125, 0.875)
         second = (x - alpha * r) / (1 - alpha)
         back = precision * (1 - alpha) / alpha
-        noise = 20.0
+        noise = 16.0
         total = noise * self.values.square() + back
         data = functional.pad(y @ self.left, (0, COLUMNS - ROWS)) * self.values
         linear = ((noise * data + back * (second @ self.right.T)) / total) @ self.right
-        beta = (back / total).mean(1, keepdim=True).clamp(0.1, 0.9)
+        beta = (back / total).mean(1, keepdim=True).clamp(0.125, 0.875)
         rho = self.damping[k]
         r = (1 - rho) * r + rho * (linear - beta * second) / (1 - beta)
-        precision = (1 - rho) * precision + rho * (back * (1 - beta) / beta).clamp(0.05, 20.0)
+        precision = (1 - rho) * precision + rho * (back * (1 - beta) / beta).clamp(0.0625, 16.0)
         return r, precision
 
     def answer(self, states: States, *inputs: Tensor) -> Answer:
@@ -167,12 +167,12 @@ class SumProduct(_Decoder):
         where = self.table.reshape(1, -1).expand(llr.shape[0], -1)
         v = torch.gather(self._posterior(c, llr), 1, where).reshape(c.shape) - c
         t = torch.tanh(0.5 * v)
-        logs = torch.log(t.abs() + 1e-4)
+        logs = torch.log(t.abs() + 2**-13)
         before = torch.cumsum(logs, -1) - logs
         after = torch.cumsum(logs.flip(-1), -1).flip(-1) - logs
         odd = (v < 0).to(v.dtype).sum(-1, keepdim=True)
         sign = torch.cos(math.pi * (odd - (v < 0).to(v.dtype)))
-        product = torch.clamp(sign * torch.exp(before + after), -0.99, 0.99)
+        product = torch.clamp(sign * torch.exp(before + after), -0.984375, 0.984375)
         return (self.weight[k] * torch.log((1 + product) / (1 - product)),)
 
     def answer(self, states: States, *inputs: Tensor) -> Answer:
@@ -215,8 +215,11 @@ class GaussianBelief(Unrolled):
 class ExpectationPropagation(Unrolled):
     """EP for the probit classifier with diagonal sites: labels (batch, m), features (batch, m, n) at run time."""
 
+    roots: Tensor
+
     def __init__(self, iterations: int, generator: Generator) -> None:
         super().__init__(iterations)
+        self.register_buffer("roots", torch.tensor([2.0, 2 * math.pi]).sqrt())
         self.damping = nn.Parameter(0.4 + 0.2 * torch.rand(iterations, generator=generator))
 
     def start(self, *inputs: Tensor) -> States:
@@ -225,15 +228,15 @@ class ExpectationPropagation(Unrolled):
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         (lam, eta), (labels, X) = states, inputs
         a = labels.unsqueeze(-1) * X
-        cavity = 1 / (1 + lam.sum(1, keepdim=True) - lam).clamp(min=0.2)
+        cavity = 1 / (1 + lam.sum(1, keepdim=True) - lam).clamp(min=0.25)
         middle = cavity * (eta.sum(1, keepdim=True) - eta)
         spread = 1 + torch.einsum("bmn,bmn,bmn->bm", a, a, cavity)
         z = torch.clamp(torch.einsum("bij,bij->bi", a, middle) / spread.sqrt(), -4.0, 4.0)
-        mass = 0.5 * (1 + torch.erf(z / math.sqrt(2)))
-        ratio = torch.exp(-0.5 * z * z) / (math.sqrt(2 * math.pi) * mass)
+        mass = 0.5 * (1 + torch.erf(z / self.roots[0]))
+        ratio = torch.exp(-0.5 * z * z) / (self.roots[1] * mass)
         mean = middle + cavity * a * (ratio / spread.sqrt()).unsqueeze(-1)
         shrink = (ratio * (z + ratio) / spread).unsqueeze(-1) * (a * cavity).square()
-        variance = torch.maximum(cavity - shrink, 0.05 * cavity)
+        variance = torch.maximum(cavity - shrink, 0.0625 * cavity)
         rho = self.damping[k]
         lam = (1 - rho) * lam + rho * (1 / variance - 1 / cavity)
         return lam, (1 - rho) * eta + rho * (mean / variance - middle / cavity)

@@ -31,7 +31,7 @@ class ChambollePock(Unrolled):
 
 
 class CondatVu(Unrolled):
-    """min ||A x - y||^2 / 2 + ||D x||_1 / 8 with 0 <= x <= 1; the matrix, which all problems share, comes at run time."""
+    """min ||A x - y||^2 / 2 + ||D x||_1 / 8 with 0 <= x <= 1; the matrix, shared by all problems, is an input."""
 
     def __init__(self, iterations: int, generator: torch.Generator) -> None:
         super().__init__(iterations)
@@ -176,7 +176,10 @@ def _measured(generator: torch.Generator, batch: int) -> tuple[Tensor, ...]:
 
 ENTRIES: tuple[Entry, ...] = (
     Entry("chambolle_pock", "denoising", "Chambolle, Pock 2011", ChambollePock, _signal),
-    Entry("condat_vu", "restoration", "Condat 2013; Vu 2013", CondatVu, _with_matrix, shared_inputs=(1,), runtime_matrix=True),
+    Entry(
+        "condat_vu", "restoration", "Condat 2013; Vu 2013", CondatVu, _with_matrix,
+        shared_inputs=(1,), runtime_matrix=True,
+    ),
     Entry("total_variation_2d", "imaging", "Chambolle 2004; Beck, Teboulle 2009", TotalVariation2d, _image),
     Entry("robust_pca", "video", "Candes et al. 2011; Cai, Liu, Yin 2021", RobustPca, _low_rank),
     Entry("nonnegative_factors", "unmixing", "Lee, Seung 2001", NonNegativeFactors, _positive),

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
 from itertools import chain
 
+from solver_zoo import (
+    constrained,
+    control,
+    filtering,
+    graph_networks,
+    imaging,
+    learned_optimisers,
+    message_passing,
+    primal_dual,
+    proximal,
+    splitting,
+    transport,
+    wireless,
+)
 from solver_zoo.base import Entry
 
 _MODULES = (
-    "proximal", "constrained", "splitting", "primal_dual", "transport", "control",
-    "message_passing", "filtering", "imaging", "learned_optimisers", "graph_networks", "wireless",
+    proximal, constrained, splitting, primal_dual, transport, control,
+    message_passing, filtering, imaging, learned_optimisers, graph_networks, wireless,
 )  # fmt: skip
-
-
-def _entries(module: str) -> tuple[Entry, ...]:
-    try:
-        entries: tuple[Entry, ...] = importlib.import_module(f"solver_zoo.{module}").ENTRIES
-    except ModuleNotFoundError as error:
-        if error.name != f"solver_zoo.{module}":
-            raise
-        return ()
-    return entries
-
-
-_ALL = tuple(chain.from_iterable(map(_entries, _MODULES)))
+_ALL: tuple[Entry, ...] = tuple(chain.from_iterable(module.ENTRIES for module in _MODULES))
 SOLVERS: dict[str, Entry] = {entry.name: entry for entry in _ALL}
 if len(SOLVERS) < len(_ALL):
     raise ValueError("two solvers of the zoo have one name")

@@ -12,7 +12,7 @@ M, N, NODES = 12, 20, 4
 
 
 class AdmmLasso(Unrolled):
-    """x <- (A^T A + I)^-1 (A^T y + z - u); z <- soft(a x + (1 - a) z + u, theta_k); u <- u + a x + (1 - a) z_old - z."""
+    """x <- (A^T A + I)^-1 (A^T y + z - u); v = 1.5 x - 0.5 z + u; z <- soft(v, theta_k); u <- v - z."""
 
     A: Tensor
     inverse: Tensor
@@ -210,8 +210,11 @@ ENTRIES: tuple[Entry, ...] = (
         "admm_quadratic", "quadratic programming", "Stellato et al. 2020 (OSQP)", AdmmQuadratic, _quadratic,
         notes={"warm start": "x, z and the dual are inputs and outputs"},
     ),
-    Entry("douglas_rachford", "sparse recovery", "Douglas, Rachford 1956; Lions, Mercier 1979", DouglasRachford, _measured),
+    Entry("douglas_rachford", "sparse recovery", "Lions, Mercier 1979", DouglasRachford, _measured),
     Entry("consensus_admm", "distributed estimation", "Boyd et al. 2011", ConsensusAdmm, _nodes),
-    Entry("extra", "distributed estimation", "Shi, Ling, Wu, Yin 2015", Extra, _mixed, shared_inputs=(1,), runtime_matrix=True),
+    Entry(
+        "extra", "distributed estimation", "Shi, Ling, Wu, Yin 2015", Extra, _mixed,
+        shared_inputs=(1,), runtime_matrix=True,
+    ),
     Entry("proximal_conjugate_gradients", "sparse recovery", "Geman, Yang 1995", ProximalConjugateGradients, _measured),
 )  # fmt: skip

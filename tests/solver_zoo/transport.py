@@ -126,7 +126,7 @@ def _payoffs(generator: torch.Generator, batch: int) -> tuple[Tensor, ...]:
 
 
 ENTRIES: tuple[Entry, ...] = (
-    Entry("sinkhorn_log", "optimal transport", "Cuturi 2013; Peyre, Cuturi 2019", LogSinkhorn, _own_cost, runtime_matrix=True),
+    Entry("sinkhorn_log", "optimal transport", "Peyre, Cuturi 2019", LogSinkhorn, _own_cost, runtime_matrix=True),
     Entry(
         "sinkhorn", "optimal transport", "Sinkhorn 1964; Cuturi 2013", Sinkhorn, _shared_cost,
         shared_inputs=(0,), runtime_matrix=True,

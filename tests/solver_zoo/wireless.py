@@ -69,12 +69,12 @@ class OampNet(Unrolled):
         gram = H.mT @ H
         residual = y - (H @ x.unsqueeze(-1)).squeeze(-1)
         energy = gram.diagonal(dim1=1, dim2=2).sum(-1)
-        variance = ((residual.square().sum(-1) - 0.5 * RECEIVE) / (energy + 1)).clamp(0.05, 2.0)
+        variance = ((residual.square().sum(-1) - 0.5 * RECEIVE) / (energy + 1)).clamp(0.0625, 2.0)
         inverse = self._inverse(gram + (0.5 / variance)[:, None, None] * self.unit)
         matched = torch.einsum("bnk,bmk,bm->bn", inverse, H, residual)
         scale = SEND / (torch.einsum("bij,bji->b", inverse, gram) + 0.5)
         r = x + self.gamma[k] * (scale.unsqueeze(-1) * matched)
-        spread = (self.theta[k] * variance).reshape(-1, 1, 1) + 0.2
+        spread = (self.theta[k] * variance).reshape(-1, 1, 1) + 0.25
         weights = torch.softmax(-(r.unsqueeze(-1) - self.levels).square() / (2 * spread), dim=-1)
         return (weights @ self.levels,)
 
@@ -105,8 +105,8 @@ class SoftInterference(Unrolled):
         images = torch.einsum("bmnp,bnq,pqr->bmnr", H, x, self.swap)
         left = (y - images.sum(2)).unsqueeze(2) + images
         filtered = torch.einsum("bmnq,bmnr,qpr->bnp", left, H, self._adjoint())
-        norm = H.square().sum((1, 3)).unsqueeze(-1) + 0.1
-        soft = torch.tanh(filtered / (norm * self.spread[k])) / math.sqrt(2)
+        norm = H.square().sum((1, 3)).unsqueeze(-1) + 0.125
+        soft = torch.tanh(filtered / (norm * self.spread[k])) * 0.75
         return (x + self.damping[k] * (soft - x),)
 
     def _adjoint(self) -> Tensor:
@@ -151,7 +151,7 @@ class Beamforming(Unrolled):
         V = V - self.rate[k] * gradient / H.square().sum((1, 2, 3), keepdim=True)
         used = V.square().sum((2, 3), keepdim=True)
         allowed = power.abs()[:, :, None, None]
-        return torch.where(used > allowed, V * torch.sqrt(allowed / (used + 1e-6)), V), W
+        return torch.where(used > allowed, V * torch.sqrt(allowed / (used + 2**-20)), V), W
 
 
 class ReflectingSurface(Unrolled):
@@ -173,7 +173,7 @@ class ReflectingSurface(Unrolled):
         real, imaginary = real.unsqueeze(1), imaginary.unsqueeze(1)
         gradient = torch.stack((a * real + b * imaginary, a * imaginary - b * real), dim=-1)
         p = p + self.rate[k] * gradient
-        return (p / (torch.linalg.vector_norm(p, dim=-1, keepdim=True) + 1e-3),)
+        return (p / (torch.linalg.vector_norm(p, dim=-1, keepdim=True) + 2**-10),)
 
     def answer(self, states: States, *inputs: Tensor) -> Answer:
         p = states[0]
@@ -195,7 +195,7 @@ class Wmmse(Unrolled):
         self.cap = nn.Parameter(0.8 + 0.4 * torch.rand(iterations, SEND, generator=generator))
 
     def start(self, *inputs: Tensor) -> States:
-        return (torch.full_like(inputs[1], 0.7),)
+        return (torch.full_like(inputs[1], 0.75),)
 
     def step(self, k: int, states: States, *inputs: Tensor) -> States:
         (v,), (H, priority) = states, inputs
@@ -205,7 +205,7 @@ class Wmmse(Unrolled):
         u = own * v / received
         w = priority.abs() / (1 - u * own * v)
         pull = torch.einsum("bij,bi,bi->bj", gain, w, u.square())
-        return (torch.clamp(w * u * own / (pull + 1e-3), min=torch.zeros_like(self.noise), max=self.cap[k]),)
+        return (torch.clamp(w * u * own / (pull + 2**-10), min=torch.zeros_like(self.noise), max=self.cap[k]),)
 
     def answer(self, states: States, *inputs: Tensor) -> Answer:
         (v,), (H, priority) = states, inputs

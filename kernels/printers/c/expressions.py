@@ -143,8 +143,8 @@ class Expressions:
             return self._joined(e, _QUOTIENTS[e.operator], PRODUCT)
         if e.operator in _SIGNS and not (integers and _SIGNS[e.operator][1] >= SUM and depends_on_data(e)):
             return self._joined(e, *_SIGNS[e.operator])
-        if e.operator == "pow" and not integers:
-            return self.call(self.helpers.function("pow", e.dtype), e.a, e.b)
+        if e.operator in LIBRARY and not integers:
+            return self.call(self.helpers.function(e.operator, e.dtype), e.a, e.b)
         return self.call(self.helpers.call(e.operator, e.a.dtype), e.a, e.b)
 
     def extremum(self, e: Binary) -> Text:

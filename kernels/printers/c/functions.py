@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import ITERATION, LoopProgram, Step, Stmt, Var
-from unfoldc.kernels.printers.c.statements import Statements
+from unfoldc.kernels.printers.c.statements import Statements, without_unread
 from unfoldc.kernels.printers.c_api import StateLayout
 from unfoldc.kernels.printers.c_api.text import wrap
 from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
@@ -26,7 +27,10 @@ class Functions:
         statements: Statements,
         count: str,
     ) -> None:
-        self.symbol, self.program, self.layout = symbol, program, layout
+        steps = tuple(replace(step, body=without_unread(step.body)) for step in program.steps)
+        begin, end = without_unread(program.begin), without_unread(program.end)
+        self.program = replace(program, begin=begin, steps=steps, end=end)
+        self.symbol, self.layout = symbol, layout
         self.heads, self.statements, self.count = heads, statements, count
         self._shared = _sharing(program)
 

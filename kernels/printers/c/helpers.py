@@ -17,7 +17,7 @@ from unfoldc.kernels.printers.c_api.text import C_TYPES, number, wrap
 # Operators with a C library function, and its name for double.
 LIBRARY = {
     "sqrt": "sqrt", "exp": "exp", "log": "log", "tanh": "tanh", "erf": "erf", "sin": "sin", "cos": "cos",
-    "floor": "floor", "ceil": "ceil", "round": "rint", "pow": "pow",
+    "floor": "floor", "ceil": "ceil", "round": "rint", "pow": "pow", "fmod": "fmod",
 }  # fmt: skip
 _WORD = re.compile(r"\b[A-Z][A-Z0-9]*\b")
 _LITERALS = {"ZERO": 0.0, "LOW32": -(2.0**31), "HIGH32": 2.0**31, "LOW64": -(2.0**63), "HIGH64": 2.0**63}
@@ -58,8 +58,7 @@ _INTEGER: Mapping[str, tuple[str, str]] = {
     ),
     "mod": (
         "T a, T b",
-        "const T r = ((b == 0) || (b == -1)) ? 0 : (a % b);\n"
-        "return ((r != 0) && ((r < 0) != (b < 0))) ? (r + b) : r;",
+        "const T r = ((b == 0) || (b == -1)) ? 0 : (a % b);\nreturn ((r != 0) && ((r < 0) != (b < 0))) ? (r + b) : r;",
     ),
     "pow": (
         "T a, T b",
@@ -114,7 +113,7 @@ class Helpers:
         lines = []
         for operator, dtype in sorted(self._functions):
             kind = C_TYPES[dtype]
-            parameters = f"{kind} a, {kind} b" if operator == "pow" else f"{kind} a"
+            parameters = f"{kind} a, {kind} b" if operator in ("pow", "fmod") else f"{kind} a"
             lines.append(f"{kind} {library_name(operator, dtype)}({parameters});")
         order = {"splat": 1, "select": 2}
         used = sorted(self._used, key=lambda h: (h[2], order.get(h[0], 3), h))

@@ -136,8 +136,8 @@ class LaneExpressions(Expressions):
             a, b = (f"({self.spread(x)})" for x in (e.a, e.b))
             sign = _BITWISE.get(e.operator, "^")
             return (f"~({a} {sign} {b})", PREFIX) if e.operator == "eq" else (f"{a} {sign} {b}", LOGIC)
-        if e.operator == "pow":
-            name = self.helpers.call("pow", e.dtype, lanes=True)
+        if e.operator in ("pow", "fmod"):
+            name = self.helpers.call(e.operator, e.dtype, lanes=True)
             return f"{name}({self.spread(e.a)}, {self.spread(e.b)})", PREFIX + 1
         if e.operator in COMPARISONS and e.a.dtype != self.dtype:
             raise NotVectorisable(f"a comparison of {e.a.dtype} values")

@@ -48,7 +48,7 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
     result = mask if name == "isnan" else vector
     own = f"{calls.symbol}_{name}_{dtype}_v"
     if name not in _VECTOR:
-        two = name == "pow"
+        two = name in ("pow", "fmod")
         return [
             f"static inline {result} {own}({vector} a{f', {vector} b' if two else ''}) {{",
             f"    {vector} r;",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from unfoldc.kernels import build
 from unfoldc.kernels.loops import Assign, Binary, Expr, For, Let, Local, Nest, Stmt, Store
 from unfoldc.kernels.printers.c.expressions import Expressions
 from unfoldc.kernels.printers.c_api.text import comment, wrap
@@ -61,3 +63,28 @@ class Statements:
         if added and isinstance(value, Binary) and value.a == Local(name, value.dtype):
             return f"{name} += {self.expressions.text(value.b)};"
         return f"{name} = {self.expressions.stored(value)};"
+
+
+def without_unread(body: Sequence[Stmt], unread: frozenset[str] = frozenset()) -> tuple[Stmt, ...]:
+    """The body without scalars that nothing is made of, which compilers warn of, and without loops left empty."""
+    kept: list[Stmt] = []
+    for i, s in enumerate(body):
+        if isinstance(s, Let):
+            unread = unread - {s.name} if _reads(body[i + 1 :], s.name) else unread | {s.name}
+        if isinstance(s, For | Nest):
+            inner = without_unread(s.body, unread)
+            if inner or not s.body:
+                kept.append(replace(s, body=inner))
+        elif not (isinstance(s, Let | Assign) and s.name in unread):
+            kept.append(s)
+    return tuple(kept)
+
+
+def _reads(body: Sequence[Stmt], name: str) -> bool:
+    """Whether a scalar is read, other than to give itself a new value."""
+    for s in build.statements(tuple(body)):
+        if isinstance(s, Assign) and s.name == name:
+            continue
+        if any(isinstance(e, Local) and e.name == name for top in build.expressions(s) for e in build.walk(top)):
+            return True
+    return False

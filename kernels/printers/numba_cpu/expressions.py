@@ -23,7 +23,7 @@ class NumbaExpressions(PythonPrinter):
     calls = {
         "abs": "abs", "sqrt": "sqrt", "exp": "math.exp", "log": "math.log", "tanh": "math.tanh", "erf": "math.erf",
         "sin": "math.sin", "cos": "math.cos", "floor": "floor", "ceil": "ceil", "round": "nearest",
-        "isnan": "isnan", "min": "minimum", "max": "maximum",
+        "isnan": "isnan", "fmod": "np.fmod", "min": "minimum", "max": "maximum",
     }  # fmt: skip
 
     def __init__(self, name: Callable[[str, str], str], shape: Callable[[str], tuple[int, ...]]) -> None:

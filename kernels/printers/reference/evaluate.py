@@ -58,6 +58,9 @@ class _Run:
                 local = {**values, **{name: self.constants[name][k] for name in segment.stacked}}
                 self.run(segment.nodes, local)
                 if program.rolled:
+                    for history, value in segment.kept.items():
+                        values[history] = np.array(values[history])
+                        values[history][k] = local[value]
                     values.update({state: local[value] for state, value in segment.carried.items()})
                 else:
                     values.update({o: local[o] for n in segment.nodes for o in n.outputs})

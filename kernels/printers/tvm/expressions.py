@@ -94,6 +94,9 @@ class TvmExpressions(PythonPrinter):
             return self._extremum(e)
         if e.operator == "div" and not e.dtype.startswith("float"):
             return self.call("T.truncdiv", e.a, e.b)
+        if e.operator == "fmod":
+            name = "fmodf" if e.dtype == "float32" else "fmod"
+            return f'T.call_extern("{e.dtype}", "{name}", {self.text(e.a)}, {self.text(e.b)})', ATOM
         if e.operator in COMPARISONS and e.a.dtype == "bool":  # TVM compares these as if they were floats
             return super().binary(replace(e, a=Cast(e.a, "int32"), b=Cast(e.b, "int32")))
         if e.operator == "ne" and e.a.dtype.startswith("float"):  # TVM's own is false where a side is NaN

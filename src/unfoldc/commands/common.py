@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unfoldc.errors import InputError
+from unfoldc.errors import InputError, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,11 @@ def add_dimensions(parser: argparse.ArgumentParser) -> None:
 def add_compilation(parser: argparse.ArgumentParser) -> None:
     """Everything that `unfoldc.compile` takes."""
     parser.add_argument("--target", help="device to compile for (`unfoldc targets` lists them); host")
-    parser.add_argument("--backend", help="auto, c, numba, tvm or reference; auto")
+    parser.add_argument("--backend", help="auto, c, numba, tvm, reference or onnxruntime; auto")
+    parser.add_argument(
+        "--provider", action="append", metavar="NAME", help="execution provider of ONNX Runtime; CPUExecutionProvider"
+    )
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads of ONNX Runtime per operation; 1")
     add_dimensions(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile even if the cache has the result")
 
@@ -65,9 +69,9 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
     path = Path(arguments.model)
     if path.is_dir():
         _refuse_options(arguments)
-        return pipeline.load(path)
+        return pipeline.load(path, providers=arguments.provider)
     with status() as progress:
-        return pipeline.compile(
+        solver = pipeline.compile(
             path,
             arguments.target or "host",
             arguments.backend or "auto",
@@ -76,11 +80,16 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
             symbol=symbol,
             cache=not arguments.no_cache,
             progress=progress,
+            providers=arguments.provider,
+            threads=arguments.threads,
         )
+    for note in solver.notes:
+        print(f"note: {printable(note, 1000)}", file=sys.stderr)
+    return solver
 
 
 def _refuse_options(arguments: argparse.Namespace) -> None:
-    for name in ("target", "backend", "batch", "dimension"):
+    for name in ("target", "backend", "batch", "dimension", "threads"):
         if getattr(arguments, name):
             raise InputError(
                 f"--{name}",

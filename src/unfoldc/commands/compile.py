@@ -38,19 +38,24 @@ def run(arguments: argparse.Namespace) -> None:
                 "target": solver.target,
                 "backend": solver.backend,
                 "backend_reason": solver.backend_reason,
+                "notes": solver.notes,
                 "iterations": solver.iterations,
                 "inputs": {p.name: {"dtype": p.dtype, "shape": p.shape, "batched": p.batched} for p in solver.inputs},
                 "outputs": {p.name: {"dtype": p.dtype, "shape": p.shape, "batched": p.batched} for p in solver.outputs},
                 "constant_bytes": memory.constant_bytes,
                 "state_bytes": memory.state_bytes,
                 **({"flash_bytes": solver.flash_bytes, "ram_bytes": solver.ram_bytes}),
+                "stack_bound_bytes": solver.stack_bound_bytes,
             }
         )
         return
     print(solver.signature)
     print(f"{solver.iterations} iterations for {solver.target}, backend {solver.backend} ({solver.backend_reason})")
     if solver.flash_bytes is not None:
-        print(f"flash {solver.flash_bytes} bytes, RAM {solver.ram_bytes} bytes without the stack")
+        stack = solver.stack_bound_bytes
+        bound = "of unknown depth" if stack is None else f"of at most {stack} bytes"
+        print(f"flash {solver.flash_bytes} bytes, RAM {solver.ram_bytes} bytes, and a stack {bound}")
     else:
-        print(f"constants {memory.constant_bytes} bytes, state {memory.state_bytes} bytes")
+        state = "of unknown size" if memory.state_bytes is None else f"{memory.state_bytes} bytes"
+        print(f"constants {memory.constant_bytes} bytes, state {state}")
     print(f"written to {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")

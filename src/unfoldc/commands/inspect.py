@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import TYPE_CHECKING, Any
 
 from unfoldc.commands.common import Subparsers, add_dimensions, add_json, new_command, print_json
-from unfoldc.errors import InputError, printable
+from unfoldc.errors import InputError, ModelError, UnfoldcError, printable
+
+if TYPE_CHECKING:
+    from unfoldc.kernels.inspect import Inspection
+    from unfoldc.kernels.split_onnx.inspect import SplitInspection
 
 
 def add(commands: Subparsers) -> argparse.ArgumentParser:
@@ -19,6 +25,12 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
     )
     parser.add_argument("model", nargs="?", help="an ONNX file")
     parser.add_argument("--operators", action="store_true", help="list the ONNX operators that the compiler knows")
+    parser.add_argument(
+        "--backend",
+        choices=("auto", "onnxruntime"),
+        default="auto",
+        help="onnxruntime: show the parts that it would run",
+    )
     add_dimensions(parser)
     add_json(parser)
     return parser
@@ -34,9 +46,38 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.model is None:
         raise InputError("inspect", "no model", "an ONNX file, or --operators", "Write unfoldc inspect model.onnx.")
-    from unfoldc.kernels.inspect import describe
-
-    found = describe(arguments.model, batch=arguments.batch, dimensions=dict(arguments.dimension))
+    found = _described(arguments)
     # Names in the file are untrusted: none of their characters may steer the terminal.
     text = "\n".join(printable(line) for line in str(found).split("\n"))
     print_json(found.to_json()) if arguments.json else print(text)
+
+
+def _described(arguments: argparse.Namespace) -> Inspection | SplitInspection:
+    """What the compiler sees; what ONNX Runtime would run where the compiler refuses the model."""
+    from unfoldc.kernels.inspect import describe
+    from unfoldc.runtime.backends import fallback
+
+    options = {"batch": arguments.batch, "dimensions": dict(arguments.dimension)}
+    if arguments.backend == "onnxruntime":
+        return _split(arguments.model, options)
+    try:
+        return describe(arguments.model, **options)
+    except ModelError as refusal:
+        if not fallback("host"):
+            raise
+        try:
+            found = _split(arguments.model, options)
+        except UnfoldcError:
+            raise refusal from None
+        note = f"the compiler refuses the model ({refusal.where}: {refusal.found}); onnxruntime runs it like this"
+        print(f"note: {printable(note, 1000)}", file=sys.stderr)
+        return found
+
+
+def _split(model: str, options: dict[str, Any]) -> SplitInspection:
+    from unfoldc.kernels.split_onnx.inspect import describe_split
+    from unfoldc.runtime.backends import choose
+    from unfoldc.runtime.onnxruntime_tools import split_tools
+
+    choose("onnxruntime", "host", "host")  # says what is missing
+    return describe_split(model, **options, tools=split_tools())

@@ -31,6 +31,7 @@ def test_an_operand_of_a_product_is_stored(workshop: Any) -> None:
 def chain(workshop: Any, *steps: Any) -> list[str]:
     g = workshop.Graph()
     x = g.input("x", "batch", 6)
+    g.k = 0  # one iteration, however often the steps repeat
     for step in steps:
         x = step(g, x)
     return stored(optimise(workshop.imported(g.model(x)).program))

@@ -1,0 +1,176 @@
+"""Every solver of the zoo, exported in many ways and compiled on every back end, beside PyTorch in float64."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+
+import pytest
+import torch
+from solver_zoo.base import Entry
+from solver_zoo.compare import compiled, errors, rolls
+from solver_zoo.exports import EXPORTERS, FORMS, OURS, TORCH, Case, Way, all_ways, make_case, sampled_way
+from solver_zoo.registry import SOLVERS
+
+from unfoldc.errors import TargetError
+from unfoldc.kernels.pipeline import compile_onnx
+from unfoldc.runtime.backends import BACKENDS
+from unfoldc.targets import find_target
+
+DEVICE = "cortex-m4"
+NAMES = sorted(SOLVERS)
+# What takes long to compile is tried on one solver of so many.
+ONE_IN = {"numba": 8, "tvm": 8, "onnxruntime": 2, DEVICE: 4}
+# How many must roll, by exporter.
+SHARES = {"ours": 24 / 30, "torch": 15 / 30}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small solvers are slower on two threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def every(count: int, name: str, seed: str) -> bool:
+    """One name of `count`, the same ones in every run."""
+    return random.Random(f"{name} {seed}").randrange(count) == 0
+
+
+def check(case: Case, backend: str, target: str = "host") -> list[str]:
+    """What is wrong with a solver on a back end, in words; nothing where it is right."""
+    where = f"{case.entry.name} {case.way} {backend if target == 'host' else target}"
+    try:
+        solver = compiled(case, backend, target)
+        found = errors(solver, case, problems=None if target == "host" else 1)
+    except Exception as problem:  # the others are to be heard as well
+        return [f"{where}: {type(problem).__name__}: {problem}"]
+    wrong = [f"{where}: error {e:.2g} after iteration {k}" for k, e in enumerate(found, 1) if not e <= case.tolerance]
+    if case.way.exporter == "ours" and solver.iterations != case.iterations:
+        wrong.append(f"{where}: {solver.iterations} iterations instead of {case.iterations}")
+    return wrong
+
+
+def fits(case: Case) -> bool:
+    """Whether the device has room for it, which the refusal says otherwise."""
+    try:
+        compiled(case, target=DEVICE)
+    except TargetError as refusal:
+        return "too much" not in refusal.found
+    except Exception:  # reported by the comparison
+        return True
+    return True
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_iterate_is_right(name: str) -> None:
+    """One way of exporting; NumPy and C always, the back ends that take long to compile now and then."""
+    case = sampled_case(name)
+    wrong = [
+        line for backend in BACKENDS if every(ONE_IN.get(backend, 1), name, backend) for line in check(case, backend)
+    ]
+    if case.way.dtype == "float32" and every(ONE_IN[DEVICE], name, DEVICE) and fits(case):
+        wrong += check(case, "c", DEVICE)
+    assert not wrong, "\n".join(wrong)
+
+
+def sampled_case(name: str) -> Case:
+    """A third comes from torch's own export."""
+    exporter = "torch" if every(3, name, "exporter") else "ours"
+    return make_case(SOLVERS[name], sampled_way(SOLVERS[name], exporter))
+
+
+def test_most_roll() -> None:
+    """In the ways that were sampled."""
+    cases = [sampled_case(name) for name in NAMES]
+    for exporter, least in SHARES.items():
+        names = {case.entry.name for case in cases if case.way.exporter == exporter}
+        still = {case.entry.name for case in cases if case.entry.name in names and not rolls_if_known(case)}
+        assert len(names - still) >= least * len(names), f"not rolled from {exporter}: {sorted(still)} of {len(names)}"
+
+
+def rolls_if_known(case: Case) -> bool:
+    """Whether it rolls; not if the compiler refuses it, which another test says."""
+    try:
+        return rolls(case)
+    except Exception:
+        return False
+
+
+def body(entry: Entry, iterations: int) -> tuple[int, bool]:
+    """Lines of the generated C, and whether the solver rolls."""
+    case = make_case(entry, OURS, iterations)
+    sources = compile_onnx(case.path, find_target("host").spec, "c").sources
+    return sources["solver.c"].count("\n"), rolls(case)
+
+
+def same_size(name: str) -> None:
+    small, rolled = body(SOLVERS[name], 4)
+    if rolled:
+        assert body(SOLVERS[name], 64) == (small, True)
+
+
+@pytest.mark.parametrize("name", ["fista", "lista"])
+def test_code_does_not_grow_with_the_iterations(name: str) -> None:
+    assert rolls(make_case(SOLVERS[name], OURS, 4))
+    same_size(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_code_of_no_solver_that_rolls_grows_with_the_iterations(name: str) -> None:
+    same_size(name)
+
+
+@pytest.mark.slow
+def test_most_roll_from_a_module_list() -> None:
+    """The same count where each solver is exported in the one way that its users will take first."""
+    for way in (OURS, TORCH):
+        rolling = [name for name in NAMES if rolls_if_known(make_case(SOLVERS[name], way))]
+        assert len(rolling) >= SHARES[way.exporter] * len(NAMES), f"{way}, not: {sorted({*NAMES} - {*rolling})}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_full_cross_product(name: str, exporter: str, form: str) -> None:
+    """All opsets, types and batches on all back ends; what compiles to the same text is run once."""
+    entry, wrong, seen = SOLVERS[name], [], set()
+    for way in all_ways(entry):
+        if (way.exporter, way.form) != (exporter, form):
+            continue
+        case = make_case(entry, way, check=True)
+        for backend, target in [*((b, "host") for b in BACKENDS), ("c", DEVICE)]:
+            if target == DEVICE and (way.dtype == "float64" or not fits(case)):
+                continue
+            program = digest(case, backend, target)
+            if program and program in seen:
+                continue
+            seen.add(program)
+            wrong += check(case, backend, target)
+    assert not wrong, "\n".join(wrong)
+
+
+def digest(case: Case, backend: str, target: str) -> str:
+    """What an engine gets, in short; "" where there is no text to compare."""
+    try:
+        artifact = compile_onnx(case.path, find_target(target).spec, backend)
+    except Exception:  # reported by the comparison
+        return ""
+    if not artifact.sources:
+        return ""
+    whole = hashlib.sha256(repr((target, sorted(artifact.sources.items()), artifact.inputs, artifact.outputs)).encode())
+    for weight in sorted(artifact.weights):
+        whole.update(artifact.weights[weight].tobytes())
+    return whole.hexdigest()
+
+
+def test_the_zoo_is_what_it_promises_to_be() -> None:
+    entries = list(SOLVERS.values())
+    assert len(entries) >= 30 and len({entry.field for entry in entries}) >= 10
+    assert sum(entry.runtime_matrix for entry in entries) >= 8
+    assert {str(way) for way in all_ways(entries[0])} >= {str(OURS), str(TORCH), str(Way("torch", "loop", 23))}
