@@ -146,11 +146,10 @@ def _unrolled(maker: Maker, call: Call, gates: int, activations: tuple[str, ...]
         rows = [joined(maker, [unsqueezed(maker, h, [0, 1]) for h in steps], 0) for steps in every]
         y = joined(maker, rows, 1)
         results = [transposed(maker, y, [2, 0, 1, 3]) if first else y]
+    axis = int(first)
     for k in (0, 1):
         wanted = call.wants(1 + k) and all(state[k] for state in last)
-        results.append(
-            joined(maker, [unsqueezed(maker, s[k], [int(first)]) for s in last], int(first)) if wanted else ""
-        )
+        results.append(joined(maker, [unsqueezed(maker, s[k], [axis]) for s in last], axis) if wanted else "")
     return tuple(results)
 
 

@@ -139,7 +139,7 @@ def _is_infinite_numpy(a: Attributes, v: Arrays) -> Any:
 
 
 def _mod(keep: Keep, a: Attributes, e: list[Expr]) -> Expr:
-    """What is left of a division that rounds towards zero (fmod), else one that rounds down; x mod 0 of integers is 0."""
+    """The rest of a division that rounds towards zero (fmod), else down; of integers 0 where the divisor is 0."""
     x, y = e
     if x.dtype in FLOATS:
         rest = keep(build.binary("fmod", x, y))

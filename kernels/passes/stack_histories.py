@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from unfoldc.kernels.operators import OPERATORS
+from unfoldc.kernels.passes.thread_states import KEPT
 from unfoldc.kernels.program import Node, Program, TensorType, unused_name
 
 
@@ -28,7 +29,7 @@ def stack_histories(program: Program) -> Program:
         found = _whole_history(node, maker, program, histories) if node.operator == "Concat" else None
         end += _view(node, *found, constants, types) if found else [node]
     found = replace(program, end=tuple(end), constants=constants, types=types)
-    return replace(found, early_stop=found.early_stop or _early_stop(found, histories))
+    return replace(found, early_stop=_early_stop(found, histories) if found.early_stop == KEPT else found.early_stop)
 
 
 def _early_stop(program: Program, histories: set[str]) -> str:
@@ -37,7 +38,7 @@ def _early_stop(program: Program, histories: set[str]) -> str:
     for node in program.end:
         if any(i in reached for i in node.inputs):
             if OPERATORS[node.operator].kind != "view":
-                return f"{node.origin} combines what all iterations leave"
+                return f"{node.origin} computes with what all iterations leave"
             reached.update(node.outputs)
     return ""
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from unfoldc.kernels.program import Node, Origin, Program, Segment, State, TensorType, unused_name
 
+KEPT = "the answer is made from what all iterations leave"
+
 
 @dataclass
 class Run:
@@ -189,4 +191,4 @@ def _early_stop(program: Program) -> str:
                 f"the answer is made from a value that iteration {segment.first} does not update; "
                 "iterations that differ from the others have no common estimate"
             )
-    return ""
+    return KEPT if any(s.kept for s in program.segments) else ""

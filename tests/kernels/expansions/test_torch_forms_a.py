@@ -77,7 +77,7 @@ class Norms(nn.Module):
 class Recurrences(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(WIDTH, 4, batch_first=True, bidirectional=True, num_layers=2)
+        self.lstm = nn.LSTM(WIDTH, 4, batch_first=True, bidirectional=True)
         self.started = nn.LSTM(WIDTH, 4, batch_first=True)
         self.gru = nn.GRU(WIDTH, 4, batch_first=True, bidirectional=True)
         self.rnn = nn.RNN(WIDTH, 4, batch_first=True, nonlinearity="relu")
@@ -128,8 +128,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("name", MODULES)
-@pytest.mark.parametrize("opset", [18, 23])
+# Recurrences have the same form in all operator sets, and take the exporter longest.
+FORMS = [(name, opset) for name in MODULES for opset in (18, 23) if (name, opset) != ("Recurrences", 23)]
+
+
+@pytest.mark.parametrize(("name", "opset"), FORMS)
 def test_forms(name: str, opset: int, tmp_path: Path) -> None:
     torch.manual_seed(opset)
     module = MODULES[name]().eval()
