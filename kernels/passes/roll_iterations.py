@@ -7,7 +7,7 @@ only (`thread_states`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,6 +21,9 @@ from unfoldc.kernels.passes.share_out import share_out
 from unfoldc.kernels.passes.thread_states import Run, SkipError, thread_states
 from unfoldc.kernels.program import Node, Program, Segment, TensorType, unused_name
 
+# How many layers of different kinds may take turns.
+_MOST_LAYERS = 4
+
 
 def roll_iterations(program: Program, histories: bool = True) -> Program:
     """Returns the rolled program; `notes` say for each boundary that did not roll at which node and why.
@@ -31,10 +34,26 @@ def roll_iterations(program: Program, histories: bool = True) -> Program:
     """
     rolled = _roll(program, histories)
     if not program.guessed or _plausible(rolled):
-        return rolled
+        return min((rolled, *_grouped(program, rolled, histories)), key=lambda p: len(p.segments))
     nodes = tuple(n for s in program.segments for n in s.nodes)
     whole = Segment(0, 1, tuple(replace(n, origin=replace(n.origin, iteration=None)) for n in nodes))
     return _roll(replace(program, segments=(whole,), guessed=False), histories)
+
+
+def _grouped(program: Program, rolled: Program, histories: bool) -> Iterator[Program]:
+    """Programs in which several layers make one iteration, such as a gradient step and a proximal one in turn."""
+    for size in range(2, _MOST_LAYERS + 1):
+        if len(rolled.segments) > 2 and len(program.segments) >= 2 * size:
+            groups = [program.segments[k : k + size] for k in range(0, len(program.segments), size)]
+            segments = tuple(_joined(k, group) for k, group in enumerate(groups))
+            found = _roll(replace(program, segments=segments), histories)
+            if len(found.segments) == 1 and found.iterations > 2:
+                yield found
+
+
+def _joined(k: int, layers: Sequence[Segment]) -> Segment:
+    nodes = (n for layer in layers for n in layer.nodes)
+    return Segment(k, 1, tuple(replace(n, origin=replace(n.origin, iteration=k)) for n in nodes))
 
 
 def _plausible(program: Program) -> bool:

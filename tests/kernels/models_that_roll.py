@@ -32,6 +32,19 @@ def no_boundaries(g: Any, K: int) -> onnx.ModelProto:
     return ista_tied(g, K)
 
 
+def two_kinds_in_turn(g: Any, K: int) -> onnx.ModelProto:
+    """A gradient step and a threshold as layers of their own: the pair is the iteration."""
+    y = g.input("y", "batch", M)
+    w1, w2, theta = g.first_weights()
+    x = g.zeros(y)
+    for g.k in range(2 * K):
+        if g.k % 2 == 0:
+            v = g("Add", g("MatMul", x, w2), g("MatMul", y, w1))
+        else:
+            x = g("Mul", g("Sign", v), g("Relu", g("Sub", g("Abs", v), g.weight(f"t{g.k}", [0.01 * g.k]))))
+    return g.model(x)
+
+
 def ista_untied(g: Any, K: int) -> onnx.ModelProto:
     y = g.input("y", "batch", M)
     x = g.zeros(y)

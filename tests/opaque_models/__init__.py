@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from opaque_models.graph import BATCH, OpaqueGraph, answers, problems
-from opaque_models.makers import MODELS, one_iteration
+from opaque_models.makers import MODELS, one_iteration, traced
 
-__all__ = ["BATCH", "MODELS", "OpaqueGraph", "answers", "one_iteration", "problems"]
+__all__ = ["BATCH", "MODELS", "OpaqueGraph", "answers", "one_iteration", "problems", "traced"]

@@ -226,5 +226,18 @@ def sequence(K: int) -> onnx.ModelProto:
     return g.model(g("ConcatFromSequence", kept, axis=1))
 
 
+def traced(K: int, mean: bool = False) -> onnx.ModelProto:
+    """Every iterate is handed out, joined along an axis of its own, or their mean is the answer."""
+    g = OpaqueGraph()
+    x = b = g.start()
+    axis, all_of_them = g.weight("axis", [1], "int64"), []
+    for g.k in range(K):
+        x = g("Tanh", g("Add", g("Celu", x), g("Mul", b, g.weight(f"mu.{g.k}", 0.1 + 0.2 * g.k))))
+        all_of_them.append(x)
+    g.k = None
+    trace = g("Concat", *[g("Unsqueeze", value, axis) for value in all_of_them], axis=1)
+    return g.model(g("ReduceMean", trace, axis, keepdims=0)) if mean else g.model(x, trace)
+
+
 # Models whose parts cannot be told apart: all of it is one iteration.
 one_iteration: dict[str, Maker] = {"sequence": sequence}

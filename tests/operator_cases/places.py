@@ -94,7 +94,11 @@ for _how in ("none", "add", "mul", "min", "max"):
         CASES.append(OperatorCase("ScatterND", {0: numbers(4, 3), 2: _updates}, {1: _nd}, known, _opset))
     if _how != "none":  # the order of several updates of one place does not matter
         _many = np.array([[2, 0, 2, 2, -1, 2, 2, 0, 2]] * 2)
-        for _places, _x in ((_twice, numbers(2, 4)), (_many, WITH_NAN[:2] if _how in ("add", "mul") else -TIES[:2, 1:]), (_many[:, ::2], TIES[:2, :4])):
+        for _places, _x in (
+            (_twice, numbers(2, 4)),
+            (_many, WITH_NAN[:2] if _how in ("add", "mul") else -TIES[:2, 1:]),
+            (_many[:, ::2], TIES[:2, :4]),
+        ):
             _updates = numbers(*_places.shape)
             add("ScatterElements", _x, _places, _updates, axis=1, reduction=_how, opset=18, oracle="onnxruntime")
             CASES.append(

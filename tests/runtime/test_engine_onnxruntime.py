@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from opaque_models import MODELS, answers, one_iteration, problems
+from opaque_models import MODELS, answers, one_iteration, problems, traced
 
 import unfoldc
 from unfoldc.errors import InputError, ModelError, ToolError
@@ -80,6 +80,29 @@ def test_what_cannot_be_cut_is_one_iteration(name: str, compiled: Compile) -> No
     assert "is no array of numbers" in " ".join(solver.artifact.notes["not_rolled"])
     inputs = inputs_of(solver)
     assert error(solver(**inputs), answers(model, inputs)[0]) <= 1e-6
+
+
+@pytest.mark.parametrize("open_shapes", [False, True])
+def test_what_each_iteration_hands_out(open_shapes: bool, compiled: Compile) -> None:
+    """The places of iterations that did not run hold zeros, also after a call in which they did."""
+    solver = compiled(traced(K))
+    assert set(solver.artifact.models) == {"solver_begin.onnx", "solver_iterate.onnx", "solver_end.onnx"}
+    engine: Any = solver._engine
+    engine._runner.open = open_shapes
+    inputs = inputs_of(solver)
+    for k in (K, 1, 3, K):
+        x, trace = solver.run(inputs, k).outputs.values()
+        right, iterates = answers(traced(k), inputs)
+        assert error(x, right) <= 1e-6 and error(trace[:, :k], iterates) <= 1e-6
+        assert trace.shape == (3, K, 6) and not trace[:, k:].any()
+
+
+def test_the_mean_of_all_iterates_has_no_early_stop(compiled: Compile) -> None:
+    solver = compiled(traced(K, mean=True))
+    inputs = inputs_of(solver)
+    assert error(solver(**inputs), answers(traced(K, mean=True), inputs)[0]) <= 1e-6
+    with pytest.raises(InputError, match="cannot stop early"):
+        solver.run(inputs, 2)
 
 
 def test_buffers_are_bound_once_and_states_change_places(compiled: Compile) -> None:

@@ -128,7 +128,14 @@ class Forms(nn.Module):
 def exported(module: nn.Module, path: Path, x: torch.Tensor, opset: int) -> Path:
     shapes = ({0: torch.export.Dim("batch")},)
     torch.onnx.export(
-        module.eval(), (x,), path, dynamo=True, opset_version=opset, dynamic_shapes=shapes, verbose=False, external_data=False
+        module.eval(),
+        (x,),
+        path,
+        dynamo=True,
+        opset_version=opset,
+        dynamic_shapes=shapes,
+        verbose=False,
+        external_data=False,
     )
     return path
 
@@ -151,7 +158,7 @@ def test_forms(forms: Callable[[torch.Tensor], Tensors], opset: int, tmp_path: P
     generator = torch.Generator().manual_seed(opset)
     path = exported(Forms(forms), tmp_path / "model.onnx", torch.randn(3, N, generator=generator), opset)
     x = torch.randn(7, N, generator=generator)
-    for backend in ("reference", "c"):
+    for backend in ("reference", "c") if opset == 18 else ("reference",):
         close(unfoldc.compile(path, backend=backend)(x.numpy()), forms(x.double()))
 
 
