@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -96,7 +97,8 @@ def _on_device(case: Case) -> Row:
 
 
 def _text(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {problem}"[:400]
+    """What went wrong, without the folder of the file, which is a new one each time."""
+    return re.sub(r"/\S*/(\S+\.onnx)", r"\1", f"{type(problem).__name__}: {problem}")[:400]
 
 
 def checks_of(rows: dict[str, Row], backends: tuple[str, ...], device: bool) -> list[Row]:

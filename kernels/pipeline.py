@@ -18,6 +18,7 @@ from unfoldc.kernels.passes.fold_constants import fold_constants
 from unfoldc.kernels.passes.fuse import stored_values
 from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
 from unfoldc.kernels.passes.remove_dead import remove_dead
+from unfoldc.kernels.passes.repeat_nests import repeat_nests
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
 from unfoldc.kernels.passes.stack_histories import stack_histories
@@ -174,7 +175,7 @@ def build_artifact(
     model: ImportedModel, program: Program, spec: TargetSpec, backend: str, symbol: str, host: bool
 ) -> Artifact:
     """Lowers, schedules and prints an optimised program."""
-    plain = lower(program)
+    plain = repeat_nests(lower(program))
     scheduled = schedule(plain, spec)
     notes: dict[str, object] = {
         "boundaries": model.boundaries,

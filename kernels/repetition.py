@@ -19,7 +19,7 @@ _MOST_NODES = 50_000
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class Stretch:
     """The nodes `first .. last` (both included) repeat with this period."""
 
     first: int
@@ -28,6 +28,7 @@ class _Stretch:
 
     @property
     def length(self) -> int:
+        """Number of nodes."""
         return self.last - self.first + 1
 
 
@@ -37,7 +38,7 @@ def find_repetition(nodes: Sequence[Node], types: Mapping[str, TensorType], outp
     if len(nodes) > _MOST_NODES:
         return labels
     tokens = _tokens(nodes, types)
-    best = max(_stretches(tokens), key=lambda s: (s.length, -s.period), default=None)
+    best = max(stretches(tokens), key=lambda s: (s.length, -s.period), default=None)
     if best is None or 2 * best.length < len(nodes):
         return labels
     last = _last_read(nodes, best, outputs)
@@ -59,7 +60,7 @@ def _tokens(nodes: Sequence[Node], types: Mapping[str, TensorType]) -> np.ndarra
     return np.array(result)
 
 
-def _stretches(tokens: np.ndarray) -> list[_Stretch]:
+def stretches(tokens: np.ndarray) -> list[Stretch]:
     """For each period the longest stretch that repeats at least twice, if it repeats no shorter part throughout."""
     found = []
     for period in range(1, len(tokens) // 2 + 1):
@@ -70,11 +71,11 @@ def _stretches(tokens: np.ndarray) -> list[_Stretch]:
         starts, ends = edges[::2], edges[1::2]
         i = int(np.argmax(ends - starts))
         if ends[i] - starts[i] >= period:
-            found.append(_Stretch(int(starts[i]), int(ends[i]) - 1 + period, period))
+            found.append(Stretch(int(starts[i]), int(ends[i]) - 1 + period, period))
     return found
 
 
-def _last_read(nodes: Sequence[Node], stretch: _Stretch, outputs: Sequence[str]) -> int:
+def _last_read(nodes: Sequence[Node], stretch: Stretch, outputs: Sequence[str]) -> int:
     """The last node of the stretch whose value is an answer or read behind it."""
     read = set(outputs) | {i for node in nodes[stretch.last + 1 :] for i in node.inputs}
     within = (i for i in range(stretch.last, stretch.first - 1, -1) if any(o in read for o in nodes[i].outputs))

@@ -135,7 +135,7 @@ def cosine_window(maker: Maker, call: Call) -> tuple[str, ...]:
     """a0 - a1 cos(2 pi i / N) + a2 cos(4 pi i / N), with N - 1 in place of N unless periodic."""
     size = int(given(maker, call, 0).item())
     to = int(call.attributes.get("output_datatype", 1))
-    dtype = ELEMENT_TYPES.get(to, "")
+    dtype = {int(number): name for number, name in ELEMENT_TYPES.items()}.get(to, "")
     if not 1 <= size <= 2**20 or not dtype.startswith("float"):
         raise ValueError(f"a window of {size} numbers of type {to}")
     angle = 2 * np.pi * np.arange(size) / max(size if call.attributes.get("periodic", 1) else size - 1, 1)

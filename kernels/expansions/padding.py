@@ -38,7 +38,7 @@ def pad(maker: Maker, call: Call) -> tuple[str, ...]:
         if b > 0 or a > 0:
             x, cut = maker.node("Gather", x, maker.tensor(_table(mode, n, b, a)), axis=axis), False
         else:
-            x = surrounded(maker, x, *([p if i == axis else 0 for i in range(len(shape))] for p in (b, a)))
+            x = window(maker, x, {axis: (-b, n + b + a)})
     return (x if cut else laid_out(maker, x),)
 
 

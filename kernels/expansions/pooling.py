@@ -95,4 +95,4 @@ def _counts(g: Geometry, axis: int, n: int, padded: bool) -> np.ndarray:
     first = np.arange(g.out[axis]) * g.strides[axis] - g.before[axis]
     place = first[:, None] + np.arange(0, span, g.dilations[axis])
     low, high = (-g.before[axis], n + g.after[axis]) if padded else (0, n)
-    return np.sum((place >= low) & (place < high), axis=1)
+    return np.asarray(np.count_nonzero((place >= low) & (place < high), axis=1))

@@ -50,7 +50,7 @@ def _element(lowering: Lowering, node: Node, at: Index) -> Expr:
                 tests.append(build.literal(False, "bool"))
             continue
         # Both sides of a select may be evaluated, so the index is kept inside.
-        kept = index
+        kept: Expr = index
         if start < 0:
             kept = build.binary("max", kept, build.ZERO)
             tests.append(build.binary("ge", index, build.ZERO))

@@ -30,7 +30,7 @@ def windows(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], dilati
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     y = np.lib.stride_tricks.sliding_window_view(x, reach, tuple(range(x.ndim - rank, x.ndim)))
     steps = (*(slice(None, None, s) for s in strides), *(slice(None, None, d) for d in dilations))
-    return np.asarray(y[(..., *steps)])
+    return np.asarray(y[(*[slice(None)] * (x.ndim - rank), *steps)])
 
 
 def window_index(at: Index, kernel: Index, strides: Sequence[int], dilations: Sequence[int]) -> Index:

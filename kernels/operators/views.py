@@ -218,6 +218,8 @@ def chosen_index(lowering: Lowering, indices: str, at: Index, n: int) -> Expr:
         return build.index(int(known.item()) % n)
     raw = lowering.element(indices, at)
     bounds = lowering.bounds(indices)
+    if bounds is not None and bounds[1] < 0:  # all counted from the end
+        return build.add(build.cast(raw, "int32"), build.index(n))
     if bounds is None or bounds[0] < 0:
         zero = build.literal(0, raw.dtype)
         raw = build.select(build.binary("lt", raw, zero), build.add(raw, build.literal(n, raw.dtype)), raw)

@@ -33,7 +33,7 @@ def stack_histories(program: Program) -> Program:
 
 
 def _early_stop(program: Program, histories: set[str]) -> str:
-    """Why fewer iterations have no answer: something is computed from the slots of all; empty if they are handed out."""
+    """Why fewer iterations have no answer: something is computed from all slots; empty if they are handed out."""
     reached = set(histories)
     for node in program.end:
         if any(i in reached for i in node.inputs):

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import external_data_helper, inliner
 
 from unfoldc.errors import ModelError, UnfoldcError
-from unfoldc.kernels.boundaries import Boundaries, find_boundaries
+from unfoldc.kernels.boundaries import Boundaries
 from unfoldc.kernels.from_onnx import REPEATED
-from unfoldc.kernels.onnx_file import check_numbers, read_model
+from unfoldc.kernels.onnx_file import read_model
 from unfoldc.kernels.onnx_metadata import read_metadata, without_iterates
 from unfoldc.kernels.program import Node, Origin, Program, Segment, TensorType, unused_name
 from unfoldc.kernels.repetition import find_repetition
@@ -30,6 +29,7 @@ from unfoldc.kernels.split_onnx.opaque_nodes import (
     opaque_node,
     reserved,
 )
+from unfoldc.kernels.split_onnx.open_model import bind_inputs, check_tensors, cut_model
 from unfoldc.kernels.split_onnx.value_types import Infer, ValueType, array_of
 
 _AGAIN = "Export it again."
@@ -56,15 +56,15 @@ def read_opaque(path: Path | str, dimensions: Mapping[str, int], infer: Infer) -
     """Reads a model; infer() finds its types. Raises ModelError for what is damaged or not bound."""
     where = str(path)
     model = read_model(Path(path))
-    _check_tensors(model, where)
+    check_tensors(model, where)
     if model.graph.sparse_initializer:
         raise ModelError(where, "the model stores sparse tensors", "dense tensors", "Export it without them.")
     metadata = read_metadata(model)
     wanted = without_iterates([o.name for o in model.graph.output], metadata)
     if len(set(wanted)) < len(wanted) or not all(wanted):
         raise ModelError(where, "two outputs have one name, or one has none", "a name for each output", _AGAIN)
-    batch_name = _bind_inputs(model, dimensions, where)
-    model, boundaries = _cut(model)
+    batch_name = bind_inputs(model, dimensions, where)
+    model, boundaries = cut_model(model)
     try:
         types = dict(infer(model))
     except UnfoldcError:
@@ -79,84 +79,6 @@ def read_opaque(path: Path | str, dimensions: Mapping[str, int], infer: Infer) -
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _check_tensors(model: onnx.ModelProto, where: str) -> None:
-    """Raises ModelError for damaged tensors and for NaN, in inner graphs and functions too."""
-    for tensor in external_data_helper._get_all_tensors(model):
-        place = f"{where}: tensor {tensor.name!r}"
-        try:
-            value = array_of(tensor)
-        except ValueError as error:
-            raise ModelError(
-                place, f"its data are damaged ({error})", "complete data", "Export or copy it again."
-            ) from None
-        if value is not None:
-            check_numbers(value, place)
-
-
-def _bind_inputs(model: onnx.ModelProto, dimensions: Mapping[str, int], where: str) -> str | None:
-    """Writes the lengths that `dimensions` binds into the inputs; returns the name of the batch axis."""
-    constants = {t.name for t in model.graph.initializer}
-    for position in reversed(range(len(model.graph.input))):  # old exporters list the weights among the inputs
-        if model.graph.input[position].name in constants:
-            del model.graph.input[position]
-    values = model.graph.input
-    first = [v.type.tensor_type.shape.dim[0] for v in values if v.type.tensor_type.shape.dim]
-    fronts = [d.dim_param for d in first if not d.HasField("dim_value") and d.dim_param not in dimensions]
-    batch_name = "batch" if "batch" in fronts or "" in fronts[:1] else fronts[0] if fronts else None
-    unnamed = bool(fronts) and (fronts[0] == "" and "batch" not in fronts)
-    for value in values:
-        place = f"{where}: input {value.name!r}"
-        if not value.type.tensor_type.HasField("shape") or not array_type(value):
-            raise ModelError(place, "it has no shape or no type of NumPy's", "tensors of known rank", "Export it anew.")
-        for axis, d in enumerate(value.type.tensor_type.shape.dim):
-            if not d.HasField("dim_value") and d.dim_param in dimensions:
-                d.dim_value = dimensions[d.dim_param]
-            elif (
-                axis == 0 and not d.HasField("dim_value") and (d.dim_param == batch_name or unnamed and not d.dim_param)
-            ):
-                d.dim_param = str(batch_name)
-            elif not d.HasField("dim_value"):
-                raise ModelError(
-                    place,
-                    f"axis {axis} has the dynamic length {d.dim_param or '?'!r} that nobody bound",
-                    "fixed lengths, but for a batch axis in front",
-                    f"Give dimensions={{{d.dim_param or 'name'!r}: n}} to compile, or export with a fixed length.",
-                )
-            elif d.dim_value < 1:
-                raise ModelError(place, f"axis {axis} has length {d.dim_value}", "at least 1", "Check the export.")
-    return batch_name
-
-
-def array_type(value: onnx.ValueInfoProto) -> bool:
-    """Whether a value is a tensor whose elements NumPy has."""
-    from unfoldc.kernels.split_onnx.value_types import type_of
-
-    return bool(type_of(value.type).dtype)
-
-
-def _cut(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Boundaries]:
-    """The boundaries; functions are replaced by their bodies where the iterations lie inside of them."""
-    boundaries = _boundaries(model)
-    if not model.functions or any(label is not None for label in boundaries.labels):
-        return model, boundaries
-    try:
-        flat = inliner.inline_local_functions(model)
-    except Exception:  # it does not know every function; calls to those stay
-        return model, boundaries
-    found = _boundaries(flat)
-    return (flat, found) if any(label is not None for label in found.labels) else (model, boundaries)
-
-
-def _boundaries(model: onnx.ModelProto) -> Boundaries:
-    nodes = []
-    for proto in model.graph.node:
-        copy = onnx.NodeProto()
-        copy.CopyFrom(proto)
-        copy.input.extend(captured_names(proto))  # data flow through inner graphs counts too
-        nodes.append(copy)
-    return find_boundaries(nodes)
 
 
 @dataclass

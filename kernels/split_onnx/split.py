@@ -12,19 +12,14 @@ import onnx
 from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
-from unfoldc.kernels.passes.thread_states import KEPT, Run, thread_states
+from unfoldc.kernels.passes.thread_states import Run, thread_states
 from unfoldc.kernels.program import Node, Origin, Program, Segment, unused_name
+from unfoldc.kernels.split_onnx.hand_out import hand_out
 from unfoldc.kernels.split_onnx.models import print_model
 from unfoldc.kernels.split_onnx.opaque_nodes import copy_of
 from unfoldc.kernels.split_onnx.read import OpaqueModel
 from unfoldc.kernels.split_onnx.tidy import Folder, hoist
 from unfoldc.kernels.split_onnx.value_types import Evaluate, ValueType, merged
-
-
-# What takes elements elsewhere and leaves them as they are.
-_MOVING = frozenset(
-    f"ai.onnx.{name}" for name in ("Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
-)
 
 
 @dataclass(frozen=True)
@@ -44,18 +39,7 @@ def rolled(model: OpaqueModel, evaluate: Evaluate) -> Program:
     """The program with alike iterations rolled into one body."""
     folder = Folder(model.frame, model.types, model.random, evaluate)
     program = roll_iterations(share_weights(folder.fold(share_weights(model.program))))
-    return _handing_out(remove_dead(folder.fold(hoist(program, model.random))))
-
-
-def _handing_out(program: Program) -> Program:
-    """Allows an early stop where the end only hands out what each iteration left: the others' places hold zeros."""
-    reached = {h for s in program.segments for h in s.kept}
-    for node in program.end:
-        if any(i in reached for i in node.inputs):
-            if "proto" in node.attributes and node.operator not in _MOVING:
-                return program
-            reached.update(node.outputs)
-    return replace(program, early_stop="") if program.early_stop == KEPT else program
+    return hand_out(remove_dead(folder.fold(hoist(program, model.random))))
 
 
 def unrolled(model: OpaqueModel, evaluate: Evaluate) -> Program:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -169,7 +168,3 @@ def differs(program: Generated, found: Sequence[np.ndarray], tolerance: float) -
             i = int(np.flatnonzero(bad)[0])
             return f"{program.symbol}, output {port.name}, element {i}: {flat[i]!r}, not {right[i]!r}"
     return ""
-
-
-def library(path: Path) -> ctypes.CDLL:
-    return ctypes.CDLL(str(path))

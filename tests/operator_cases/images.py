@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from operator_cases.cases import CASES, SPECIAL, OperatorCase, add, numbers, shaped, whole
 
 # -- Pad -----------------------------------------------------------------------------------------------------------
-_half = np.float32(0.5)
+_half = np.asarray(np.float32(0.5))
 shaped("Pad", numbers(2, 3), whole(0, 2, 1, 0))
 shaped("Pad", SPECIAL, whole(1, 2), _half, opset=13)
 shaped("Pad", numbers(2, 3, 1), whole(1, 0, 3, 0, 2, 0), np.array([0.5], np.float32), opset=13, oracle="onnxruntime")
@@ -17,7 +19,7 @@ shaped("Pad", numbers(3, 4), whole(0, 0, 0, 0))
 shaped("Pad", numbers(2, 3, 4), whole(1, 2, 0, 3), _half, whole(-1, 0))
 shaped("Pad", np.array([[1, -2], [3, 4]]), whole(1, 0, 0, 2), whole(7)[0])
 shaped("Pad", numbers(2, 3), whole(0, 1, 1, 1), opset=23)
-CASES.append(OperatorCase("Pad", {0: numbers(2, 3), 2: np.asarray(_half)}, {1: whole(1, 1, 0, 2)}))
+CASES.append(OperatorCase("Pad", {0: numbers(2, 3), 2: _half}, {1: whole(1, 1, 0, 2)}))
 for _mode in ("edge", "reflect", "wrap"):
     _opset = 19 if _mode == "wrap" else 13
     shaped("Pad", numbers(3, 5), whole(0, 3, 2, 4), opset=_opset, mode=_mode)
@@ -46,7 +48,7 @@ for _way in ("VALID", "SAME_UPPER", "SAME_LOWER"):
 add("Conv", numbers(1, 2, 7), numbers(3, 2, 2), auto_pad="VALID", dilations=[3])
 
 # -- ConvTranspose: ONNX's reference evaluator lacks dilations and output shapes --------------------------------------
-_options = {"oracle": "onnxruntime"}
+_options: dict[str, Any] = {"oracle": "onnxruntime"}
 add("ConvTranspose", numbers(2, 3, 5), numbers(3, 4, 3), **_options)
 add("ConvTranspose", numbers(2, 3, 5), numbers(3, 4, 3), numbers(4), pads=[1, 2], **_options)
 add("ConvTranspose", numbers(2, 3, 5), numbers(3, 4, 3), numbers(4), strides=[2], output_padding=[1], **_options)
@@ -118,7 +120,12 @@ def _oracle(way: str) -> str:
 _ways = ("asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners")
 for _way in (*_ways, "half_pixel_symmetric"):
     for _mode in ("nearest", "linear", "cubic"):
-        _set = {"mode": _mode, "coordinate_transformation_mode": _way, "opset": 19, "oracle": _oracle(_way)}
+        _set: dict[str, Any] = {
+            "mode": _mode,
+            "coordinate_transformation_mode": _way,
+            "opset": 19,
+            "oracle": _oracle(_way),
+        }
         shaped("Resize", numbers(1, 2, 4, 5), None, None, whole(1, 2, 7, 3), **_set)
         shaped("Resize", numbers(1, 2, 4, 3), None, np.array([1.6, 2.5], np.float32), axes=[2, 3], **_set)
 for _round in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from operator_cases.cases import CASES, SPECIAL, OperatorCase, add, numbers, shaped, whole
@@ -31,7 +33,8 @@ for _largest in (0, 1):
     shaped("TopK", SPECIAL[[0, 2, 3, 4, 5, 8, 9]], whole(7), largest=_largest, results=2)
 shaped("TopK", numbers(3, 4), whole(1), largest=0, sorted=0, results=2)
 
-for _attributes in ({}, {"exclusive": 1}, {"reverse": 1}, {"exclusive": 1, "reverse": 1}):
+_ways: list[dict[str, Any]] = [{}, {"exclusive": 1}, {"reverse": 1}, {"exclusive": 1, "reverse": 1}]
+for _attributes in _ways:
     shaped("CumSum", numbers(3, 4), np.asarray(1), **_attributes)
     shaped("CumProd", numbers(3, 4), np.asarray(1), opset=26, **_attributes)
     shaped("CumSum", numbers(2, 3, 2), np.asarray(-2), **_attributes)
@@ -94,11 +97,8 @@ for _how in ("none", "add", "mul", "min", "max"):
         CASES.append(OperatorCase("ScatterND", {0: numbers(4, 3), 2: _updates}, {1: _nd}, known, _opset))
     if _how != "none":  # the order of several updates of one place does not matter
         _many = np.array([[2, 0, 2, 2, -1, 2, 2, 0, 2]] * 2)
-        for _places, _x in (
-            (_twice, numbers(2, 4)),
-            (_many, WITH_NAN[:2] if _how in ("add", "mul") else -TIES[:2, 1:]),
-            (_many[:, ::2], TIES[:2, :4]),
-        ):
+        _special = WITH_NAN[:2] if _how in ("add", "mul") else -TIES[:2, 1:]
+        for _places, _x in ((_twice, numbers(2, 4)), (_many, _special), (_many[:, ::2], TIES[:2, :4])):
             _updates = numbers(*_places.shape)
             add("ScatterElements", _x, _places, _updates, axis=1, reduction=_how, opset=18, oracle="onnxruntime")
             CASES.append(

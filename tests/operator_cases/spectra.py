@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from operator_cases.cases import CASES, OperatorCase, numbers, shaped
 
 
-def _dft(x: np.ndarray, length: int | None = None, axis: int | None = None, **attributes: int) -> None:
+def _dft(x: np.ndarray, length: int | None = None, axis: int | None = None, **attributes: Any) -> None:
     constants = [None if v is None else np.asarray(v) for v in (length, axis)]
     shaped("DFT", x, *constants, opset=20, **attributes)
 
@@ -33,7 +35,7 @@ shaped("DFT", numbers(1, 6, 1), opset=17, onesided=1, axis=1)
 # In float64: ONNX Runtime computes its twiddle factors one from the other.
 for _parts in (1, 2):
     for _one in (0, 1)[: 3 - _parts]:
-        _set = {"onesided": _one, "oracle": "onnxruntime"}
+        _set: dict[str, Any] = {"onesided": _one, "oracle": "onnxruntime"}
         shaped("STFT", _wide(2, 17, _parts), np.asarray(3), _wide(6), **_set)
         shaped("STFT", _wide(1, 9, _parts), np.asarray(2), None, np.asarray(5), **_set)
         shaped("STFT", _wide(1, 9, _parts), np.asarray(4), np.ones(4), np.asarray(4), **_set)

@@ -19,7 +19,7 @@ import unfoldc
 from unfoldc.errors import InputError, ModelError, ToolError
 from unfoldc.runtime import backends, onnxruntime_sessions
 from unfoldc.runtime.solver import Solver
-from unfoldc.runtime.split_runner import BoundWorkspace, OpenWorkspace
+from unfoldc.runtime.split_workspaces import BoundWorkspace, OpenWorkspace
 
 K = 4
 Compile = Callable[..., Solver]

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 from solver_zoo.base import Entry
-from solver_zoo.compare import compiled, errors, rolls
-from solver_zoo.exports import EXPORTERS, FORMS, OURS, TORCH, Case, Way, all_ways, make_case, sampled_way
+from solver_zoo.compare import compiled, error, errors, rolls
+from solver_zoo.exports import EXPORTERS, FORMS, OURS, TORCH, Case, Way, all_ways, make_case, make_solver, sampled_way
 from solver_zoo.registry import SOLVERS
 
 from unfoldc.errors import TargetError
@@ -167,6 +167,18 @@ def digest(case: Case, backend: str, target: str) -> str:
     for weight in sorted(artifact.weights):
         whole.update(artifact.weights[weight].tobytes())
     return whole.hexdigest()
+
+
+def test_a_warm_start_goes_on_where_the_last_call_ended() -> None:
+    """The states are inputs and outputs: two calls of K iterations are one of 2 K."""
+    entry = SOLVERS["admm_quadratic"]
+    case = make_case(entry, OURS)
+    solver = compiled(case, "c")
+    states = solver(*case.inputs)
+    arrays = [torch.from_numpy(x).double() for x in case.inputs]
+    right = make_solver(entry, 2 * case.iterations).double().iterates(*arrays)[-1]
+    again = solver(*case.inputs[:3], *states)
+    assert error(again, [x.numpy() for x in right]) <= case.tolerance < error(states, [x.numpy() for x in right])
 
 
 def test_the_zoo_is_what_it_promises_to_be() -> None:

@@ -76,7 +76,7 @@ class Expressions:
 
     def declared(self, s: Let) -> tuple[str, str]:
         """The C type of a scalar, and its value."""
-        return C_TYPES[s.value.dtype], self.text(s.value)
+        return "_Bool" if s.value.dtype == "bool" else C_TYPES[s.value.dtype], self.text(s.value)
 
     def element_type(self, buffer: str) -> str:
         """The C type of a buffer's elements."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from unfoldc.kernels.printers.reference import evaluate
 LENGTHS = {"b": 1, "i": 3, "j": 4, "k": 2, "l": 5, "A": 2, "z": 3}
 
 
-def model_of(equation: str, shapes: list[tuple[int | str, ...]]) -> onnx.ModelProto:
+def model_of(equation: str, shapes: Sequence[tuple[int | str, ...]]) -> onnx.ModelProto:
     names = [f"x{i}" for i in range(len(shapes))]
     node = helper.make_node("Einsum", names, ["y"], name="the sum", equation=equation)
     inputs = [
@@ -35,7 +36,7 @@ def shapes_of(equation: str) -> list[tuple[int, ...]]:
     return [tuple(LENGTHS[c] for c in term) for term in terms]
 
 
-def check(equation: str, shapes: list[tuple[int, ...]], workshop: Any, seed: int = 5) -> Any:
+def check(equation: str, shapes: Sequence[tuple[int, ...]], workshop: Any, seed: int = 5) -> Any:
     rng = np.random.default_rng(seed)
     arrays = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
     program = import_onnx(workshop.save(model_of(equation, shapes), "sum.onnx")).program
@@ -81,7 +82,7 @@ def test_equations(equation: str, workshop: Any) -> None:
         ("bij,bjk->bik", [(1, 2, 3), (4, 3, 2)]),
     ],
 )
-def test_ellipsis_and_broadcasting(equation: str, shapes: list[tuple[int, ...]], workshop: Any) -> None:
+def test_ellipsis_and_broadcasting(equation: str, shapes: Sequence[tuple[int, ...]], workshop: Any) -> None:
     if equation == "...->":  # NumPy asks for the ellipsis in the result; PyTorch sums over it
         program = import_onnx(workshop.save(model_of(equation, shapes), "sum.onnx")).program
         (found,) = evaluate(program, {"x0": np.ones(shapes[0], np.float32)}, dtype="float64")
@@ -115,6 +116,11 @@ def test_a_contraction_is_one_matrix_product(equation: str, products: int, works
     assert ("Mul" in operators) == (products == 0)
 
 
+@pytest.mark.parametrize("equation", ["ij,bj->bi", "bi,ij->bj", "bij,bkj->bik", "ij,bjk->bik", "bkj,ij->bki"])
+def test_the_product_has_the_order_of_the_result(equation: str, workshop: Any) -> None:
+    assert list(check(equation, shapes_of(equation), workshop).nodes())[-1].operator == "MatMul"
+
+
 @pytest.mark.parametrize(
     ("equation", "shapes"),
     [
@@ -131,7 +137,7 @@ def test_a_contraction_is_one_matrix_product(equation: str, products: int, works
         ("tbi,ij->btj", [(2, 1, 3), (3, 4)]),
     ],
 )
-def test_problems_stay_apart(equation: str, shapes: list[tuple[int | str, ...]], workshop: Any) -> None:
+def test_problems_stay_apart(equation: str, shapes: Sequence[tuple[int | str, ...]], workshop: Any) -> None:
     model, _ = load_program(workshop.save(model_of(equation, shapes), "sum.onnx"))
     assert model.batch is None and any(p.batched for p in model.inputs) == any("batch" in s for s in shapes)
 
@@ -154,6 +160,6 @@ def test_a_sum_over_the_batch_is_refused(workshop: Any) -> None:
         ("ij,jk->ik", [(2, 3), (4, 2)], "lengths 3 and 4"),
     ],
 )
-def test_what_is_no_equation(equation: str, shapes: list[tuple[int, ...]], reason: str) -> None:
+def test_what_is_no_equation(equation: str, shapes: Sequence[tuple[int, ...]], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         parse(equation, shapes)

@@ -177,3 +177,24 @@ def test_a_table_is_turned_around() -> None:
     both = turned_around(places.T, 0, 3, last=False)
     assert both.shape == (3, 2, 3)
     assert both[2, 0].tolist() == [0, 2, -1] and both[1, 1].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("how", ["none", "add"])
+def test_iterations_with_tables_of_their_own_are_alike(workshop: Any, how: str) -> None:
+    """Irregular places differ from iteration to iteration as weights do: one body, stacked tables."""
+    g = workshop.Graph()
+    x = g.input("x", 1, 5)
+    for k, places in enumerate(([3, 0, 1], [-1, 2, 0], [1, 4, 3])):
+        g.k = k
+        p = g.weight(f"p{k}", [places], "int64")
+        read = g("Tanh", g("GatherElements", x, p, axis=1))
+        x = g("ScatterElements", x, p, read, axis=1, reduction=how)
+    program = workshop.imported(g.model(x)).program
+    rolled = roll_iterations(program)
+    assert [s.count for s in rolled.segments] == [3]
+    inputs = {"x": workshop.random("x", 1, 5, scale=1.0).astype(np.float32)}
+    (wanted,) = evaluate(program, inputs, dtype=None)
+    loops = lower(rolled)
+    verify_loops(loops)
+    (found,) = run(loops, {loops.inputs[0]: inputs["x"]}).values()
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)

@@ -58,8 +58,9 @@ class Norms(nn.Module):
         self.layer = nn.LayerNorm(WIDTH)
         self.layers = nn.LayerNorm((CHANNELS, WIDTH), bias=False)
         self.root = nn.RMSNorm(WIDTH)
-        for _, value in [*self.named_parameters(), ("", self.batch.running_mean), ("", self.batch.running_var)]:
-            nn.init.uniform_(value, 0.5, 2.0)
+        for value in (*self.parameters(), *self.batch.buffers()):
+            if value.is_floating_point():
+                nn.init.uniform_(value, 0.5, 2.0)
 
     def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         return {

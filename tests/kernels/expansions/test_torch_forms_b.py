@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def real(z: Tensor) -> Tensor:
 
 
 def convolutions() -> dict[str, Callable[[Tensor], Tensor]]:
+    modes: tuple[Literal["zeros", "reflect", "replicate", "circular"], ...]
     modes = ("zeros", "reflect", "replicate", "circular")
     return {
         **{m: nn.Conv2d(4, 6, 3, padding=(1, 2), stride=(2, 1), padding_mode=m) for m in modes},
@@ -145,6 +147,7 @@ class Exported:
     """The file, problems, and what PyTorch answers in float64."""
 
     path: Path
+    opset: int
     x: np.ndarray
     answers: dict[str, np.ndarray]
 
@@ -173,11 +176,13 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     program.save(path)
     with torch.no_grad():
         answers = module.double()(x.double())
-    return Exported(path, x.numpy(), {n: a.numpy() for n, a in zip(module.forms, answers, strict=True)})
+    return Exported(path, opset, x.numpy(), {n: a.numpy() for n, a in zip(module.forms, answers, strict=True)})
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_answers_are_those_of_pytorch(exported: Exported, backend: str) -> None:
+    if backend == "c" and exported.opset != OPSETS[0]:
+        pytest.skip("the same program, compiled already")
     solver: Solver = unfoldc.compile(exported.path, backend=backend)
     assert solver.backend == backend
     found = solver.run({"x": exported.x}).outputs

@@ -126,17 +126,8 @@ class Forms(nn.Module):
 
 
 def exported(module: nn.Module, path: Path, x: torch.Tensor, opset: int) -> Path:
-    shapes = ({0: torch.export.Dim("batch")},)
-    torch.onnx.export(
-        module.eval(),
-        (x,),
-        path,
-        dynamo=True,
-        opset_version=opset,
-        dynamic_shapes=shapes,
-        verbose=False,
-        external_data=False,
-    )
+    options: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim("batch")},), "external_data": False}
+    torch.onnx.export(module.eval(), (x,), path, dynamo=True, opset_version=opset, verbose=False, **options)
     return path
 
 

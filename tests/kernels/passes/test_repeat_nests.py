@@ -1,0 +1,112 @@
+"""Nests that repeat become a loop, whatever they read, and compute the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unfoldc.kernels import build
+from unfoldc.kernels.from_onnx import import_onnx
+from unfoldc.kernels.interpret_loops import run
+from unfoldc.kernels.loops import For, LoopProgram, Nest
+from unfoldc.kernels.lower import lower
+from unfoldc.kernels.passes.repeat_nests import repeat_nests
+from unfoldc.kernels.pipeline import optimise
+from unfoldc.kernels.printers.reference import evaluate
+from unfoldc.kernels.program import Program
+from unfoldc.kernels.verify import verify_loops
+
+N = 5
+
+
+def loops_over_nests(loops: LoopProgram) -> list[int]:
+    """Lengths of the loops whose bodies are nests, over the whole program."""
+    parts = (loops.begin, *(s.body for s in loops.steps), loops.end)
+    return [s.extent for part in parts for s in part if isinstance(s, For) and isinstance(s.body[0], Nest)]
+
+
+def check(program: Program, seed: int = 0) -> LoopProgram:
+    """The repeated form verified and compared with the reference; returned."""
+    loops = repeat_nests(lower(program))
+    verify_loops(loops)
+    rng = np.random.default_rng(seed)
+    inputs = {n: rng.standard_normal(program.types[n].shape).astype(np.float32) for n in program.inputs}
+    stops = [program.iterations] if program.early_stop else range(1, program.iterations + 1)
+    for k in stops:
+        found = run(loops, dict(zip(loops.inputs, (inputs[n] for n in program.inputs), strict=True)), k)
+        for name, wanted in zip(loops.outputs, evaluate(program, inputs, iterations=k), strict=True):
+            error = np.linalg.norm(found[name].astype(float) - wanted)
+            assert error <= 2e-5 * max(1.0, float(np.linalg.norm(wanted)))
+    return loops
+
+
+def inner_steps(workshop: Any, form: str, steps: int, iterations: int = 3) -> Program:
+    """An outer iteration with `steps` inner ones: matrix, threshold, momentum, and constants of their own."""
+    g = workshop.Graph()
+    y = g.input("y", "batch", N)
+    x = y
+    w = g.weight("W", g.random("W", N, N) * 0.4)
+    for g.k in range(iterations):
+        u, before = x, y
+        for t in range(steps):
+            weight, step = w, g.weight("s", 0.7)
+            if form == "untied":
+                weight = g.weight(f"W{g.k}.{t}", g.random(f"W{g.k}.{t}", N, N) * 0.4)
+            if form in ("numbers", "untied"):
+                step = g.weight(f"s{t}", 0.5 + 0.1 * t * t)
+            v = g("Tanh", g("MatMul", u, weight))
+            v = g("MatMul", g("Add", v, y), w)
+            if form == "momentum":
+                v = g("Add", v, g("Mul", step, g("Sub", u, before)))
+            u, before = g("Mul", step, g("Softplus", v)), u
+            if form == "stream":
+                place = g.weight(f"p{t}", t, "int64")
+                u = g("Add", u, g("Unsqueeze", g("Gather", y, place, axis=1), g.weight("one", [1], "int64")))
+        x = g("MatMul", u, w)
+    return optimise(workshop.imported(g.model(x)).program, verify=True)
+
+
+@pytest.mark.parametrize("form", ["tied", "numbers", "untied", "momentum", "stream"])
+def test_inner_steps(workshop: Any, form: str) -> None:
+    loops = check(inner_steps(workshop, form, 5))
+    assert loops_over_nests(loops)
+
+
+@pytest.mark.parametrize("form", ["tied", "untied", "momentum"])
+def test_code_does_not_grow_with_the_inner_steps(workshop: Any, form: str) -> None:
+    sizes = {
+        steps: len(build.statements(repeat_nests(lower(inner_steps(workshop, form, steps))).steps[0].body))
+        for steps in (6, 24)
+    }
+    assert sizes[6] == sizes[24]
+
+
+def test_nests_that_differ_stay(workshop: Any) -> None:
+    g = workshop.Graph()
+    x = g.input("y", "batch", N)
+    g.k = 0
+    for operator in ("Tanh", "Sigmoid", "Softplus", "Abs", "Neg", "Sin"):
+        x = g("MatMul", g(operator, x), g.weight("W", g.random("W", N, N)))
+    assert not loops_over_nests(check(optimise(workshop.imported(g.model(x)).program)))
+
+
+def test_what_is_read_in_between_is_kept(workshop: Any) -> None:
+    """Every step's result is used later on: nothing may be overwritten."""
+    g = workshop.Graph()
+    x = g.input("y", "batch", N)
+    g.k = 0
+    seen = []
+    for _ in range(5):
+        x = g("Tanh", g("MatMul", x, g.weight("W", g.random("W", N, N))))
+        seen.append(x)
+    check(optimise(workshop.imported(g.model(g("MatMul", g("Sum", *seen), "W"))).program))
+
+
+def test_every_solver_stays_right(solver: Any, workshop: Any) -> None:
+    for iterations in (1, 4):
+        program = optimise(import_onnx(workshop.saved(solver.name, iterations)).program)
+        verify_loops(repeat_nests(lower(program)))
+        if all(program.types[n].dtype == "float32" for n in program.inputs):
+            check(program, iterations)
