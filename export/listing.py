@@ -101,8 +101,8 @@ def read_model(model: onnx.ModelProto, marker_names: Sequence[tuple[str, ...]] =
     returned: dict[str, dict[int, str]] = {}
     for node in graph.node:
         if node.op_type == "Constant":
-            constants[node.output[0]] = _constant(node)
-        elif node.op_type == "SequenceConstruct" and _MARKER in _property(node, _FX_NODE):
+            constants[node.output[0]] = constant_tensor(node)
+        elif node.op_type == "SequenceConstruct" and _MARKER in node_property(node, _FX_NODE):
             marks[node.output[0]] = (len(ops), tuple(node.input))
         elif node.op_type == "SequenceAt" and node.input[0] in marks:
             index = int(numpy_helper.to_array(constants[node.input[1]]))
@@ -146,18 +146,20 @@ def make_op(node: onnx.NodeProto, group: str = "") -> Op:
     )
 
 
-def _property(node: onnx.NodeProto, key: str) -> str:
+def node_property(node: onnx.NodeProto, key: str) -> str:
+    """An entry of a node's notes, "" if there is none."""
     return next((p.value for p in node.metadata_props if p.key == key), "")
 
 
 def _scope(node: onnx.NodeProto) -> tuple[str, ...]:
     """Paths of the modules around the node, outermost first; empty for the outer module's own code."""
-    text = _property(node, _SCOPES)
+    text = node_property(node, _SCOPES)
     paths = ast.literal_eval(text)[:-1] if text else []
     return tuple(path for path in paths if path and not path.startswith("_empty_nn_module_stack"))
 
 
-def _constant(node: onnx.NodeProto) -> onnx.TensorProto:
+def constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto:
+    """What a Constant node holds."""
     attribute = node.attribute[0]
     if attribute.name == "value":
         tensor = onnx.TensorProto()

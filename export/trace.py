@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from unfoldc.errors import ExportError
+from unfoldc.export.digits import keep_digits
 from unfoldc.export.examples import Examples
 from unfoldc.export.failures import capture_error, conversion_error
 from unfoldc.export.listing import Listing, read_model
@@ -71,6 +72,7 @@ def trace(module: nn.Module, examples: Examples, opset: int) -> Traced:
             type(module).__name__, "torch.onnx gave no model", "a model", "Use the pinned version of torch."
         )
     model = exported.model_proto
+    keep_digits(model)
     names = [tuple(n.args[1].split(",")) if n.args[1:] and n.args[1] else () for n in marks]
     listing = read_model(model, names)
     if len(listing.markers) < len(marks):

@@ -16,7 +16,7 @@ from unfoldc.kernels.onnx_file import read_model, tensor_array
 from unfoldc.kernels.onnx_metadata import read_metadata, without_iterates
 from unfoldc.kernels.onnx_nodes import NodeImporter
 from unfoldc.kernels.program import Node, Program, Segment, TensorType
-from unfoldc.kernels.repetition import find_repetition
+from unfoldc.kernels.repetition import find_repetition, split_into_parts
 
 REPEATED = "operations that repeat"
 SUPPORTED_OPSETS = range(13, 27)
@@ -120,7 +120,7 @@ def _build(
     nodes = _alive(nodes, results)
     if all(label is None for _, label in nodes):
         nodes, boundaries = _repeated(nodes, importer.types, results, boundaries)
-    begin, layers, end = _parts(nodes)
+    begin, layers, end = split_into_parts(nodes)
     program = Program(
         inputs=inputs,
         outputs=results,
@@ -162,23 +162,6 @@ def _repeated(
         for (node, _), label in zip(nodes, labels, strict=True)
     ]
     return found, replace(boundaries, source=REPEATED)
-
-
-def _parts(nodes: Sequence[tuple[Node, int | None]]) -> tuple[list[Node], list[list[Node]], list[Node]]:
-    """Splits the nodes; without any boundary the whole graph counts as one iteration."""
-    count = 1 + max((label for _, label in nodes if label is not None), default=-1)
-    if not count:
-        return [], [[node for node, _ in nodes]], []
-    begin: list[Node] = []
-    end: list[Node] = []
-    layers: list[list[Node]] = [[] for _ in range(count)]
-    iterated: set[str] = set()
-    for node, label in nodes:
-        after = label is not None or any(i in iterated for i in node.inputs)
-        if after:
-            iterated.update(node.outputs)
-        (layers[label] if label is not None else end if after else begin).append(node)
-    return begin, layers, end
 
 
 def _alive(nodes: Sequence[tuple[Node, int | None]], outputs: Sequence[str]) -> list[tuple[Node, int | None]]:

@@ -127,3 +127,13 @@ def unused_name(wanted: str, taken: Container[str]) -> str:
     while wanted in taken:
         wanted += "'"
     return wanted
+
+
+def content_key(value: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
+    """What two equal arrays have in common, to be compared and hashed."""
+    return str(value.dtype), value.shape, np.ascontiguousarray(value).tobytes()
+
+
+def attributes_key(attributes: Mapping[str, Any]) -> frozenset[object]:
+    """What equal attributes have in common, to be compared and hashed."""
+    return frozenset((key, str(type(value)), content_key(np.asarray(value))) for key, value in attributes.items())

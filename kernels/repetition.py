@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unfoldc.kernels.passes.share_weights import frozen
-from unfoldc.kernels.program import Node, TensorType
+from unfoldc.kernels.program import Node, TensorType, attributes_key
 
 _MOST_NODES = 50_000
 
@@ -32,8 +31,14 @@ class Stretch:
         return self.last - self.first + 1
 
 
-def find_repetition(nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str]) -> list[int | None]:
-    """The iteration of each node, None outside; all None where nothing repeats."""
+def find_repetition(
+    nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str], from_start: bool = False
+) -> list[int | None]:
+    """The iteration of each node, None outside; all None where nothing repeats.
+
+    Iterations are counted back from the answer, so that the first may be shorter; with `from_start` from the first node
+    that repeats, so that the last may be.
+    """
     labels: list[int | None] = [None] * len(nodes)
     if len(nodes) > _MOST_NODES:
         return labels
@@ -46,8 +51,27 @@ def find_repetition(nodes: Sequence[Node], types: Mapping[str, TensorType], outp
     if count < 2:
         return labels
     for i in range(best.first, last + 1):
-        labels[i] = count - 1 - (last - i) // best.period
+        labels[i] = (i - best.first) // best.period if from_start else count - 1 - (last - i) // best.period
     return labels
+
+
+def split_into_parts(
+    nodes: Sequence[tuple[Node, int | None]],
+) -> tuple[list[Node], list[list[Node]], list[Node]]:
+    """`begin`, the layers and `end`; without any label the whole graph counts as one iteration."""
+    count = 1 + max((label for _, label in nodes if label is not None), default=-1)
+    if not count:
+        return [], [[node for node, _ in nodes]], []
+    begin: list[Node] = []
+    end: list[Node] = []
+    layers: list[list[Node]] = [[] for _ in range(count)]
+    iterated: set[str] = set()
+    for node, label in nodes:
+        after = label is not None or any(i in iterated for i in node.inputs)
+        if after:
+            iterated.update(node.outputs)
+        (layers[label] if label is not None else end if after else begin).append(node)
+    return begin, layers, end
 
 
 def _tokens(nodes: Sequence[Node], types: Mapping[str, TensorType]) -> np.ndarray:
@@ -55,7 +79,7 @@ def _tokens(nodes: Sequence[Node], types: Mapping[str, TensorType]) -> np.ndarra
     numbers: dict[object, int] = {}
     result = []
     for node in nodes:
-        deed = (node.operator, frozen(node.attributes), types[node.outputs[0]], len(node.inputs))
+        deed = (node.operator, attributes_key(node.attributes), types[node.outputs[0]], len(node.inputs))
         result.append(numbers.setdefault(deed, len(numbers)))
     return np.array(result)
 

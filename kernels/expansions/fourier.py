@@ -35,8 +35,7 @@ def dft(maker: Maker, call: Call) -> tuple[str, ...]:
     used = min(shape[axis], n // 2 + 1 if inverse and onesided else n)
     x = window(maker, x, {axis: (0, used)})
     matrix = _matrix(n, used, shape[-1], inverse, onesided)
-    table = maker.tensor(matrix.reshape(used * shape[-1], -1).astype(maker.type(x).dtype))
-    return (_along(maker, x, axis, table, matrix.shape[-1]),)
+    return (_along(maker, x, axis, _tables(maker, matrix, maker.type(x).dtype), matrix.shape[-1]),)
 
 
 def _axis(maker: Maker, call: Call, rank: int) -> int:
@@ -73,16 +72,28 @@ def _matrix(n: int, used: int, parts: int, inverse: bool, onesided: bool) -> np.
     return matrix[:, :parts]
 
 
-def _along(maker: Maker, x: str, axis: int, matrix: str, parts: int) -> str:
-    """The product of the pairs along `axis` with a matrix (n * parts of x, results * parts of a result)."""
+def _tables(maker: Maker, matrix: np.ndarray, dtype: str) -> list[str]:
+    """A matrix (n, results * parts of a result) for each part of x."""
+    return [maker.tensor(matrix[:, p].reshape(len(matrix), -1).astype(dtype)) for p in range(matrix.shape[1])]
+
+
+def _along(maker: Maker, x: str, axis: int, tables: Sequence[str], parts: int) -> str:
+    """The sum of the products of the parts of x along `axis` with their matrices (n, results * parts of a result).
+
+    The parts are multiplied one by one, not as one row of pairs, whose elements would lie at places to be divided for.
+    """
     t = maker.type(x)
-    rank, results = len(t.shape), maker.type(matrix).shape[1] // parts
+    rank, results = len(t.shape), maker.type(tables[0]).shape[1] // parts
     last = rank - 2
     order = [*(a for a in range(rank - 1) if a != axis), axis, rank - 1]
     kept = [t.shape[a] for a in order[:last]]
     x = _turned(maker, x, order) if axis != last else x
-    x = _reshaped(maker, x, [*kept, t.shape[axis] * t.shape[-1]])
-    y = _reshaped(maker, maker.node("MatMul", x, matrix), [*kept, results, parts])
+    terms = []
+    for part, table in enumerate(tables):
+        one = _reshaped(maker, window(maker, x, {rank - 1: (part, 1)}), [*kept, t.shape[axis]])
+        terms.append(maker.node("MatMul", one, table))
+    y = maker.node("Add", *terms) if len(terms) > 1 else terms[0]
+    y = _reshaped(maker, y, [*kept, results, parts])
     return _turned(maker, y, [order.index(a) for a in range(rank)]) if axis != last else y
 
 
@@ -113,14 +124,14 @@ def stft(maker: Maker, call: Call) -> tuple[str, ...]:
     x = maker.node("Transpose", x, perm=[0, 2, 1])
     x = maker.node("Patches", x, kernel=[size], strides=[step], dilations=[1])
     x = maker.node("Transpose", x, perm=[0, 2, 3, 1])
-    matrix = _matrix(size, size, parts, False, onesided)
-    table = maker.tensor(matrix.reshape(size, -1).astype(t.dtype))
+    tables = _tables(maker, _matrix(size, size, parts, False, onesided), t.dtype)
     if weights:
         if maker.type(weights).shape != (size,):
             raise ValueError(f"a window of shape {maker.type(weights).shape} for frames of {size}")
         # The window is part of the matrix: frames, which overlap, are never laid out one by one.
-        table = maker.node("Mul", table, _reshaped(maker, weights, [size, 1]))
-    return (_along(maker, x, 2, _reshaped(maker, table, [size * parts, -1]), 2),)
+        column = _reshaped(maker, weights, [size, 1])
+        tables = [maker.node("Mul", table, column) for table in tables]
+    return (_along(maker, x, 2, tables, 2),)
 
 
 _COSINES = {

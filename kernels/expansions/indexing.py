@@ -1,7 +1,7 @@
 """Reading elements at given places: GatherElements, GatherND, Compress, NonZero, ReverseSequence and Tile.
 
-Places that are known when the model is read become windows or tables; tables that are the same for all problems of a
-batch exist once. Places computed from data that lead outside are taken to the nearest end, as Gather does.
+Places that are known when the model is read are tables; one that is the same for all problems of a batch exists once.
+Places computed from data that lead outside are taken to the nearest end, as Gather does.
 """
 
 from __future__ import annotations
@@ -31,17 +31,6 @@ def collapsed(indices: np.ndarray, axis: int) -> np.ndarray:
     return indices
 
 
-def progression(table: np.ndarray, n: int) -> tuple[int, int] | None:
-    """Start and step of indices that are the same everywhere and evenly spaced, else None."""
-    line = np.ravel(table)
-    if len(line) != n or n == 0:
-        return None
-    steps = np.diff(line)
-    if not n > 1:
-        return int(line[0]), 1
-    return (int(line[0]), int(steps[0])) if steps[0] and (steps == steps[0]).all() else None
-
-
 @expands("GatherElements")
 def gather_elements(maker: Maker, call: Call) -> tuple[str, ...]:
     """`y[i, j] = x[i, indices[i, j]]` along the axis, indices having as many axes as x."""
@@ -56,9 +45,6 @@ def gather_elements(maker: Maker, call: Call) -> tuple[str, ...]:
     if known is None or not known.size:
         return (maker.node("Pick", part, indices, axis=axis),)
     table = collapsed(from_front(known, shape[axis]), axis)
-    even = progression(table, wanted[axis])
-    if even is not None:
-        return (window(maker, part, {axis: (even[0], wanted[axis])}, {axis: even[1]}),)
     return (maker.node("Pick", part, maker.tensor(table), axis=axis),)
 
 

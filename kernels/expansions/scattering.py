@@ -1,7 +1,8 @@
 """Writing elements at given places: ScatterElements and ScatterND. Where several updates meet, the last one wins.
 
 Each element of the result asks which updates it gets. Evenly spaced places (a slice) are found by arithmetic, other
-known ones in a table turned around: both cost one look per element. Places from data cost one look per update.
+known ones in a table turned around: one look per element, whatever the number of updates. A few known places are
+compared one by one, as are those that come from data.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import math
 
 import numpy as np
 
-from unfoldc.kernels.expansions.indexing import collapsed, from_front, linear, progression
+from unfoldc.kernels.expansions.indexing import collapsed, from_front, linear
 from unfoldc.kernels.expansions.pieces import integers, reshaped
 from unfoldc.kernels.expansions.splits import window
 from unfoldc.kernels.expansions.table import Call, Maker, axis_of, expands
 
 _COMBINE = {"add": "Add", "mul": "Mul", "min": "Min", "max": "Max"}
 _REDUCE = {"add": "ReduceSum", "mul": "ReduceProd", "min": "ReduceMin", "max": "ReduceMax"}
-# Up to so many updates that meet are combined one by one, more in a loop.
+# So many places are listed, and so many updates that meet combined one by one.
 _MOST_IN_A_ROW = 4
 
 
@@ -74,10 +75,11 @@ def scattered(maker: Maker, x: str, indices: str, updates: str, axis: int, how: 
     if known is None or not known.size:
         return maker.node("Put", x, indices, updates, axis=axis, reduction=how)
     table = collapsed(from_front(known, n), axis)
-    even = progression(table, maker.type(updates).shape[axis])
-    if even is not None and even[1] > 0:
-        start = integers(maker, [even[0]])
-        return maker.node("Place", x, updates, start, axis=axis, stride=even[1], reduction=how)
+    if table.size == table.shape[axis]:
+        stride = _stride(np.ravel(table))
+        if stride is not None:
+            places = integers(maker, np.ravel(table)[: 1 if stride else None].tolist())
+            return maker.node("Place", x, updates, places, axis=axis, stride=stride, reduction=how)
     inverse = turned_around(table, axis, n, last=how == "none")
     if inverse.shape[-1] <= _MOST_IN_A_ROW:
         result = x
@@ -88,6 +90,17 @@ def scattered(maker: Maker, x: str, indices: str, updates: str, axis: int, how: 
             result = maker.node("Where", there, new, result)
         return result
     return _in_a_loop(maker, x, updates, inverse, axis, how)
+
+
+def _stride(places: np.ndarray) -> int | None:
+    """The distance of evenly spaced places, 0 for so few that they are listed, None for a table.
+
+    Places that vary from iteration to iteration should get one form: few ones may be evenly spaced by accident.
+    """
+    if len(places) <= _MOST_IN_A_ROW:
+        return 0
+    steps = np.diff(places)
+    return int(steps[0]) if steps[0] > 0 and (steps == steps[0]).all() else None
 
 
 def turned_around(table: np.ndarray, axis: int, n: int, last: bool) -> np.ndarray:

@@ -87,15 +87,17 @@ def _pick_element(lowering: Lowering, node: Node, at: Index) -> Expr:
     return lowering.element(node.inputs[0], tuple(place))
 
 
-# -- Place: y = x, but y[.., start + stride * j, ..] gets (or is combined with) updates[.., j, ..] ------------------
+# -- Place: y = x, but the places along the axis get (or are combined with) the updates ----------------------------
+# `places` lists them, and the last one wins; with a stride it holds the first one, the others follow evenly.
 
 
 def _place(attributes: Mapping[str, Any], v: Arrays) -> tuple[np.ndarray, ...]:
     result, updates, axis = np.array(array(v, 0)), array(v, 1), attributes["axis"]
-    start, stride = array(v, 2).item(), attributes["stride"]
-    last = start + stride * (updates.shape[axis] - 1)
-    where = (*[slice(None)] * axis, slice(start, last + 1, stride))
-    result[where] = _COMBINE[attributes["reduction"]](result[where], updates)
+    combine, m = _COMBINE[attributes["reduction"]], updates.shape[axis]
+    places = array(v, 2) + attributes["stride"] * np.arange(m) if attributes["stride"] else array(v, 2)
+    for j, place in enumerate(places.tolist()):
+        where = (*[slice(None)] * axis, slice(place, place + 1))
+        result[where] = combine(result[where], updates.take([j], axis))
     return (result,)
 
 
@@ -117,25 +119,33 @@ def _same_as_first(types: Sequence[TensorType | None], others: Sequence[int], ax
 
 
 def _place_element(lowering: Lowering, node: Node, at: Index) -> Expr:
-    x, updates, start = node.inputs
-    axis, stride = node.attributes["axis"], node.attributes["stride"]
+    x, updates, places = node.inputs
+    axis, stride, how = node.attributes["axis"], node.attributes["stride"], node.attributes["reduction"]
     shape = lowering.type(updates).shape
-    first = build.cast(lowering.element(start, (build.ZERO,)), "int32")
-    if isinstance(first, Const):
-        first = build.index(int(first.value))
-    moved = build.sub(at[axis], first)
-    number: Expr = build.ZERO
-    if shape[axis] > 1:
-        # Both sides of a select may be evaluated, so the number of the update is kept inside.
-        last = build.index(stride * (shape[axis] - 1))
-        number = build.binary("min", build.binary("max", moved, build.ZERO), last)
-        number = build.binary("floordiv", number, build.index(stride))
-    hit = build.binary("eq", build.mul(number, build.index(stride)), moved)
-    place = list(broadcast_index(at, shape))
-    place[axis] = number
+
+    def place(j: int) -> Expr:
+        found = build.cast(lowering.element(places, (build.index(j),)), "int32")
+        return build.index(int(found.value)) if isinstance(found, Const) else found
+
+    def update(number: Expr) -> Expr:
+        where = list(broadcast_index(at, shape))
+        where[axis] = number
+        return lowering.element(updates, tuple(where))
+
     old = lowering.element(x, at)
-    new = _combined(node.attributes["reduction"], old, lowering.element(updates, tuple(place)))
-    return build.select(hit, new, old)
+    if not stride:
+        for j in range(shape[axis]):
+            hit = build.binary("eq", at[axis], place(j))
+            name = lowering.fresh("v")
+            lowering.emit(Let(name, build.select(hit, _combined(how, old, update(build.index(j))), old)))
+            old = Local(name, old.dtype)
+        return old
+    # Both sides of a select may be evaluated, so the number of the update is kept inside.
+    moved, last = build.sub(at[axis], place(0)), build.index(stride * (shape[axis] - 1))
+    number = build.binary("min", build.binary("max", moved, build.ZERO), last)
+    number = build.binary("floordiv", number, build.index(stride))
+    hit = build.binary("eq", build.mul(number, build.index(stride)), moved)
+    return build.select(hit, _combined(how, old, update(number)), old)
 
 
 # -- Put: the same with places that are known at run time only ------------------------------------------------------

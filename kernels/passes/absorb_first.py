@@ -7,7 +7,7 @@ constant is believed only if the body, evaluated with the initial states found, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -59,6 +59,12 @@ class _Match:
         if t not in self.body:
             return self.same(t, found)
         return self.twins(t, found) or self.constant(t, found)
+
+    def results(self, names: Sequence[str]) -> None:
+        """Finds the body's values that stand for further results of the layer, such as an estimate that is kept."""
+        for found in names:
+            if found not in self.bound.values():
+                next((t for t in reversed(self.body) if t not in self.bound and self.twins(t, found)), None)
 
     def twins(self, t: str, found: str) -> bool:
         """Whether the nodes that make the two do the same with matching inputs."""
@@ -129,6 +135,7 @@ def absorb_first(
         return None
     if not all(match.match(segment.carried[state], run.initial[state]) for state in run.initial):
         return None
+    match.results(_read_outside(program, head.nodes, run))
     if not match.justified():
         return None
     zeros = {s: program.types[run.initial[s]] for s in run.initial if s not in match.bound}
@@ -144,20 +151,21 @@ def absorb_first(
     return Absorbed(longer, {t: match.bound.get(t, stacks[t][0]) for t in segment.stacked}, moved, zeros)
 
 
+def _read_outside(program: Program, head: tuple[Node, ...], run: Run) -> list[str]:
+    """The layer's values that are read after the run or by the end."""
+    after = (s for s in program.segments if s.first >= run.segment.first + run.segment.count)
+    others = {i for s in after for n in s.nodes for i in n.inputs}
+    others |= {i for n in program.end for i in n.inputs} | set(program.outputs)
+    return [o for n in head for o in n.outputs if o in others]
+
+
 def _still_needed(
     program: Program, head: tuple[Node, ...], run: Run, match: _Match, inverse: Mapping[str, str]
 ) -> tuple[Node, ...]:
     """Nodes of the layer that somebody reads beside the body's states: they move to `begin`."""
     own = {o: n for n in head for o in n.outputs}
     read = {i for n in run.segment.nodes for i in n.inputs} | {match.bound.get(s, "") for s in run.initial}
-    others = {
-        i
-        for s in program.segments
-        if s.first >= run.segment.first + run.segment.count
-        for n in s.nodes
-        for i in n.inputs
-    }
-    others |= {i for n in program.end for i in n.inputs} | set(program.outputs)
+    others = _read_outside(program, head, run)
     wanted = [name for name in read if name in own] + [name for name in others if name in own and name not in inverse]
     needed: set[str] = set()
     while wanted:

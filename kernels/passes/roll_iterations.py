@@ -20,6 +20,7 @@ from unfoldc.kernels.passes.outside_reads import CutError, OutsideReads
 from unfoldc.kernels.passes.share_out import share_out
 from unfoldc.kernels.passes.thread_states import Run, SkipError, thread_states
 from unfoldc.kernels.program import Node, Program, Segment, TensorType, unused_name
+from unfoldc.kernels.repetition import find_repetition, split_into_parts
 
 # How many layers of different kinds may take turns.
 _MOST_LAYERS = 4
@@ -34,10 +35,21 @@ def roll_iterations(program: Program, histories: bool = True) -> Program:
     """
     rolled = _roll(program, histories)
     if not program.guessed or _plausible(rolled):
-        return min((rolled, *_grouped(program, rolled, histories)), key=lambda p: len(p.segments))
+        others = _shifted(program, rolled, histories) if program.guessed else _grouped(program, rolled, histories)
+        return min((rolled, *others), key=lambda p: len(p.segments))
     nodes = tuple(n for s in program.segments for n in s.nodes)
     whole = Segment(0, 1, tuple(replace(n, origin=replace(n.origin, iteration=None)) for n in nodes))
     return _roll(replace(program, segments=(whole,), guessed=False), histories)
+
+
+def _shifted(program: Program, rolled: Program, histories: bool) -> Iterator[Program]:
+    """The program with guessed iterations that begin elsewhere."""
+    if len(rolled.segments) > 1:
+        nodes = tuple(program.nodes())
+        labels = find_repetition(nodes, program.types, program.outputs, from_start=True)
+        begin, layers, end = split_into_parts(list(zip(nodes, labels, strict=True)))
+        segments = tuple(_joined(k, [Segment(k, 1, tuple(layer))]) for k, layer in enumerate(layers))
+        yield _roll(replace(program, begin=tuple(begin), segments=segments, end=tuple(end)), histories)
 
 
 def _grouped(program: Program, rolled: Program, histories: bool) -> Iterator[Program]:

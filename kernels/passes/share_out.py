@@ -11,15 +11,42 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from unfoldc.kernels.passes.share_weights import frozen
-from unfoldc.kernels.program import Node, Program, Segment
+from unfoldc.kernels.program import Node, Program, Segment, attributes_key
 
 
 def share_out(program: Program) -> Program:
     """Returns the program with those nodes moved; the values stay the same."""
     if len(program.segments) < 2:
         return program
-    return _sink(_lift(program))
+    return _sink(_take_back(_lift(program)))
+
+
+def _take_back(program: Program) -> Program:
+    """Moves from `end` into the layers what is done there to each layer's values alike, before they are joined."""
+    made = {o: k for k, s in enumerate(program.segments) for n in s.nodes for o in n.outputs}
+    layer_of: dict[str, int] = {}
+    kinds: defaultdict[object, Counter[int]] = defaultdict(Counter)
+    inside = {o for n in program.end for o in n.outputs}
+    for node in program.end:
+        layers = {layer_of.get(i, made.get(i, -1)) for i in node.inputs if i in made or i in inside}
+        if len(layers) == 1 and -1 not in layers:
+            layer_of[node.outputs[0]] = next(iter(layers))
+            kinds[_kind(program, node)][layer_of[node.outputs[0]]] += 1
+    everywhere = {
+        kind for kind, count in kinds.items() if len(count) == len(program.segments) and len(set(count.values())) == 1
+    }
+    taken: list[list[Node]] = [[] for _ in program.segments]
+    kept: list[Node] = []
+    left: set[str] = set()
+    for node in program.end:
+        name = node.outputs[0]
+        if name in layer_of and _kind(program, node) in everywhere and not left & set(node.inputs):
+            taken[layer_of[name]].append(node)
+        else:
+            kept.append(node)
+            left.update(node.outputs)
+    segments = tuple(replace(s, nodes=(*s.nodes, *more)) for s, more in zip(program.segments, taken, strict=True))
+    return replace(program, segments=segments, end=tuple(kept))
 
 
 def _lift(program: Program) -> Program:
@@ -95,4 +122,4 @@ def _sole_readers(program: Program) -> dict[str, int]:
 
 def _kind(program: Program, node: Node) -> object:
     """What nodes of different layers must have in common to be each other's like."""
-    return node.operator, frozen(node.attributes), program.types[node.outputs[0]]
+    return node.operator, attributes_key(node.attributes), program.types[node.outputs[0]]

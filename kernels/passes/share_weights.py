@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from unfoldc.kernels.program import Node, Program
+from unfoldc.kernels.program import Node, Program, attributes_key, content_key
 
 
 def share_weights(program: Program) -> Program:
@@ -20,7 +18,7 @@ def share_weights(program: Program) -> Program:
     rename: dict[str, str] = {}
     kept: dict[str, np.ndarray] = {}
     for name, value in program.constants.items():
-        rename[name] = first.setdefault(_content(value), name)
+        rename[name] = first.setdefault(content_key(value), name)
         if rename[name] == name:
             kept[name] = value
 
@@ -29,7 +27,7 @@ def share_weights(program: Program) -> Program:
 
     begin: list[Node] = []
     for n in map(node, program.begin):
-        rename[n.outputs[0]] = first.setdefault((n.operator, n.inputs, frozen(n.attributes)), n.outputs[0])
+        rename[n.outputs[0]] = first.setdefault((n.operator, n.inputs, attributes_key(n.attributes)), n.outputs[0])
         if rename[n.outputs[0]] == n.outputs[0]:
             begin.append(n)
     return replace(
@@ -40,12 +38,3 @@ def share_weights(program: Program) -> Program:
         end=tuple(map(node, program.end)),
         outputs=tuple(rename.get(o, o) for o in program.outputs),
     )
-
-
-def _content(value: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
-    return str(value.dtype), value.shape, np.ascontiguousarray(value).tobytes()
-
-
-def frozen(attributes: Mapping[str, Any]) -> frozenset[object]:
-    """Attributes as a value that can be compared and hashed."""
-    return frozenset((key, str(type(value)), _content(np.asarray(value))) for key, value in attributes.items())

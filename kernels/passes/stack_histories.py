@@ -28,8 +28,9 @@ def stack_histories(program: Program) -> Program:
     for node in program.end:
         found = _whole_history(node, maker, program, histories) if node.operator == "Concat" else None
         end += _view(node, *found, constants, types) if found else [node]
-    found = replace(program, end=tuple(end), constants=constants, types=types)
-    return replace(found, early_stop=_early_stop(found, histories) if found.early_stop == KEPT else found.early_stop)
+    viewed = replace(program, end=tuple(end), constants=constants, types=types)
+    stop = _early_stop(viewed, histories) if viewed.early_stop == KEPT else viewed.early_stop
+    return replace(viewed, early_stop=stop)
 
 
 def _early_stop(program: Program, histories: set[str]) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from generated_c.programs import Generated, write_units
 
+from generated_c.programs import Generated, write_units
 from unfoldc.runtime.engine_library import LibraryEngine
 from unfoldc.targets.toolchains import FAST_MATH, run_compiler
 

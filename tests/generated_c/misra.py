@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from generated_c.programs import METAL, operator_programs, solver_program
-
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets import find_target
 from unfoldc.targets.firmware_sources import main_source
 
-SOLVERS = ("admm", "conjugate_gradient", "middle_differs")
+SOLVERS = ("conjugate_gradient", "middle_differs")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "generated_c.md"
 START, END = "<!-- made by tests/generated_c/misra.py -->", "<!-- end -->"
 

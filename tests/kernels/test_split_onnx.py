@@ -35,7 +35,7 @@ def execute(made: Split, inputs: Mapping[str, np.ndarray], iterations: int) -> l
     constants = {name: made.constants[key] for name, key in wiring["constants"].items()}
     values: dict[str, np.ndarray] = dict(zip(wiring["inputs"], inputs.values(), strict=True))
 
-    def run(facts: Mapping[str, Any], own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(facts: Mapping[str, Any], own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         known = values | own
         results = answers(made.models[facts["part"]], {name: known[name] for name in facts["inputs"]})
         names = [o.name for o in made.models[facts["part"]].graph.output]
@@ -166,7 +166,7 @@ def test_a_node_comes_back_as_it_was() -> None:
         "body",
         [helper.make_empty_tensor_value_info("p")],
         [helper.make_empty_tensor_value_info("r"), helper.make_empty_tensor_value_info("kept")],
-        [numpy_helper.from_array(np.float32(2), "kept")],
+        [numpy_helper.from_array(np.array(2, np.float32), "kept")],
     )
     proto = helper.make_node("Own", ["a", "", "b", ""], ["x", "", "z"], domain="own", body=body, alpha=1.5)
     node = opaque_node(proto, lambda n: n.upper(), lambda tensor: "lifted", Origin("n", "Own", 3))

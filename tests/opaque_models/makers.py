@@ -84,12 +84,14 @@ def branches(K: int) -> onnx.ModelProto:
     for g.k in range(K):
         k, one = g.k, helper.make_empty_tensor_value_info
         positive = g("Greater", g("ReduceSum", x, keepdims=0), g.weight(f"limit.{k}", 0.1 * k))
-        scale = numpy_helper.from_array(np.float32(0.5 + 0.1 * k), f"scale.{k}")
+        scale = numpy_helper.from_array(np.array(0.5 + 0.1 * k, np.float32), f"scale.{k}")
         first = [
             helper.make_node("Mul", [x, f"scale.{k}"], [f"p.{k}"]),
             helper.make_node("Add", [f"p.{k}", b], [f"q.{k}"]),
         ]
-        constant = helper.make_node("Constant", [], [f"c.{k}"], value=numpy_helper.from_array(np.float32(-0.5 - k)))
+        constant = helper.make_node(
+            "Constant", [], [f"c.{k}"], value=numpy_helper.from_array(np.array(-0.5 - k, np.float32))
+        )
         second = [constant, helper.make_node("Mul", [x, f"c.{k}"], [f"r.{k}"])]
         x = g(
             "If",

@@ -73,6 +73,7 @@ shaped("Tile", numbers(2), whole(1))
 
 # One place per line meets another update, one place is met from the end.
 _twice = np.array([[1, -1, 1], [0, 3, -1]])
+known: dict[str, Any]
 for _how in ("none", "add", "mul", "min", "max"):
     _opset = 16 if _how in ("add", "mul") else 18
     for _places in (np.array([[1, -1, 0], [0, 3, 1]]), np.array([[2], [0]]), np.array([[0, 2], [0, 2]])):
@@ -95,6 +96,9 @@ for _how in ("none", "add", "mul", "min", "max"):
         add("ScatterND", numbers(4, 3), _nd, _updates, reduction=_how, opset=_opset)
         known = {"reduction": _how}
         CASES.append(OperatorCase("ScatterND", {0: numbers(4, 3), 2: _updates}, {1: _nd}, known, _opset))
+    for _places in (np.array([[1, 2, 3, 4, 5]] * 2), np.array([[0, 2, 4, 6, -1]]), np.array([[6, 5, 4, 3, 2]])):
+        _x, _updates, known = numbers(len(_places), 9), numbers(*_places.shape), {"axis": 1, "reduction": _how}
+        CASES.append(OperatorCase("ScatterElements", {0: _x, 2: _updates}, {1: _places}, known, _opset))
     if _how != "none":  # the order of several updates of one place does not matter
         _many = np.array([[2, 0, 2, 2, -1, 2, 2, 0, 2]] * 2)
         _special = WITH_NAN[:2] if _how in ("add", "mul") else -TIES[:2, 1:]

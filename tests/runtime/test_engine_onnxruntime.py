@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from opaque_models import MODELS, answers, one_iteration, problems, traced
 
 import unfoldc
 from unfoldc.errors import InputError, ModelError, ToolError
+from unfoldc.kernels.split_onnx.artifact import split_file
 from unfoldc.runtime import backends, onnxruntime_sessions
+from unfoldc.runtime.onnxruntime_tools import split_tools
 from unfoldc.runtime.solver import Solver
 from unfoldc.runtime.split_workspaces import BoundWorkspace, OpenWorkspace
 
@@ -40,7 +43,7 @@ def compiled(tmp_path: Path) -> Compile:
 def error(found: Any, right: np.ndarray) -> float:
     assert found.shape == right.shape and found.dtype == right.dtype
     difference = np.linalg.norm(found.astype(float) - right.astype(float))
-    return float(difference / max(np.linalg.norm(right.astype(float)), 1e-30))
+    return float(difference) / max(float(np.linalg.norm(right.astype(float))), 1e-30)
 
 
 def inputs_of(solver: Solver, batch: int = 3) -> dict[str, np.ndarray]:
@@ -95,6 +98,7 @@ def test_what_each_iteration_hands_out(open_shapes: bool, compiled: Compile) -> 
         right, iterates = answers(traced(k), inputs)
         assert error(x, right) <= 1e-6 and error(trace[:, :k], iterates) <= 1e-6
         assert trace.shape == (3, K, 6) and not trace[:, k:].any()
+    assert engine._runner.open == open_shapes
 
 
 def test_the_mean_of_all_iterates_has_no_early_stop(compiled: Compile) -> None:
@@ -211,6 +215,21 @@ def test_equal_inputs_equal_bytes(compiled: Compile) -> None:
     assert dict(first.models) == dict(second.models) and dict(first.sources) == dict(second.sources)
 
 
+def test_a_split_that_computes_something_else_is_found(tmp_path: Path) -> None:
+    """The last guard: what was split is tried against the file before it is used."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(MODELS["fused"](K).SerializeToString())
+    tools = split_tools()
+    model, made, objections = split_file(path, None, None, tools)
+    assert objections == [] and tools.check(path, model, made) == ""
+    wrong = {name: value * (1.01 if name == "constant_0" else 1) for name, value in made.constants.items()}
+    assert "is not what the file computes" in tools.check(path, model, replace(made, constants=wrong))
+    lost = {name: value * np.nan for name, value in made.constants.items()}
+    assert "is not what the file computes" in tools.check(path, model, replace(made, constants=lost))
+    short = {name: value[..., :1] for name, value in made.constants.items()}
+    assert "ONNX Runtime stopped" in tools.check(path, model, replace(made, constants=short))
+
+
 def test_the_batch_may_be_fixed(compiled: Compile) -> None:
     solver = compiled(MODELS["determinant"](K), batch=3)
     inputs = inputs_of(solver)
@@ -252,12 +271,11 @@ def test_providers_are_chosen_and_checked(compiled: Compile, tmp_path: Path) -> 
         assert error(solver(**inputs), right) <= 1e-6
     folder = solver.save(tmp_path / "build")
     unfoldc.load(folder, providers=["CPUExecutionProvider"])
-    for call in (
-        lambda: compiled(MODELS["gelu"](K), providers=["NoSuchProvider"]),
-        lambda: unfoldc.load(folder, providers=["NoSuchProvider"]),
-    ):
-        with pytest.raises(InputError, match="'NoSuchProvider'; allowed: .*CPUExecutionProvider"):
-            call()
+    message = "'NoSuchProvider'; allowed: .*CPUExecutionProvider"
+    with pytest.raises(InputError, match=message):
+        compiled(MODELS["gelu"](K), providers=["NoSuchProvider"])
+    with pytest.raises(InputError, match=message):
+        unfoldc.load(folder, providers=["NoSuchProvider"])
     with pytest.raises(InputError, match="providers: none; allowed: "):
         compiled(MODELS["gelu"](K), providers=[])
 

@@ -92,7 +92,9 @@ def calls(word: tuple[int, int, int | None]) -> bool:
 
 def test_a_stack_that_does_not_fit_is_refused_before_it_runs(patched_iterate: Patch, tmp_path: Path) -> None:
     artifact = patched_iterate("stm32f407", "volatile unsigned char b[131072]; b[s->k] = 1; s->next[0] = (float)b[5];")
-    with pytest.raises(TargetError, match=r"bytes of RAM \(131\d\d\d of them for the stack\), which is \d+ bytes of RAM too"):
+    with pytest.raises(
+        TargetError, match=r"bytes of RAM \(131\d\d\d of them for the stack\), which is \d+ bytes of RAM too"
+    ):
         build_firmware(artifact, find_target("stm32f407"), tmp_path)
 
 

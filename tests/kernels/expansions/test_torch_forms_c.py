@@ -165,7 +165,7 @@ class Stream(nn.Module):
         x = 0.5 * x + y[:, k : k + 1] - y[:, -1 - k, None] * x.roll(1, 1)
         x = assigned(x, (slice(None), k), y[:, 2 * k] * x[:, K - k])
         x = assigned(x, (slice(None), slice(2 * k, 2 * k + 2)), -x[:, 2 * k : 2 * k + 2])
-        return assigned(x, (slice(None), slice(k, k + 4, 3)), y[:, k : k + 2])
+        return assigned(x, (slice(None), slice(k, k + 9, 2)), y[:, k : k + 5])
 
 
 class Streams(nn.Module):
@@ -183,7 +183,7 @@ class Streams(nn.Module):
 
 
 def test_streams_are_read_and_written_by_the_number_of_the_iteration(tmp_path: Path) -> None:
-    y = torch.randn(7, N, generator=torch.Generator().manual_seed(1))
+    y = torch.randn(7, 2 * N, generator=torch.Generator().manual_seed(1))
     path = exported(Streams(), tmp_path / "stream.onnx", y[:3], 18)
     for backend in ("reference", "c"):
         close([unfoldc.compile(path, backend=backend)(y.numpy())], (Streams()(y.double()),))

@@ -38,7 +38,7 @@ HOST = TargetSpec(name="host", word_bits=64, vector_bits=256, accumulators=16)
 SPECIAL = (-np.inf, -2.5, -1.5, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 1.5, 2.5, 3.0, 20.0, np.inf, np.nan)
 FLOAT_UNARY = ("neg", "abs", "sqrt", "exp", "log", "tanh", "erf", "sin", "cos", "floor", "ceil", "round", "isnan")
 FLOAT_BINARY = tuple(o for o in BINARY_OPERATORS if o not in ("and", "or", "floordiv", "mod"))
-INTEGER_BINARY = tuple(o for o in FLOAT_BINARY if o != "pow")
+INTEGER_BINARY = tuple(o for o in FLOAT_BINARY if o not in ("pow", "fmod"))
 
 
 def const(value: float, dtype: str = "int32") -> Const:
