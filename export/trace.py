@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from unfoldc.errors import ExportError
+from unfoldc.export.decompositions import take_apart
 from unfoldc.export.digits import keep_digits
 from unfoldc.export.examples import Examples
 from unfoldc.export.failures import capture_error, conversion_error
@@ -58,7 +59,7 @@ def trace(module: nn.Module, examples: Examples, opset: int) -> Traced:
         marks = [n for n in captured.graph.nodes if n.target is torch.ops.unfoldc.iterate.default]
         try:
             exported = torch.onnx.export(
-                captured,
+                take_apart(captured),
                 dynamo=True,
                 optimize=False,
                 verbose=False,

@@ -20,7 +20,7 @@ from unfoldc.kernels.program import Node, Origin, TensorType, unused_name
 
 # Operators that import itself carries out.
 IMPORT_ONLY = ("CastLike", "Constant", "Dropout", "Identity")
-_LARGEST_FOLD = 4096
+_LARGEST_FOLD = 2**20
 _LARGEST_VALUE = 2**28
 _MOST_DERIVED = 2**27
 _AGAIN = "Check the export."

@@ -29,7 +29,7 @@ DISTRIBUTIONS = {
     "tvm": "apache-tvm",
 }
 # Used without an import statement: a folder of photographs, a module imported by its name, a program.
-NOT_IMPORTED = {"scikit-image", "unicorn", "ziglang"}
+NOT_IMPORTED = {"deepinv", "scikit-image", "unicorn", "ziglang"}
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,8 @@ def split_file(
     """The model, its parts, and why better ways of splitting it were not taken."""
     model = read_opaque(path, dimensions or {}, tools.infer)
     if isinstance(batch, int) and model.batch_name and _open(model):
-        model = read_opaque(path, {**(dimensions or {}), model.batch_name: batch}, tools.infer)
+        fixed = {model.batch_name: batch, "": batch}  # the batch may have no name in the file
+        model = read_opaque(path, {**(dimensions or {}), **fixed}, tools.infer)
     objections: list[str] = []
     for way in WAYS:
         try:

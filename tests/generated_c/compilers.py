@@ -23,7 +23,7 @@ WARNINGS = (
     *("-Wold-style-definition", "-Werror"),
 )
 CHECK_ONLY = {
-    "zig": ("-c", "-O1", "-Wno-unused-command-line-argument"),
+    "zig": ("-c", "-O3", "-Xclang", "-O0", "-g0", "-Wno-unused-command-line-argument"),
     "gcc": ("-fsyntax-only",),
     "clang": ("-fsyntax-only",),
 }

