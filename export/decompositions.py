@@ -6,12 +6,15 @@ models that would cost digits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx
+
+from unfoldc.export import in_double
 
 _aten: Any = torch.ops.aten
 # A product of so many factors, one after the other, is as much as a graph should hold.
@@ -25,7 +28,7 @@ def take_apart(program: torch.export.ExportedProgram) -> torch.export.ExportedPr
         if node.target in _OWN and _small(node):
             table[node.target] = _OWN[node.target]
         elif node.target in _IN_DOUBLE and _type(node) == torch.float64 and _loses_digits(node):
-            table.update({call: _by_torch(call) for call in _IN_DOUBLE[node.target]})
+            table[node.target] = _IN_DOUBLE[node.target]
     return program.run_decompositions(table) if table else program
 
 
@@ -56,13 +59,8 @@ def _loses_digits(node: fx.Node) -> bool:
     schema = node.target._schema  # type: ignore[union-attr]
     given = [*node.args, *node.kwargs.values()]
     numbers = [a for a in (*given, *(a.default_value for a in schema.arguments[len(node.args) :])) if type(a) is float]
-    return any(float(np.float32(number)) != number for number in numbers)
-
-
-def _by_torch(call: Any) -> Callable[..., Any]:
-    """What torch itself makes of a call."""
-    decomposition: Callable[..., Any] | None = torch._decomp.decomposition_table.get(call)
-    return decomposition if decomposition is not None else call.decompose  # type: ignore[no-any-return]
+    with np.errstate(over="ignore"):
+        return any(float(np.float32(number)) != number for number in numbers)
 
 
 def _hypot(a: Tensor, b: Tensor) -> Tensor:
@@ -86,41 +84,37 @@ def _cumprod(value: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Te
     return torch.cat(factors, dim)
 
 
-_OWN: Mapping[Any, Callable[..., Any]] = {_aten.hypot.default: _hypot, _aten.cumprod.default: _cumprod}
+def _arange(start: float, end: float, step: float = 1, **options: Any) -> Tensor:
+    count = max(0, math.ceil((end - start) / step))
+    return (
+        torch.arange(count, device=options.get("device")).to(options.get("dtype") or torch.get_default_dtype()) * step
+        + start
+    )
 
-_LAYER: Sequence[Any] = (_aten.layer_norm.default, _aten.native_layer_norm.default)
-_GROUP: Sequence[Any] = (_aten.group_norm.default, _aten.native_group_norm.default)
-_BATCH: Sequence[Any] = (
-    _aten.batch_norm.default,
-    _aten.instance_norm.default,
-    _aten._native_batch_norm_legit_no_training.default,
-    _aten._native_batch_norm_legit.no_stats,
-)
-_RMS: Sequence[Any] = (_aten.rms_norm.default, _aten._fused_rms_norm.default)
-_ATTENTION: Sequence[Any] = (
-    _aten.scaled_dot_product_attention.default,
-    _aten._scaled_dot_product_flash_attention_for_cpu.default,
-)
-# What torch.onnx translates to an operator with attributes, and all that has to be taken apart for it.
-_IN_DOUBLE: Mapping[Any, Sequence[Any]] = {
-    _aten.leaky_relu.default: (_aten.leaky_relu.default,),
-    _aten.elu.default: (_aten.elu.default,),
-    _aten.celu.default: (_aten.celu.default, _aten.elu.default),
-    _aten.selu.default: (_aten.selu.default, _aten.elu.default),
-    _aten.hardsigmoid.default: (_aten.hardsigmoid.default,),
-    _aten.hardswish.default: (_aten.hardswish.default,),
-    _aten.addmm.default: (_aten.addmm.default,),
-    _aten.layer_norm.default: _LAYER,
-    _aten.group_norm.default: _GROUP,
-    _aten.instance_norm.default: _BATCH,
-    _aten.batch_norm.default: _BATCH,
-    _aten.rms_norm.default: _RMS,
-    _aten.scaled_dot_product_attention.default: _ATTENTION,
+
+_OWN: Mapping[Any, Callable[..., Any]] = {_aten.hypot.default: _hypot, _aten.cumprod.default: _cumprod}
+# What torch.onnx translates to an operator with attributes.
+_IN_DOUBLE: Mapping[Any, Callable[..., Any]] = {
+    _aten.addmm.default: in_double.addmm,
+    _aten.arange.start: _arange,
+    _aten.arange.start_step: _arange,
+    _aten.batch_norm.default: in_double.batch_norm,
+    _aten.celu.default: in_double.celu,
+    _aten.elu.default: in_double.elu,
+    _aten.group_norm.default: in_double.group_norm,
+    _aten.hardsigmoid.default: in_double.hardsigmoid,
+    _aten.hardswish.default: in_double.hardswish,
+    _aten.instance_norm.default: in_double.instance_norm,
+    _aten.layer_norm.default: in_double.layer_norm,
+    _aten.leaky_relu.default: in_double.leaky_relu,
+    _aten.rms_norm.default: in_double.rms_norm,
+    _aten.scaled_dot_product_attention.default: in_double.attention,
+    _aten.selu.default: in_double.selu,
 }
 _WITH_OWN_NUMBERS = (
-    _aten.selu.default,
     _aten.hardsigmoid.default,
     _aten.hardswish.default,
     _aten.rms_norm.default,
     _aten.scaled_dot_product_attention.default,
+    _aten.selu.default,
 )

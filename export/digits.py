@@ -7,6 +7,7 @@ model says from which call of torch it comes, arguments and all, and so what the
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 
@@ -42,7 +43,9 @@ def keep_digits(model: onnx.ModelProto) -> None:
     """
     graph = model.graph
     declared = [*graph.input, *graph.output, *graph.value_info]
-    if TensorProto.DOUBLE in {v.type.tensor_type.elem_type for v in declared} | {t.data_type for t in graph.initializer}:
+    if TensorProto.DOUBLE in {v.type.tensor_type.elem_type for v in declared} | {
+        t.data_type for t in graph.initializer
+    }:
         _repair(graph, {})
 
 
@@ -73,13 +76,14 @@ def _repair(graph: onnx.GraphProto, outer: Mapping[str, np.ndarray]) -> None:
                 known[node.output[0]] = numpy_helper.to_array(tensor)
         elif node.op_type in _FUNCTIONS and node.input[0] in known:
             known[node.output[0]] = _FUNCTIONS[node.op_type](_exact(known[node.input[0]], node))
-        elif _to_double(node) and node.input[0] in known:
-            exact = _exact(known[node.input[0]], node)
-            if not np.array_equal(exact, known[node.input[0]], equal_nan=True) or known[node.input[0]].dtype != np.float32:
+        elif (place := _place(node)) is not None and node.input[place] in known:
+            found = known[node.input[place]]
+            exact = _exact(found, node)
+            if found.dtype == np.float64 or not np.array_equal(exact, found, equal_nan=True):
                 name = f"{node.output[0]}.number"
                 value = numpy_helper.from_array(exact)
                 nodes.append(onnx.helper.make_node("Constant", [], [name], f"{node.name}.number", value=value))
-                node.input[0] = name
+                node.input[place] = name
         nodes.append(node)
     copies = [onnx.NodeProto() for _ in nodes]
     for copy, node in zip(copies, nodes, strict=True):
@@ -88,17 +92,23 @@ def _repair(graph: onnx.GraphProto, outer: Mapping[str, np.ndarray]) -> None:
     graph.node.extend(copies)
 
 
-def _to_double(node: onnx.NodeProto) -> bool:
-    """Whether it may convert to float64. CastLike to float32 gives the same for the number and for what is left of it."""
-    return node.op_type == "CastLike" or (
-        node.op_type == "Cast" and any(a.name == "to" and a.i == TensorProto.DOUBLE for a in node.attribute)
-    )
+def _place(node: onnx.NodeProto) -> int | None:
+    """Which input of the node may be a number that is meant in float64.
+
+    CastLike to float32 gives the same for the number and for what is left of it; a power may have an exponent of
+    another type than its base.
+    """
+    double = any(a.name == "to" and a.i == TensorProto.DOUBLE for a in node.attribute)
+    return {"CastLike": 0, "Cast": 0 if double else None, "Pow": 1}.get(node.op_type)
 
 
 def _exact(value: np.ndarray, node: onnx.NodeProto) -> np.ndarray:
     """The numbers of which float32 left `value`, where they are known; in float64."""
     result = np.array(value, np.float64)
     if value.dtype == np.float32:
-        for number in (*_OF_MATHEMATICS, *reversed(arguments(node))):
-            result[value == np.float32(number)] = number
+        given = arguments(node)
+        derived = (f(p) for p in given if p and math.isfinite(p) for f in (operator.neg, lambda p: 1 / p))
+        with np.errstate(over="ignore"):
+            for number in (*_OF_MATHEMATICS, *derived, *reversed(given)):
+                result[value == np.float32(number)] = number
     return result

@@ -13,6 +13,7 @@ from unfoldc.errors import ModelError
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.boundaries import Boundaries, find_boundaries
 from unfoldc.kernels.onnx_file import read_model, tensor_array
+from unfoldc.kernels.onnx_inputs import read_inputs
 from unfoldc.kernels.onnx_metadata import read_metadata, without_iterates
 from unfoldc.kernels.onnx_nodes import NodeImporter
 from unfoldc.kernels.program import Node, Program, Segment, TensorType
@@ -52,7 +53,7 @@ def import_onnx(
     where = str(path)
     _check_options(where, batch, dimensions)
     model = read_model(Path(path))
-    importer = NodeImporter(where, _opset(model, where), dict(dimensions or {}), batch_size)
+    importer = NodeImporter(where, dimensions=dict(dimensions or {}), batch_size=batch_size, opset=_opset(model, where))
     graph = model.graph
     if graph.sparse_initializer:
         raise ModelError(where, "the model stores sparse tensors", "dense tensors", "Export it without them.")
@@ -60,7 +61,7 @@ def import_onnx(
         importer.add_constant(tensor.name, tensor_array(tensor, where), f"tensor {tensor.name!r}")
     importer.functions.update({(f.domain, f.name): f for f in model.functions})
     metadata = read_metadata(model)
-    inputs = importer.read_inputs(graph)
+    inputs = read_inputs(importer, graph)
     outputs = without_iterates(_output_names(importer, graph), metadata)
     program, boundaries = _build(importer, graph, inputs, outputs)
     ports_in = tuple(_port(importer, name, name, name in importer.batched) for name in inputs)

@@ -133,9 +133,10 @@ def tile(maker: Maker, call: Call) -> tuple[str, ...]:
     single: list[int] = []
     several: list[int] = []
     for n, r in zip(shape, repeats, strict=True):
-        single += [1, n] if r != 1 else [n]
-        several += [r, n] if r != 1 else [n]
+        # One element is spread, also where r is 1 for a single problem: the structure must not depend on their number.
+        single += [1, n] if r != 1 and n != 1 else [n]
+        several += [r, n] if r != 1 and n != 1 else [n * r]
     repeated = reshaped(maker, x, tuple(single))
-    if several != single:
+    if several != single or 1 in shape:
         repeated = maker.node("Expand", repeated, integers(maker, several))
     return (reshaped(maker, repeated, tuple(n * r for n, r in zip(shape, repeats, strict=True))),)

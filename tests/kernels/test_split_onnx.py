@@ -149,11 +149,53 @@ def test_random_numbers_are_drawn_again_each_time(tmp_path: Path) -> None:
         model.graph.node.insert(place, noise)
     opaque, made, _ = split_file(saved(model, tmp_path), None, None, Tools())
     assert "RandomNormal" in [n.op_type for n in made.models["iterate"].graph.node]
+    for name in ("one", "two"):  # equal nodes in begin are two draws all the same
+        model.graph.node.insert(0, helper.make_node("RandomNormal", [], [name], name=f"begin {name}", shape=[6]))
+    model.graph.node.append(helper.make_node("Sub", ["one", "two"], ["difference"]))
+    model.graph.output.append(helper.make_empty_tensor_value_info("difference"))
+    _, made, _ = split_file(saved(model, tmp_path), None, None, Tools())
+    drawn = [proto.graph.node for part, proto in made.models.items() if part != "iterate"]
+    assert sum(n.op_type == "RandomNormal" for nodes in drawn for n in nodes) == 2
     assert {f"noise{k}" for k in range(K)} <= opaque.random
     assert is_random(
         helper.make_node("F", ["x"], ["y"], domain="own"),
         [helper.make_function("own", "F", ["x"], ["y"], [helper.make_node("Bernoulli", ["x"], ["y"])], [])],
     )
+
+
+def test_work_between_iterations_that_only_inner_graphs_read(tmp_path: Path) -> None:
+    model = MODELS["branches"](K)
+    nodes = model.graph.node
+    for k in range(1, K):
+        place, node = next((i, n) for i, n in enumerate(nodes) if n.op_type == "If" and f"iteration.{k}/" in n.name)
+        products = [n for a in node.attribute for n in a.g.node if n.op_type == "Mul"]
+        (source,) = {n.input[0] for n in products}
+        for n in products:
+            n.input[0] = f"between.{k}"
+        nodes.insert(place, helper.make_node("Neg", [source], [f"between.{k}"], name=f"Neg_{k}"))
+    _, made, objections = split_file(saved(model, tmp_path), None, None, Tools())
+    assert objections == [] and made.program.iterations == K
+    assert [n.op_type for n in made.models["end"].graph.node].count("Neg") == 0
+    inputs = problems()
+    right = answers(model, inputs)[0]
+    assert np.linalg.norm(execute(made, inputs, K)[0] - right) <= 1e-6 * np.linalg.norm(right)
+
+
+def test_equal_nodes_with_several_results_stay_apart(tmp_path: Path) -> None:
+    """One reads the first result, the other the second: neither may stand for the other by its first result alone."""
+    model = MODELS["determinant"](K)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2]), "two"))
+    for name in ("p", "q"):
+        node = helper.make_node("TopK", ["y", "two"], [f"{name}.values", f"{name}.places"], name=f"TopK_{name}")
+        model.graph.node.insert(0, node)
+    model.graph.node.append(helper.make_node("Cast", ["q.places"], ["places"], to=1))
+    model.graph.node.append(helper.make_node("Mul", ["p.values", "places"], ["product"]))
+    model.graph.output.append(helper.make_empty_tensor_value_info("product"))
+    _, made, objections = split_file(saved(model, tmp_path), None, None, Tools())
+    inputs = problems()
+    assert objections == []
+    for found, right in zip(execute(made, inputs, K), answers(model, inputs), strict=True):
+        assert np.linalg.norm(found - right) <= 1e-6 * np.linalg.norm(right)
 
 
 def test_a_node_comes_back_as_it_was() -> None:
