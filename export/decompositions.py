@@ -29,6 +29,8 @@ def take_apart(program: torch.export.ExportedProgram) -> torch.export.ExportedPr
             table[node.target] = _OWN[node.target]
         elif node.target in _IN_DOUBLE and _type(node) == torch.float64 and _loses_digits(node):
             table[node.target] = _IN_DOUBLE[node.target]
+            if node.target == _aten.batch_norm.default:
+                table[_aten._native_batch_norm_legit_no_training.default] = in_double.native_batch_norm
     return program.run_decompositions(table) if table else program
 
 
@@ -101,6 +103,7 @@ _IN_DOUBLE: Mapping[Any, Callable[..., Any]] = {
     _aten.batch_norm.default: in_double.batch_norm,
     _aten.celu.default: in_double.celu,
     _aten.elu.default: in_double.elu,
+    _aten.gelu.default: in_double.gelu,
     _aten.group_norm.default: in_double.group_norm,
     _aten.hardsigmoid.default: in_double.hardsigmoid,
     _aten.hardswish.default: in_double.hardswish,
@@ -112,6 +115,8 @@ _IN_DOUBLE: Mapping[Any, Callable[..., Any]] = {
     _aten.selu.default: in_double.selu,
 }
 _WITH_OWN_NUMBERS = (
+    _aten.celu.default,
+    _aten.gelu.default,
     _aten.hardsigmoid.default,
     _aten.hardswish.default,
     _aten.rms_norm.default,

@@ -23,8 +23,7 @@ _FX_NODE = "pkg.torch.onnx.fx_node"
 _NUMBER = re.compile(r"(?<![\w.%@])-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
 _TARGET = re.compile(r"target=torch\.ops\.(\w+)\.(\w+)\.(\w+)\]")
 # What the exporter's translations bring along themselves.
-_OF_MATHEMATICS = (math.pi, math.pi / 180, 180 / math.pi, math.log(2), math.log(10), math.sqrt(2), math.sqrt(2 / math.pi),
-                   0.044715, 1 / 3, 1 / 6)  # fmt: skip
+_OF_MATHEMATICS = (math.pi, math.pi / 180, 180 / math.pi, math.log(2), math.log(10), math.sqrt(2), 1 / 3, 1 / 6)
 _FUNCTIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "Identity": lambda x: x,
     "Log": np.log,

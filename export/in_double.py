@@ -32,6 +32,13 @@ def selu(x: Tensor) -> Tensor:
     return elu(x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
 
 
+def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
+    """x Φ(x) with the normal distribution Φ, or with its approximation by tanh."""
+    if approximate == "tanh":
+        return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    return 0.5 * x * (1 + torch.erf(x * math.sqrt(0.5)))
+
+
 def hardsigmoid(x: Tensor) -> Tensor:
     """min(max(x + 3, 0), 6) / 6."""
     return torch.clamp(x + 3, 0, 6) / 6
@@ -138,6 +145,20 @@ def batch_norm(
         return _scaled(_standard(x, [0, *range(2, x.ndim)], eps), weight, bias)
     y = (x - _channels(running_mean, x)) / torch.sqrt(_channels(running_var, x) + eps)
     return _scaled(y, weight, bias)
+
+
+def native_batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor,
+    running_var: Tensor,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The operator to which torch reduces `batch_norm` in evaluation mode; its other two results are empty."""
+    empty = x.new_zeros(0)
+    return batch_norm(x, weight, bias, running_mean, running_var, False, momentum, eps), empty, empty
 
 
 def _standard(x: Tensor, axes: list[int], eps: float) -> Tensor:

@@ -21,6 +21,8 @@ ELEMENT_TYPES = {
     TensorProto.INT32: "int32",
     TensorProto.BOOL: "bool",
 }
+# Exporters also write these, in constants that decide something else.
+CONSTANT_TYPES = {**ELEMENT_TYPES, TensorProto.UINT8: "uint8"}
 _LARGEST_FILE = 2**31
 _AGAIN = "Export or copy it again."
 
@@ -113,7 +115,7 @@ def _load_external(model: onnx.ModelProto, folder: Path, where: str) -> None:
 def tensor_array(tensor: onnx.TensorProto, where: str) -> np.ndarray:
     """The tensor as an array; raises ModelError for an unsupported type, damaged data or NaN."""
     place = f"{where}: tensor {tensor.name!r}"
-    if tensor.data_type not in ELEMENT_TYPES:
+    if tensor.data_type not in CONSTANT_TYPES:
         name = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else "?"
         raise ModelError(
             place,

@@ -12,7 +12,7 @@ import onnx
 
 from unfoldc.kernels.control_flow import CONTROL_FLOW, Inner, inline_function
 from unfoldc.kernels.expansions import EXPANSIONS, Call
-from unfoldc.kernels.onnx_file import ELEMENT_TYPES, attributes_of, check_numbers
+from unfoldc.kernels.onnx_file import CONSTANT_TYPES, ELEMENT_TYPES, attributes_of, check_numbers
 from unfoldc.kernels.onnx_inputs import InputValues
 from unfoldc.kernels.onnx_signature import mismatch
 from unfoldc.kernels.operators import INTERNAL_OPERATORS, OPERATORS
@@ -159,10 +159,10 @@ class NodeImporter(InputValues):
     def cast_type(self, attributes: Mapping[str, Any], place: str) -> str:
         """The NumPy name of the type that a Cast makes."""
         to = attributes["to"]
-        if to not in ELEMENT_TYPES:
+        if to not in CONSTANT_TYPES:
             allowed = ", ".join(ELEMENT_TYPES.values())
             raise self.fail(place, f"a cast to type number {to}", allowed, "Export in float32.")
-        return ELEMENT_TYPES[to]
+        return CONSTANT_TYPES[to]
 
     def constant_value(self, attributes: Mapping[str, Any], place: str) -> np.ndarray:
         """The content of a Constant."""

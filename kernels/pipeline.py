@@ -14,6 +14,7 @@ from unfoldc.kernels.cost import cost
 from unfoldc.kernels.from_onnx import ImportedModel, import_onnx
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.lower import lower
+from unfoldc.kernels.onnx_file import ELEMENT_TYPES
 from unfoldc.kernels.passes.fold_constants import fold_constants
 from unfoldc.kernels.passes.fuse import stored_values
 from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
@@ -79,6 +80,7 @@ def _load(
 ) -> tuple[ImportedModel, Program]:
     model = import_onnx(path, batch=batch, dimensions=dimensions)
     program = optimise(model.program)
+    _check_types(str(path), program)
     if not any(port.batched for port in model.inputs):
         return model, program
     reason, outputs = "", model.outputs
@@ -99,6 +101,16 @@ def _load(
     model = import_onnx(path, batch=batch, dimensions=dimensions, batch_size=batch)
     together = replace(model, inputs=_joined(model.inputs, batch), outputs=_joined(model.outputs, batch), batch=None)
     return together, optimise(model.program)
+
+
+def _check_types(where: str, program: Program) -> None:
+    """Raises ModelError for values of a type that only constants may have."""
+    run_types = tuple(ELEMENT_TYPES.values())
+    for node in program.nodes():
+        for name in (*node.inputs, *node.outputs):
+            if name and program.types[name].dtype not in run_types:
+                found, allowed = f"it computes with {program.types[name].dtype} at run time", ", ".join(run_types)
+                raise ModelError(f"{where}: {node.origin}", found, allowed, "Cast to int32 before it.")
 
 
 def _coupling(several: Program, one: Program, optimised: Program, problems: int) -> str:

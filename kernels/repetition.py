@@ -14,6 +14,7 @@ import numpy as np
 
 from unfoldc.kernels.program import Node, TensorType, attributes_key
 
+PHASES = ("answer", "start")
 _MOST_NODES = 50_000
 
 
@@ -32,12 +33,12 @@ class Stretch:
 
 
 def find_repetition(
-    nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str], from_start: bool = False
+    nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str], phase: str = "answer"
 ) -> list[int | None]:
     """The iteration of each node, None outside; all None where nothing repeats.
 
-    Iterations are counted back from the answer, so that the first may be shorter; with `from_start` from the first node
-    that repeats, so that the last may be.
+    `phase` says where an iteration begins: by "answer" they end with it, and the first may be shorter; by "start" they
+    begin with the first node that repeats, and what is left over is a last one if it is at least half as long.
     """
     labels: list[int | None] = [None] * len(nodes)
     if len(nodes) > _MOST_NODES:
@@ -47,11 +48,15 @@ def find_repetition(
     if best is None or 2 * best.length < len(nodes):
         return labels
     last = _last_read(nodes, best, outputs)
-    count = -(-(last - best.first + 1) // best.period)
+    first = best.first
+    left = (last - first + 1) % best.period
+    if phase == "start" and 2 * left < best.period:
+        last -= left
+    count = -(-(last - first + 1) // best.period)
     if count < 2:
         return labels
-    for i in range(best.first, last + 1):
-        labels[i] = (i - best.first) // best.period if from_start else count - 1 - (last - i) // best.period
+    for i in range(first, last + 1):
+        labels[i] = (i - first) // best.period if phase != "answer" else count - 1 - (last - i) // best.period
     return labels
 
 

@@ -20,7 +20,7 @@ from unfoldc.kernels.passes.outside_reads import CutError, OutsideReads
 from unfoldc.kernels.passes.share_out import share_out
 from unfoldc.kernels.passes.thread_states import Run, SkipError, thread_states
 from unfoldc.kernels.program import Node, Program, Segment, TensorType, unused_name
-from unfoldc.kernels.repetition import find_repetition, split_into_parts
+from unfoldc.kernels.repetition import PHASES, find_repetition, split_into_parts
 
 # How many layers of different kinds may take turns.
 _MOST_LAYERS = 4
@@ -34,19 +34,28 @@ def roll_iterations(program: Program, histories: bool = True) -> Program:
     Iterations that were only guessed must roll and hand something on; else the program counts as one iteration.
     """
     rolled = _roll(program, histories)
-    if not program.guessed or _plausible(rolled):
-        others = _shifted(program, rolled, histories) if program.guessed else _grouped(program, rolled, histories)
-        return min((rolled, *others), key=lambda p: len(p.segments))
+    if not program.guessed:
+        return min((rolled, *_grouped(program, rolled, histories)), key=lambda p: len(p.segments))
+    rolled = min((rolled, *_shifted(program, histories)), key=_effort)
+    if _plausible(rolled):
+        return rolled
     nodes = tuple(n for s in program.segments for n in s.nodes)
     whole = Segment(0, 1, tuple(replace(n, origin=replace(n.origin, iteration=None)) for n in nodes))
     return _roll(replace(program, segments=(whole,), guessed=False), histories)
 
 
-def _shifted(program: Program, rolled: Program, histories: bool) -> Iterator[Program]:
+def _effort(program: Program) -> tuple[int, int]:
+    """Fewer bodies are better, then fewer elements handed on: between iterations less is alive than within one."""
+    return len(program.segments), sum(program.types[state].size for s in program.segments for state in s.carried)
+
+
+def _shifted(program: Program, histories: bool) -> Iterator[Program]:
     """The program with guessed iterations that begin elsewhere."""
-    if len(rolled.segments) > 1:
-        nodes = tuple(program.nodes())
-        labels = find_repetition(nodes, program.types, program.outputs, from_start=True)
+    nodes = tuple(program.nodes())
+    for phase in PHASES[1:]:
+        labels = find_repetition(nodes, program.types, program.outputs, phase)
+        if not any(label for label in labels):
+            continue
         begin, layers, end = split_into_parts(list(zip(nodes, labels, strict=True)))
         segments = tuple(_joined(k, [Segment(k, 1, tuple(layer))]) for k, layer in enumerate(layers))
         yield _roll(replace(program, begin=tuple(begin), segments=segments, end=tuple(end)), histories)

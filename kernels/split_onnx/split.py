@@ -39,7 +39,22 @@ def rolled(model: OpaqueModel, evaluate: Evaluate) -> Program:
     """The program with alike iterations rolled into one body."""
     folder = Folder(model.frame, model.types, model.random, evaluate)
     program = roll_iterations(share_weights(folder.fold(share_weights(model.program))))
-    return hand_out(remove_dead(folder.fold(hoist(program, model.random))))
+    return _doubted(hand_out(remove_dead(folder.fold(hoist(program, model.random)))))
+
+
+def _doubted(program: Program) -> Program:
+    """Refuses an early stop where nobody named the iterations and the end may hold a part of the last one."""
+    if not program.guessed or program.early_stop:
+        return program
+    inside = {n.operator for s in program.segments for n in s.nodes}
+    reached = {s.name for s in program.states}
+    for node in program.end:
+        if any(i in reached for i in node.inputs):
+            reached.update(node.outputs)
+            if node.operator in inside:
+                reason = f"nobody named the iterations, and {node.origin} at the end may belong to the last of them"
+                return replace(program, early_stop=reason)
+    return program
 
 
 def unrolled(model: OpaqueModel, evaluate: Evaluate) -> Program:

@@ -181,6 +181,22 @@ def test_work_between_iterations_that_only_inner_graphs_read(tmp_path: Path) -> 
     assert np.linalg.norm(execute(made, inputs, K)[0] - right) <= 1e-6 * np.linalg.norm(right)
 
 
+def test_no_early_stop_where_the_end_may_hold_a_part_of_the_last_iteration(tmp_path: Path) -> None:
+    """The same model with and without names: what follows the last iteration looks like a part of one."""
+    found = []
+    for named in (True, False):
+        model = MODELS["determinant"](6)
+        result = model.graph.output[0].name
+        for node in model.graph.node:
+            node.name = node.name if named else ""
+        model.graph.node.append(helper.make_node("Tanh", [result], ["answer"]))
+        model.graph.output[0].name = "answer"
+        _, made, _ = split_file(saved(model, tmp_path), None, None, Tools())
+        assert made.program.iterations == 6
+        found.append(made.program.early_stop)
+    assert found[0] == "" and "may belong to the last of them" in found[1]
+
+
 def test_equal_nodes_with_several_results_stay_apart(tmp_path: Path) -> None:
     """One reads the first result, the other the second: neither may stand for the other by its first result alone."""
     model = MODELS["determinant"](K)
