@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -105,4 +106,4 @@ class Entry:
     dynamic: bool = True
     tolerance: float = 2e-5
     tolerance64: float = 1e-10
-    notes: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
