@@ -1,4 +1,4 @@
-"""The exported file against the module: ONNX's own checker, then the same inputs through ONNX Runtime and PyTorch."""
+"""The exported file against the module: ONNX's own checker, then the same inputs through both."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from unfoldc.errors import ExportError
+from unfoldc.export.engines import Array, load
 from unfoldc.export.examples import Examples
 from unfoldc.export.outputs import flatten
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Iterates = Callable[[Sequence[Tensor]], Mapping[str, Tensor]]
 
 # The largest error allowed, relative to the norm; exact for whole numbers.
@@ -28,13 +28,14 @@ _SEED = 20250
 class Agreement:
     """What the comparison found: the largest error relative to the norm, over `runs` runs; `limit` is what was allowed.
 
-    `iterates` says whether the iterates were compared as well.
+    `iterates` says whether the iterates were compared as well; `by` what ran the file.
     """
 
     error: float
     limit: float
     runs: int
     iterates: bool
+    by: str = "ONNX Runtime"
 
 
 def check_model(path: Path) -> None:
@@ -65,7 +66,7 @@ def compare(
     Raises:
         ExportError: they differ by more than `LIMITS` allows, or one of them cannot run.
     """
-    run = _session(path)
+    engine = load(path)
     generator = torch.Generator().manual_seed(_SEED)
     batches = (1, examples.batch, examples.batch + 3) if examples.batch is not None else (0, 0)
     largest, limit = 0.0, 0.0
@@ -74,15 +75,15 @@ def compare(
     for size, tensors in inputs:
         wanted = dict(zip(outputs, flatten(_answer(module, tensors, size)), strict=False))
         wanted.update(iterates(tensors) if iterates is not None else {})
-        found = run({n: array(t) for n, t in zip(examples.names, tensors, strict=True)})
+        found = engine({n: array(t) for n, t in zip(examples.names, tensors, strict=True)})
         for name, expected in wanted.items():
             theirs = array(expected)
-            allowed = LIMITS.get(str(theirs.dtype), 0.0)
+            allowed = LIMITS.get("float32" if engine.coarse and theirs.dtype == np.float64 else str(theirs.dtype), 0.0)
             error = relative_error(found[name], theirs, batched=examples.batch is not None and theirs.ndim > 0)
             if not error <= allowed:
-                raise _disagreement(name, size, error, allowed)
+                raise _disagreement(engine.name, name, size, error, allowed)
             largest, limit = max(largest, error), max(limit, allowed)
-    return Agreement(largest, limit, len(inputs), iterates is not None)
+    return Agreement(largest, limit, len(inputs), iterates is not None, engine.name)
 
 
 def relative_error(found: Array, wanted: Array, *, batched: bool) -> float:
@@ -127,29 +128,6 @@ def array(tensor: Tensor) -> Array:
     return np.ascontiguousarray(tensor.detach().cpu().numpy())
 
 
-def _session(path: Path) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise _cannot_run(path, error) from error
-    names = [value.name for value in session.get_outputs()]
-    read = {value.name for value in session.get_inputs()}
-
-    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        try:
-            answer = session.run(None, {n: a for n, a in inputs.items() if n in read})
-        except Exception as error:
-            raise _cannot_run(path, error) from error
-        return dict(zip(names, answer, strict=True))
-
-    return run
-
-
 def _answer(module: nn.Module, tensors: Sequence[Tensor], size: int) -> Any:
     try:
         return module(*(t.clone() for t in tensors))
@@ -162,20 +140,10 @@ def _answer(module: nn.Module, tensors: Sequence[Tensor], size: int) -> Any:
         ) from error
 
 
-def _cannot_run(path: Path, error: Exception) -> ExportError:
-    return ExportError(
-        path.name,
-        f"ONNX Runtime cannot run the exported model: {str(error).strip().splitlines()[0]}",
-        "operators and types that ONNX Runtime has on the CPU",
-        "Export in float32, write the step differently, or pass check=False to do without the comparison.",
-    )
-
-
-def _disagreement(name: str, size: int, error: float, allowed: float) -> ExportError:
+def _disagreement(by: str, name: str, size: int, error: float, allowed: float) -> ExportError:
     return ExportError(
         f"output {name}",
-        f"ONNX Runtime and PyTorch differ by {error:.2e} relative to the norm"
-        + (f" with a batch of {size}" if size else ""),
+        f"{by} and PyTorch differ by {error:.2e} relative to the norm" + (f" with a batch of {size}" if size else ""),
         f"at most {allowed:.0e}",
         "If forward draws random numbers or keeps state between calls, take that out; if the solver amplifies "
         "rounding, export it in float64. Nothing was written.",

@@ -62,7 +62,8 @@ def export_onnx(
         input_names: names of the inputs; by default those of forward's arguments.
         output_names: names of the outputs; by default a dictionary's keys, or `x`.
         opset: version of ONNX's operator set, 18 or later.
-        check: compare ONNX Runtime with PyTorch on the example and on fresh random inputs, every iterate included.
+        check: compare ONNX Runtime (ONNX's reference evaluator, where that lacks an operator in float64) with PyTorch
+            on the example and on fresh random inputs, every iterate included.
         metadata: entries to add to the metadata; they come on top of the module's attribute `unfoldc_metadata`.
 
     Raises:
@@ -125,6 +126,7 @@ def _report(
         shared_bytes=apart - stored,
         error=agreement.error if agreement else None,
         error_limit=agreement.limit if agreement else None,
+        checked_by=agreement.by if agreement else "",
         runs=agreement.runs if agreement else 0,
         iterates_compared=agreement is not None and bool(agreement.iterates),
         opset=opset,

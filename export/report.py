@@ -22,6 +22,8 @@ class ExportReport:
         shared_bytes: what a copy for each iteration of what several read would have taken in addition.
         error: largest error against PyTorch relative to the norm, None if it was not measured.
         error_limit: what was allowed, None if it was not measured.
+        checked_by: what ran the file for that: ONNX Runtime, or ONNX's reference evaluator where that lacks an operator
+            in float64; "" if nothing did.
         runs: how many inputs were compared.
         iterates_compared: whether the iterates were among what was compared.
         opset: version of the operator set.
@@ -39,6 +41,7 @@ class ExportReport:
     shared_bytes: int
     error: float | None
     error_limit: float | None
+    checked_by: str
     runs: int
     iterates_compared: bool
     opset: int
@@ -72,7 +75,7 @@ class ExportReport:
         what = " and every iterate" if self.iterates_compared else ""
         return (
             f"against PyTorch on {self.runs} inputs{what}: largest relative error {self.error:.1e} "
-            f"(allowed {self.error_limit:.0e})"
+            f"(allowed {self.error_limit:.0e}; run by {self.checked_by})"
         )
 
 

@@ -236,7 +236,8 @@ class _Rolling:
 
 def _check_shapes(node: Node, inputs: Sequence[str], read: Mapping[int, tuple[str, ...]]) -> None:
     """Raises CutError where an input that shapes the result, a slice's start say, changes between iterations."""
-    for p in OPERATORS[node.operator].constant_inputs:
+    operator = OPERATORS.get(node.operator)  # the nodes of another back end are not in the table
+    for p in operator.constant_inputs if operator else ():
         if p < len(inputs) and p in read and len(set(read[p])) > 1:
             k = next(k for k, name in enumerate(read[p]) if name != read[p][0])
             raise CutError(k, f"{node.origin} takes another part or shape")
