@@ -119,7 +119,7 @@ def _reference(path: Path) -> tuple[str, Run, bool]:
 def _cannot_run(path: Path, error: Exception) -> ExportError:
     return ExportError(
         path.name,
-        f"ONNX Runtime cannot run the exported model: {next(iter(str(error).strip().splitlines()), type(error).__name__)}",
+        f"ONNX Runtime cannot run the exported model: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
         "operators and types that ONNX Runtime has on the CPU",
         "Export in float32, write the step differently, or pass check=False to do without the comparison.",
     )

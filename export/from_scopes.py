@@ -26,11 +26,21 @@ def called_items(listing: Listing, path: str) -> list[tuple[int, range]]:
 
 
 def _item(op: Op, path: str) -> int | None:
-    for scope in op.scope:
-        head, _, index = scope.rpartition(".")
-        if head == path and index.isdecimal():
-            return int(index)
-    return None
+    return next((int(scope.rpartition(".")[2]) for scope in op.scope if _is_item(scope, path)), None)
+
+
+def runs_inside(listing: Listing, path: str, outer: str) -> bool:
+    """Whether the items of the list at `path` run in those of the other list, and only there."""
+
+    def depth(op: Op, which: str) -> int:
+        return next((i for i, scope in enumerate(op.scope) if _is_item(scope, which)), len(op.scope))
+
+    return all(depth(op, outer) < depth(op, path) for op in listing.ops if depth(op, path) < len(op.scope))
+
+
+def _is_item(scope: str, path: str) -> bool:
+    head, _, index = scope.rpartition(".")
+    return head == path and index.isdecimal()
 
 
 def label_by_scopes(listing: Listing, path: str) -> Labels:

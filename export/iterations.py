@@ -10,7 +10,7 @@ from torch import nn
 
 from unfoldc.errors import ExportError
 from unfoldc.export.from_markers import label_by_markers
-from unfoldc.export.from_scopes import called_items, label_by_scopes
+from unfoldc.export.from_scopes import called_items, label_by_scopes, runs_inside
 from unfoldc.export.labels import Labels
 from unfoldc.export.listing import Listing
 
@@ -50,27 +50,31 @@ def find_iterations(
     if markers and wanted in (None, markers):
         labels, how = label_by_markers(listing)
         return _finish(listing, labels, f"{_number(markers, 'marker')}, {how}")
-    lists = candidates(listing, module)
+    lists = candidates(listing, module, calls or {})
     fitting = [path for path in lists if wanted in (None, lists[path])]
-    if len(fitting) == 1:
+    if len({label_by_scopes(without_markers(listing), path) for path in fitting}) == 1:
         return _by_scopes(listing, module, fitting[0], lists[fitting[0]])
     raise _not_found(module, wanted, markers, lists, calls or {})
 
 
-def candidates(listing: Listing, module: nn.Module) -> dict[str, int]:
+def candidates(listing: Listing, module: nn.Module, calls: Mapping[str, int]) -> dict[str, int]:
     """Paths of the ModuleLists whose items run once each, from the first on, and how many do; the outermost only.
 
-    A list of one item counts only where there is no longer one.
+    In the order in which they run. A list of one item counts only where there is no longer one, and if that item runs
+    once. What runs in the items of another list is no candidate, wherever it stands in the module.
     """
     found: dict[str, int] = {}
     for path, part in module.named_modules(remove_duplicate=False):
         if isinstance(part, nn.ModuleList) and len(part):
             called = [k for k, _ in called_items(listing, path)]
-            if called and called == list(range(len(called))):
+            if called == list(range(len(called))) and not (len(called) == 1 and calls.get(f"{path}.0", 0) > 1):
                 found[path] = len(called)
+    found = {path: count for path, count in found.items() if count}
     if any(count > 1 for count in found.values()):
         found = {path: count for path, count in found.items() if count > 1}
-    return {p: n for p, n in found.items() if not any(p.startswith(f"{outer}.") for outer in found)}
+    found = {p: n for p, n in found.items() if not any(p.startswith(f"{outer}.") for outer in found)}
+    outermost = [p for p in found if not any(runs_inside(listing, p, outer) for outer in found if outer != p)]
+    return {p: found[p] for p in sorted(outermost, key=lambda p: called_items(listing, p)[0][1].start)}
 
 
 def check_path(module: nn.Module, path: str) -> None:

@@ -17,6 +17,7 @@ from unfoldc.kernels.onnx_inputs import InputValues
 from unfoldc.kernels.onnx_signature import mismatch
 from unfoldc.kernels.operators import INTERNAL_OPERATORS, OPERATORS
 from unfoldc.kernels.program import Node, Origin, TensorType, unused_name
+from unfoldc.kernels.sequences import SEQUENCE_OPERATORS, carry_out
 
 # Operators that import itself carries out.
 IMPORT_ONLY = ("CastLike", "Constant", "Dropout", "Identity")
@@ -61,6 +62,8 @@ class NodeImporter(InputValues):
         if function is not None:
             return self.call(function, proto, label, place, iteration)
         self.check_known(proto, place)
+        if proto.op_type in SEQUENCE_OPERATORS:
+            return self.sequence(proto, Origin(label, proto.op_type, iteration), place)
         inputs = self.read(proto, place)
         wrong = mismatch(proto, self.opset, [self.types[i].dtype if i else None for i in inputs])
         if wrong:
@@ -100,6 +103,26 @@ class NodeImporter(InputValues):
         nodes, results = inline_function(self, function, proto, call, label, iteration)
         self.alias.update({o: r for o, r in zip(call.outputs, results, strict=False) if o})
         return nodes
+
+    def sequence(self, proto: onnx.NodeProto, origin: Origin, place: str) -> list[Node]:
+        """The nodes of an operator on sequences, which exist only while the model is read."""
+        inputs = tuple(self.name(i) for i in proto.input)
+        for name in inputs:
+            if name and name not in self.types and name not in self.sequences:
+                found = f"it reads {name!r}, which nothing before it makes"
+                raise self.fail(place, found, "values made earlier", "Export it again.")
+        output = self.outputs(proto, place)[0]
+        call = Call(proto.op_type, inputs, (output,), attributes_of(proto, f"{self.where}: {place}"), self.opset)
+        maker, made = self.maker(call, origin, place)
+        try:
+            found = carry_out(maker, call, [self.sequences.get(i) for i in inputs])
+        except (ValueError, IndexError, KeyError, TypeError) as error:
+            raise self.fail(place, f"its inputs do not fit ({error})", "inputs that fit", _AGAIN) from None
+        if isinstance(found, str):
+            self.alias[output] = found
+        else:
+            self.sequences[output] = found
+        return made
 
     def maker(self, call: Call, origin: Origin, place: str) -> tuple[_Expander, list[Node]]:
         """What makes nodes for one operator, and the list in which they are found."""
@@ -226,4 +249,4 @@ class _Taken:
 @cache
 def known_operators() -> frozenset[str]:
     """The ONNX operators that a model may use."""
-    return frozenset((*OPERATORS, *EXPANSIONS, *IMPORT_ONLY, *CONTROL_FLOW)) - INTERNAL_OPERATORS
+    return frozenset((*OPERATORS, *EXPANSIONS, *IMPORT_ONLY, *CONTROL_FLOW, *SEQUENCE_OPERATORS)) - INTERNAL_OPERATORS

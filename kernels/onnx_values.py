@@ -28,6 +28,7 @@ class OnnxValues:
     types: dict[str, TensorType] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     alias: dict[str, str] = field(default_factory=dict)
+    sequences: dict[str, tuple[str, ...]] = field(default_factory=dict)
     derived: dict[str, Node] = field(default_factory=dict)
     derived_size: int = 0
 
@@ -43,7 +44,7 @@ class OnnxValues:
 
     def new_name(self, name: str, place: str) -> None:
         """Raises ModelError unless the name is free: in ONNX each value is made once."""
-        if not name or name in self.types or name in self.alias:
+        if not name or name in self.types or name in self.alias or name in self.sequences:
             found = f"the value {name!r} is made a second time" if name else "a value has no name"
             raise self.fail(place, found, "a name of its own for each value", "Export it again.")
 

@@ -15,6 +15,7 @@ from unfoldc.kernels.from_onnx import ImportedModel, import_onnx
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.onnx_file import ELEMENT_TYPES
+from unfoldc.kernels.passes.doubt_guesses import doubt_guesses
 from unfoldc.kernels.passes.fold_constants import fold_constants
 from unfoldc.kernels.passes.fuse import stored_values
 from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
@@ -44,6 +45,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     share_weights,
     roll_iterations,
     stack_histories,
+    doubt_guesses,
     fold_constants,
     hoist_invariants,
     remove_dead,

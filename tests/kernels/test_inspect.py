@@ -9,6 +9,7 @@ from unfoldc.errors import ModelError
 from unfoldc.kernels.expansions import EXPANSIONS
 from unfoldc.kernels.inspect import describe, operator_names
 from unfoldc.kernels.operators import INTERNAL_OPERATORS, OPERATORS
+from unfoldc.kernels.sequences import SEQUENCE_OPERATORS
 
 
 def test_a_rolled_model(workshop: Any) -> None:
@@ -71,6 +72,6 @@ def test_errors_are_those_of_the_compiler(workshop: Any) -> None:
 
 
 def test_operator_names() -> None:
-    own = {"Constant", "CastLike", "Dropout", "If", "Loop", "Scan"}
+    own = {"Constant", "CastLike", "Dropout", "If", "Loop", "Scan", *SEQUENCE_OPERATORS}
     assert {*OPERATORS, *EXPANSIONS, *own} - INTERNAL_OPERATORS == set(operator_names())
     assert operator_names() == sorted(operator_names())
