@@ -67,9 +67,9 @@ def candidates(listing: Listing, module: nn.Module, calls: Mapping[str, int]) ->
     for path, part in module.named_modules(remove_duplicate=False):
         if isinstance(part, nn.ModuleList) and len(part):
             called = [k for k, _ in called_items(listing, path)]
-            if called == list(range(len(called))) and not (len(called) == 1 and calls.get(f"{path}.0", 0) > 1):
+            again = len(called) == 1 and calls.get(f"{path}.0", 0) > 1
+            if called and called == list(range(len(called))) and not again:
                 found[path] = len(called)
-    found = {path: count for path, count in found.items() if count}
     if any(count > 1 for count in found.values()):
         found = {path: count for path, count in found.items() if count > 1}
     found = {p: n for p, n in found.items() if not any(p.startswith(f"{outer}.") for outer in found)}

@@ -136,7 +136,10 @@ def test_an_emulated_device_counts_and_does_not_time(lista_build: Build, lista: 
     assert profile.seconds_p50 is None and all(row.seconds_p50 is None for row in profile.iterations)
     assert [row.error for row in profile.iterations] == [0.75, 0.5, 0.25, 0.0]
     text = str(profile)
-    assert "one problem, emulated" in text and "flash 4096 bytes, RAM 512 bytes, stack 100 bytes (measured; never more than 120)" in text
+    assert (
+        "one problem, emulated" in text
+        and "flash 4096 bytes, RAM 512 bytes, stack 100 bytes (measured; never more than 120)" in text
+    )
     assert "time" not in text.splitlines()[1]
 
 

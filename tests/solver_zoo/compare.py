@@ -17,7 +17,7 @@ def error(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
     assert len(found) == len(expected), f"{len(found)} outputs instead of {len(expected)}"
     worst = 0.0
     for x, right in zip(found, expected, strict=True):
-        part = (x if x.shape == right.shape else x[:, : right.shape[1]]).astype(np.float64)
+        part = x[tuple(slice(n) for n in right.shape)].astype(np.float64)
         assert part.shape == right.shape, f"shape {x.shape} instead of {right.shape}"
         difference, norm = float(np.linalg.norm(part - right)), float(np.linalg.norm(right))
         if not np.isfinite(difference):

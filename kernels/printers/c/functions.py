@@ -7,8 +7,11 @@ from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import ITERATION, LoopProgram, Step, Stmt, Var
+from unfoldc.kernels.passes.find_streams import Streams
 from unfoldc.kernels.printers.c.statements import Statements, without_unread
+from unfoldc.kernels.printers.c.streaming import callers, guarded, step_head
 from unfoldc.kernels.printers.c_api import StateLayout
+from unfoldc.kernels.printers.c_api.header import NO_STREAMS
 from unfoldc.kernels.printers.c_api.text import wrap
 from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
 
@@ -16,7 +19,10 @@ _PAD = "    "
 
 
 class Functions:
-    """Prints the functions of one file. `symbol` prefixes them, `heads` are their heads, `count` is C for K."""
+    """Prints the functions of one file. `symbol` prefixes them, `heads` are their heads, `count` is C for K.
+
+    With `streams` the program has slices of them in their place, and the file a `next`.
+    """
 
     def __init__(
         self,
@@ -26,12 +32,13 @@ class Functions:
         heads: Mapping[str, str],
         statements: Statements,
         count: str,
+        streams: Streams = NO_STREAMS,
     ) -> None:
         steps = tuple(replace(step, body=without_unread(step.body)) for step in program.steps)
         begin, end = without_unread(program.begin), without_unread(program.end)
         self.program = replace(program, begin=begin, steps=steps, end=end)
         self.symbol, self.layout = symbol, layout
-        self.heads, self.statements, self.count = heads, statements, count
+        self.heads, self.statements, self.count, self.streams = heads, statements, count, streams
         self._shared = _sharing(program)
 
     def begin(self) -> list[str]:
@@ -45,6 +52,8 @@ class Functions:
     def iterate(self) -> list[str]:
         """One function for a solver whose iterations are alike, else one for each kind and one that chooses."""
         steps, k = self.program.steps, f"const int32_t {ITERATION} = s->k;"
+        if self.streams.inputs:
+            return [*self._step_on_slices(steps[0]), *callers(self.symbol, self.streams, self.heads, self.count)]
         if len(steps) == 1:
             self._enter(steps[0])
             pointers = [_PAD * 2 + line for line in self._pointers(steps[0].body, ())]
@@ -107,8 +116,22 @@ class Functions:
     ) -> list[str]:
         *notes, signature = [head] if isinstance(head, str) else head
         lines = [_PAD + line for line in (*declared, *([""] if declared and (first or body) else []), *first)]
-        lines += self.statements.block(body, 1)
+        for s in body:
+            lines += self._wanted(s)
         return [*notes, signature + " {", *(line.rstrip() for line in lines), "}", ""]
+
+    def _wanted(self, s: Stmt) -> list[str]:
+        """The lines of a statement; one that fills a stream for the caller runs where there is a place for it."""
+        output = next((o.name for o in self.streams.outputs if o.name in buffers_written((s,))), "")
+        return guarded(output, self.statements.block((s,), 2), 1) if output else self.statements.block((s,), 1)
+
+    def _step_on_slices(self, step: Step) -> list[str]:
+        """The body of an iteration as a function of the slices."""
+        self._enter(step)
+        head = [*self._note(step), step_head(self.symbol, self.program, self.streams)]
+        declared = self._pointers(step.body, [s.name for s in self.streams.inputs])
+        lines = self._function(head, [f"const int32_t {ITERATION} = s->k;", *declared], [], step.body)
+        return [*lines[:-2], f"{_PAD}s->k = {ITERATION} + 1;", *lines[-2:]]
 
     def _pointers(self, body: Sequence[Stmt], parameters: Sequence[str], constant: bool = False) -> list[str]:
         """Pointers to the members in use. Each array is reached through one of them, which `restrict` says.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.passes.find_streams import Streams, find_streams, take_slices
 from unfoldc.kernels.printers.c.expressions import Expressions
 from unfoldc.kernels.printers.c.functions import Functions
 from unfoldc.kernels.printers.c.helpers import Helpers
@@ -52,10 +53,10 @@ def c_sources(
     side by side; both share the weights.
     """
     alignment = HOST_ALIGNMENT if host else 1
-    layout = state_layout(program, alignment)
-    sources = {f"{symbol}.h": header_text(symbol, program, layout, inputs, outputs)}
+    layout, streams = state_layout(program, alignment), find_streams(program)
+    sources = {f"{symbol}.h": header_text(symbol, program, layout, inputs, outputs, streams)}
     sources.update(weights_texts(symbol, program, alignment))
-    sources[f"{symbol}.c"] = _solver_text(symbol, program, layout, freestanding=not host)
+    sources[f"{symbol}.c"] = _solver_text(symbol, program, layout, streams, freestanding=not host)
     reason, used = "", 0
     if lanes is not None and lane_count > 1:
         try:
@@ -68,15 +69,19 @@ def c_sources(
     return sources, reason
 
 
-def _solver_text(symbol: str, program: LoopProgram, layout: StateLayout, freestanding: bool) -> str:
+def _solver_text(
+    symbol: str, program: LoopProgram, layout: StateLayout, streams: Streams, freestanding: bool
+) -> str:
     helpers = Helpers(symbol, freestanding)
     place = {n: f"{symbol}_{n}" if b.space == "constant" else n for n, b in program.buffers.items()}
     mark = f"{symbol}_VECTOR"
-    statements = Statements(Expressions(program, place, helpers), mark)
-    heads = prototypes(symbol, program, layout, restrict=True)
-    functions = Functions(symbol, program, layout, heads, statements, f"{symbol}_ITERATIONS")
+    heads = prototypes(symbol, program, layout, restrict=True, streams=streams)
+    sliced = take_slices(program, streams.inputs)
+    statements = Statements(Expressions(sliced, place, helpers), mark)
+    functions = Functions(symbol, sliced, layout, heads, statements, f"{symbol}_ITERATIONS", streams)
     bodies = [*functions.begin(), *functions.iterate(), *functions.end(), *functions.solve()]
     head = [f"/* {symbol}: {program.iterations} iterations. Made by unfoldc. */"]
+    head += ["#include <stddef.h>"] if streams.outputs else []  # for NULL
     head += [f'#include "{symbol}.h"', f'#include "{symbol}_weights.h"', ""]
     if statements.vector_loops:
         head += [*_VECTOR_MARK.replace("@", mark).splitlines(), ""]

@@ -11,11 +11,14 @@ import numpy as np
 from unfoldc.kernels import build
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.loops import Load, LoopProgram, Stmt
+from unfoldc.kernels.passes.find_streams import Streams
+from unfoldc.kernels.printers.c_api.stream_comments import stream_comments
 from unfoldc.kernels.printers.c_api.text import C_TYPES, clean, wrap
 from unfoldc.kernels.printers.expressions import buffers_written, round_up
 
 HOST_ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector; the host's workspaces start at a multiple of it."""
+NO_STREAMS = Streams()
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,10 @@ def _parameters(program: LoopProgram, begin: bool, restrict: bool = False) -> li
     return [f"{constant}{C_TYPES[b.dtype]} {b.name}[{apart}{max(1, b.size)}]" for b in buffers]
 
 
-def prototypes(symbol: str, program: LoopProgram, layout: StateLayout, restrict: bool = False) -> dict[str, str]:
-    """The four function heads, without semicolon; `restrict` for the definitions in C."""
+def prototypes(
+    symbol: str, program: LoopProgram, layout: StateLayout, restrict: bool = False, streams: Streams = NO_STREAMS
+) -> dict[str, str]:
+    """The function heads, without semicolon; `restrict` for the definitions in C. With streams there is a `next`."""
     state = f"{symbol}_state *s"
     constant = state if layout.end_writes else f"const {state}"
     inputs, outputs = _parameters(program, True, restrict), _parameters(program, False, restrict)
@@ -99,7 +104,17 @@ def prototypes(symbol: str, program: LoopProgram, layout: StateLayout, restrict:
         "end": [constant, *outputs],
         "solve": [state, *inputs, *outputs],
     }
+    if streams.inputs:
+        heads["next"] = [state, *slice_parameters(program, streams, restrict)]
     return {name: function_head(f"{symbol}_{name}", parameters) for name, parameters in heads.items()}
+
+
+def slice_parameters(program: LoopProgram, streams: Streams, restrict: bool, outputs: bool = True) -> list[str]:
+    """C parameters for one slice of each stream."""
+    apart = "restrict " if restrict else ""
+    kinds = {s.name: C_TYPES[program.buffers[s.name].dtype] for s in (*streams.inputs, *streams.outputs)}
+    parameters = [f"const {kinds[s.name]} {s.name}[{apart}{s.size}]" for s in streams.inputs]
+    return parameters + [f"{kinds[s.name]} {s.name}[{apart}{s.size}]" for s in streams.outputs if outputs]
 
 
 def function_head(name: str, parameters: Sequence[str]) -> str:
@@ -108,31 +123,41 @@ def function_head(name: str, parameters: Sequence[str]) -> str:
 
 
 def header_text(
-    symbol: str, program: LoopProgram, layout: StateLayout, inputs: Sequence[Port], outputs: Sequence[Port]
+    symbol: str,
+    program: LoopProgram,
+    layout: StateLayout,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    streams: Streams = NO_STREAMS,
 ) -> str:
-    """`<symbol>.h`, for C and C++."""
-    heads = prototypes(symbol, program, layout)
+    """`<symbol>.h`, for C and C++; with `streams` for a solver that has a `next`."""
+    heads = prototypes(symbol, program, layout, streams=streams)
+    ports = dict(zip(program.inputs + program.outputs, [*inputs, *outputs], strict=True))
     values = {
         "symbol": symbol,
         "iterations": str(program.iterations),
         "ports": "".join(
             f" *   {name}: {clean(port.name)}, {' x '.join(map(str, port.shape)) or 'scalar'}, {port.dtype}\n"
-            for name, port in zip(program.inputs + program.outputs, [*inputs, *outputs], strict=True)
+            for name, port in ports.items()
         ),
         "small": str(layout.bytes(4)),
         "large": str(layout.bytes(8)),
-        "members": _members(program, layout),
+        "members": _members(program, layout, streams),
+        **{f"about_{name}": text for name, text in stream_comments(symbol, streams, ports).items()},
         **heads,
+        "next": f"{heads['next']};\n\n" if streams.inputs else "",
     }
     return _HEADER.substitute(values)
 
 
-def _members(program: LoopProgram, layout: StateLayout) -> str:
+def _members(program: LoopProgram, layout: StateLayout, streams: Streams) -> str:
     arrays = [f"    {C_TYPES[dtype]} {member}[{max(1, n)}];\n" for member, dtype, n in layout.arrays]
     others = ["    int32_t k; /* the next iteration, from 0 */\n"]
+    slices = {s.name for s in streams.inputs}
     for name in layout.pointers:
         kind = C_TYPES[program.buffers[name].dtype]
-        others.append(f"    const {kind} *{name}; /* must stay in place until the last iterate or end */\n")
+        last = "iterate" if name in slices else "iterate or end"
+        others.append(f"    const {kind} *{name}; /* must stay in place until the last {last} */\n")
     return "".join(arrays + others if layout.arrays_first else others + arrays)
 
 
@@ -155,13 +180,13 @@ extern "C" {
 typedef struct ${symbol}_state {
 ${members}} ${symbol}_state;
 
-/* Prepares a solve. */
+/* Prepares a solve.${about_begin} */
 ${begin};
 
 /* Runs one iteration, that of number s->k; does nothing after the last. */
 ${iterate};
 
-/* Gives the answer after the iterations that have run. */
+${about_next}${next}/* Gives the answer after the iterations that have run.${about_end} */
 ${end};
 
 /* All of it. */

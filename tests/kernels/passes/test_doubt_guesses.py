@@ -19,7 +19,7 @@ def solver(workshop: Any, steps: list[float], last: float | None, iterations: in
     g = workshop.Graph()
     x = g.input("y", "batch", N)
     if last is not None:
-        x = g("Mul", x, g.weight("s", 0.9))
+        x = g("Mul", x, g.weight("s", 0.5))
     for k in range(iterations):
         g.k = k if named else None
         x = g("Tanh", g("MatMul", x, g.weight("W", g.random("W", N, N))))
