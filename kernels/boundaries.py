@@ -42,7 +42,11 @@ def _own_label(name: str) -> int | None:
 
 
 def _scope_labels(nodes: Sequence[onnx.NodeProto]) -> tuple[list[int | None], str]:
-    """Labels from the module list whose items run one after the other and hold the most nodes (outermost on a tie)."""
+    """Labels from the module list whose items run once each, in order, and hold the most nodes (outermost on a tie).
+
+    A list that starts over, inside a module that a loop calls again and again, holds no iterations. Where the exporter
+    moved a constant says nothing.
+    """
     found: list[dict[str, int]] = []
     count: Counter[str] = Counter()
     items: defaultdict[str, list[int]] = defaultdict(list)
@@ -53,14 +57,15 @@ def _scope_labels(nodes: Sequence[onnx.NodeProto]) -> tuple[list[int | None], st
             if match:
                 own.setdefault(match.group(1) or "", int(match.group(2)))
         found.append(own)
+        if node.op_type == "Constant":
+            continue
         count.update(own)
         for path, item in own.items():
             items[path].append(item)
-    lists = [path for path in count if len(set(items[path])) > 1]
+    lists = [path for path in count if len(set(items[path])) > 1 and items[path] == sorted(items[path])]
     if not lists:
         return [None] * len(nodes), ""
-    # A list inside a module that is called again and again starts over; it holds no iterations.
-    best = max(lists, key=lambda path: (items[path] == sorted(items[path]), count[path], -len(path)))
+    best = max(lists, key=lambda path: (count[path], -len(path)))
     return [own.get(best) for own in found], best
 
 

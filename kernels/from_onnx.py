@@ -12,12 +12,13 @@ import onnx
 from unfoldc.errors import ModelError
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.boundaries import Boundaries, find_boundaries
+from unfoldc.kernels.layers import alive, split_into_parts
 from unfoldc.kernels.onnx_file import read_model, tensor_array
 from unfoldc.kernels.onnx_inputs import read_inputs
 from unfoldc.kernels.onnx_metadata import read_metadata, without_iterates
 from unfoldc.kernels.onnx_nodes import NodeImporter
 from unfoldc.kernels.program import Node, Program, Segment, TensorType
-from unfoldc.kernels.repetition import find_repetition, split_into_parts
+from unfoldc.kernels.repetition import find_repetition
 
 REPEATED = "operations that repeat"
 SUPPORTED_OPSETS = range(13, 27)
@@ -118,7 +119,7 @@ def _build(
         if importer.name(name) not in importer.types:
             raise importer.fail(f"output {name!r}", "nothing makes it", "an output of a node", "Export it again.")
     results = tuple(importer.name(name) for name in outputs)
-    nodes = _alive(nodes, results)
+    nodes = alive(nodes, results)
     if all(label is None for _, label in nodes):
         nodes, boundaries = _repeated(nodes, importer.types, results, boundaries)
     begin, layers, end = split_into_parts(nodes)
@@ -163,12 +164,3 @@ def _repeated(
         for (node, _), label in zip(nodes, labels, strict=True)
     ]
     return found, replace(boundaries, source=REPEATED)
-
-
-def _alive(nodes: Sequence[tuple[Node, int | None]], outputs: Sequence[str]) -> list[tuple[Node, int | None]]:
-    needed, kept = set(outputs), []
-    for node, label in reversed(nodes):
-        if any(o in needed for o in node.outputs):
-            needed.update(node.inputs)
-            kept.append((node, label))
-    return kept[::-1]

@@ -15,6 +15,7 @@ from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.onnx_nodes import known_operators
 from unfoldc.kernels.operators import OPERATORS
+from unfoldc.kernels.passes.find_streams import port_streams
 from unfoldc.kernels.pipeline import load_program
 from unfoldc.kernels.program import Program
 
@@ -41,6 +42,7 @@ class Inspection:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     states: tuple[str, ...]
+    streams: Mapping[str, list[str]]
     segments: tuple[SegmentReport, ...]
     not_rolled: tuple[str, ...]
     hoisted: tuple[str, ...]
@@ -66,6 +68,7 @@ class Inspection:
             f"  inputs   {', '.join(self.inputs)}",
             f"  outputs  {', '.join(self.outputs)}",
             f"  states   {', '.join(self.states) or 'none'}",
+            *self._streams(),
             f"  weights  {self.weight_bytes} bytes in the file's layers, {self.stored_bytes} stored once",
             "",
             f"  {'part':<22}{'nodes':>7}{'own constants':>15}{'flops':>12}{'bytes':>12}",
@@ -83,6 +86,13 @@ class Inspection:
         lines.append(f"  early stop: {self.early_stop or 'after any iteration'}")
         return "\n".join(printable(line, 1000) for line in lines)
 
+    def _streams(self) -> list[str]:
+        """One line, or none: names of ports may be long, and most models have no streams."""
+        if not self.streams["inputs"]:
+            return []
+        added = f"; each adds a slice of {', '.join(self.streams['outputs'])}" if self.streams["outputs"] else ""
+        return [f"  streams  each iteration reads a slice of {', '.join(self.streams['inputs'])}{added}"]
+
 
 def describe(
     path: Path | str, batch: int | str | None = None, dimensions: Mapping[str, int] | None = None
@@ -98,6 +108,7 @@ def describe(
         for s in program.segments
     )
     before = {n.outputs[0] for n in raw.program.begin}
+    loops = lower(program)
     return Inspection(
         path=Path(path).name,
         iterations=program.iterations,
@@ -107,6 +118,7 @@ def describe(
             f"{p.name} {list(p.shape)} {p.dtype}{' per problem' if p.batched else ''}" for p in model.outputs
         ),
         states=tuple(f"{s.name} {list(program.types[s.name].shape)}" for s in program.states),
+        streams=port_streams(loops, model.inputs, model.outputs),
         segments=segments,
         not_rolled=program.notes,
         hoisted=tuple(str(n.origin) for n in program.begin if n.outputs[0] not in before and _computes(n.operator)),
@@ -114,7 +126,7 @@ def describe(
         begin_flops=total.begin_flops,
         end_flops=total.end_flops,
         weight_bytes=_weight_bytes(raw.program),
-        stored_bytes=sum(v.nbytes for v in lower(program).constants.values()),
+        stored_bytes=sum(v.nbytes for v in loops.constants.values()),
     )
 
 

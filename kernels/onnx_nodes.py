@@ -115,13 +115,13 @@ class NodeImporter(InputValues):
         call = Call(proto.op_type, inputs, (output,), attributes_of(proto, f"{self.where}: {place}"), self.opset)
         maker, made = self.maker(call, origin, place)
         try:
-            found = carry_out(maker, call, [self.sequences.get(i) for i in inputs])
+            result = carry_out(maker, call, [self.sequences.get(i) for i in inputs])
         except (ValueError, IndexError, KeyError, TypeError) as error:
             raise self.fail(place, f"its inputs do not fit ({error})", "inputs that fit", _AGAIN) from None
-        if isinstance(found, str):
-            self.alias[output] = found
+        if isinstance(result, str):
+            self.alias[output] = result
         else:
-            self.sequences[output] = found
+            self.sequences[output] = result
         return made
 
     def maker(self, call: Call, origin: Origin, place: str) -> tuple[_Expander, list[Node]]:

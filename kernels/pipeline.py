@@ -16,6 +16,7 @@ from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.onnx_file import ELEMENT_TYPES
 from unfoldc.kernels.passes.doubt_guesses import doubt_guesses
+from unfoldc.kernels.passes.find_streams import port_streams
 from unfoldc.kernels.passes.fold_constants import fold_constants
 from unfoldc.kernels.passes.fuse import stored_values
 from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
@@ -196,6 +197,7 @@ def build_artifact(
         "not_rolled": list(program.notes),
         "metadata": dict(model.metadata),
         "constant_bytes_per_iteration": bytes_per_iteration(program),
+        "streams": port_streams(plain, model.inputs, model.outputs),
     }
     sources: dict[str, str] = {}
     if backend == "c":

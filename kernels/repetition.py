@@ -60,25 +60,6 @@ def find_repetition(
     return labels
 
 
-def split_into_parts(
-    nodes: Sequence[tuple[Node, int | None]],
-) -> tuple[list[Node], list[list[Node]], list[Node]]:
-    """`begin`, the layers and `end`; without any label the whole graph counts as one iteration."""
-    count = 1 + max((label for _, label in nodes if label is not None), default=-1)
-    if not count:
-        return [], [[node for node, _ in nodes]], []
-    begin: list[Node] = []
-    end: list[Node] = []
-    layers: list[list[Node]] = [[] for _ in range(count)]
-    iterated: set[str] = set()
-    for node, label in nodes:
-        after = label is not None or any(i in iterated for i in node.inputs)
-        if after:
-            iterated.update(node.outputs)
-        (layers[label] if label is not None else end if after else begin).append(node)
-    return begin, layers, end
-
-
 def _tokens(nodes: Sequence[Node], types: Mapping[str, TensorType]) -> np.ndarray:
     """A number for what each node does; equal numbers for equal deeds."""
     numbers: dict[object, int] = {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.loops import (
     ITERATION,
     Binary,
@@ -67,6 +68,17 @@ def find_streams(program: LoopProgram) -> Streams:
         return Streams()
     outputs = tuple(s for s in (_output(program, name) for name in program.outputs) if s is not None)
     return Streams(inputs, outputs, _endless(take_slices(program, inputs), outputs))
+
+
+def port_streams(program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port]) -> dict[str, list[str]]:
+    """The names in the model of the inputs and outputs that are streams."""
+    found = find_streams(program)
+    names = {s.name for s in (*found.inputs, *found.outputs)}
+    sides = {"inputs": (program.inputs, inputs), "outputs": (program.outputs, outputs)}
+    return {
+        side: [port.name for name, port in zip(buffers, ports, strict=True) if name in names]
+        for side, (buffers, ports) in sides.items()
+    }
 
 
 def take_slices(program: LoopProgram, inputs: Sequence[Stream]) -> LoopProgram:

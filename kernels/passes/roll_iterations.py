@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from unfoldc.kernels.layers import split_into_parts
 from unfoldc.kernels.operators import OPERATORS
 from unfoldc.kernels.passes.absorb_first import absorb_first
 from unfoldc.kernels.passes.align_layers import Alignment, align, align_shortened, dropped
@@ -20,7 +21,7 @@ from unfoldc.kernels.passes.outside_reads import CutError, OutsideReads
 from unfoldc.kernels.passes.share_out import share_out
 from unfoldc.kernels.passes.thread_states import Run, SkipError, thread_states
 from unfoldc.kernels.program import Node, Program, Segment, TensorType, unused_name
-from unfoldc.kernels.repetition import PHASES, find_repetition, split_into_parts
+from unfoldc.kernels.repetition import PHASES, find_repetition
 
 # How many layers of different kinds may take turns.
 _MOST_LAYERS = 4

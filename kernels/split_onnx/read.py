@@ -17,6 +17,7 @@ import onnx
 from unfoldc.errors import ModelError, UnfoldcError
 from unfoldc.kernels.boundaries import Boundaries
 from unfoldc.kernels.from_onnx import REPEATED
+from unfoldc.kernels.layers import alive, split_into_parts
 from unfoldc.kernels.onnx_file import read_model
 from unfoldc.kernels.onnx_metadata import read_metadata, without_iterates
 from unfoldc.kernels.program import Node, Origin, Program, Segment, TensorType, unused_name
@@ -112,7 +113,7 @@ class _Reader:
             if self.name(name) not in self.made:
                 raise ModelError(f"{self.where}: output {name!r}", "nothing makes it", "an output of a node", _AGAIN)
         results = tuple(self.name(name) for name in wanted)
-        nodes, types = _alive(nodes, results), self.stand_ins(nodes)
+        nodes, types = alive(nodes, results), self.stand_ins(nodes)
         source = boundaries.source
         if all(label is None for _, label in nodes):
             labels = find_repetition([node for node, _ in nodes], types, results)
@@ -221,7 +222,7 @@ class _Reader:
         inputs: tuple[str, ...],
         results: tuple[str, ...],
     ) -> Program:
-        begin, layers, end = _parts(nodes)
+        begin, layers, end = split_into_parts(nodes)
         begin = [self.distinct(node, position) for position, node in enumerate(begin)]
         used = {i for n in (*begin, *(n for layer in layers for n in layer), *end) for i in n.inputs} | set(results)
         return Program(
@@ -256,29 +257,3 @@ def _frame(model: onnx.ModelProto) -> onnx.ModelProto:
     frame.opset_import.extend(model.opset_import)
     frame.functions.extend(model.functions)
     return frame
-
-
-def _parts(nodes: Sequence[tuple[Node, int | None]]) -> tuple[list[Node], list[list[Node]], list[Node]]:
-    """Splits the nodes; without any boundary the whole graph counts as one iteration."""
-    count = 1 + max((label for _, label in nodes if label is not None), default=-1)
-    if not count:
-        return [], [[node for node, _ in nodes]], []
-    begin: list[Node] = []
-    end: list[Node] = []
-    layers: list[list[Node]] = [[] for _ in range(count)]
-    iterated: set[str] = set()
-    for node, label in nodes:
-        after = label is not None or any(i in iterated for i in node.inputs)
-        if after:
-            iterated.update(node.outputs)
-        (layers[label] if label is not None else end if after else begin).append(node)
-    return begin, layers, end
-
-
-def _alive(nodes: Sequence[tuple[Node, int | None]], outputs: Sequence[str]) -> list[tuple[Node, int | None]]:
-    needed, kept = set(outputs), []
-    for node, label in reversed(nodes):
-        if any(o in needed for o in node.outputs):
-            needed.update(node.inputs)
-            kept.append((node, label))
-    return kept[::-1]

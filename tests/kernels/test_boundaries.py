@@ -72,6 +72,26 @@ def test_a_list_that_is_run_again_and_again_holds_no_iterations() -> None:
     assert find_boundaries(nodes).source == "the module list 'tail' recorded by the exporter"
 
 
+def test_a_network_that_a_plain_loop_runs_again_and_again() -> None:
+    """Its items are no iterations, even where there is no other list: the repetition of operations tells."""
+    scopes = [["", "denoiser", f"denoiser.{i}", "add"] for _ in range(3) for i in (0, 2)]
+    found = find_boundaries([node(f"x{j + 1}", f"x{j}", scopes=s) for j, s in enumerate(scopes)])
+    assert (set(found.labels), found.source) == ({None}, "")
+
+
+def test_a_list_whose_items_run_out_of_order_holds_no_iterations() -> None:
+    order = [0, 2, 1]
+    assert labels(*(node(f"x{j + 1}", f"x{j}", scopes=["", f"its.{i}", "add"]) for j, i in enumerate(order))) == (
+        [None] * 3
+    )
+
+
+def test_constants_may_stand_anywhere() -> None:
+    nodes = [node(f"c{k}", scopes=["", f"its.{k}", "add"], operator="Constant") for k in (2, 0, 1)]
+    nodes += [node(f"x{k + 1}", f"x{k}", f"c{k}", scopes=["", f"its.{k}", "add"]) for k in range(3)]
+    assert labels(*nodes)[3:] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     "text", ["", "[", "5", "__import__('os')", "['', 'its.0'", "[" * 10_000, "-" * 9000 + "1", "['a', 3, None]", "{}"]
 )

@@ -69,9 +69,7 @@ def c_sources(
     return sources, reason
 
 
-def _solver_text(
-    symbol: str, program: LoopProgram, layout: StateLayout, streams: Streams, freestanding: bool
-) -> str:
+def _solver_text(symbol: str, program: LoopProgram, layout: StateLayout, streams: Streams, freestanding: bool) -> str:
     helpers = Helpers(symbol, freestanding)
     place = {n: f"{symbol}_{n}" if b.space == "constant" else n for n, b in program.buffers.items()}
     mark = f"{symbol}_VECTOR"

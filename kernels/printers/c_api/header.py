@@ -143,7 +143,7 @@ def header_text(
         "small": str(layout.bytes(4)),
         "large": str(layout.bytes(8)),
         "members": _members(program, layout, streams),
-        **{f"about_{name}": text for name, text in stream_comments(symbol, streams, ports).items()},
+        **{f"about_{name}": text for name, text in stream_comments(streams, ports).items()},
         **heads,
         "next": f"{heads['next']};\n\n" if streams.inputs else "",
     }
