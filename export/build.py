@@ -16,6 +16,7 @@ from unfoldc.export.labels import Labels
 from unfoldc.export.listing import Listing
 from unfoldc.export.metadata import make_metadata
 from unfoldc.export.names import Interface, choose_names
+from unfoldc.export.sequences import remove_sequences
 from unfoldc.export.states import State, find_states, resolved
 from unfoldc.export.tidy import merge_constants, remove_identities, remove_unused, sort_by_part
 from unfoldc.export.trace import Traced
@@ -49,7 +50,7 @@ def build(
     Raises:
         ExportError: the iterations cannot be found, or what was asked for cannot be given.
     """
-    listing = merge_constants(remove_identities(traced.listing), traced.weights)
+    listing = merge_constants(remove_sequences(remove_identities(traced.listing)), traced.weights)
     found = find_iterations(listing, module, iterations, traced.calls)
     listing, labels = sort_by_part(*remove_unused(found.listing, found.labels))
     states = resolved(find_states(listing, labels), listing.outputs, outputs)

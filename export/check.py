@@ -146,5 +146,7 @@ def _disagreement(by: str, name: str, size: int, error: float, allowed: float) -
         f"{by} and PyTorch differ by {error:.2e} relative to the norm" + (f" with a batch of {size}" if size else ""),
         f"at most {allowed:.0e}",
         "If forward draws random numbers or keeps state between calls, take that out; if the solver amplifies "
-        "rounding, export it in float64. Nothing was written.",
+        "rounding, export it in float64; if it is in float64 and the error about 1e-8, an operator of ONNX keeps a "
+        "number in float32, as Resize does with its scales: write that step with other operations. "
+        "Nothing was written.",
     )

@@ -1,13 +1,13 @@
 """Calls of torch that are taken apart before the exporter sees them.
 
-Either ONNX has no such operator, or it keeps a factor of the call in an attribute, which is always float32: in float64
-models that would cost digits.
+Either ONNX has no such operator, or one on sequences of tensors only, or it keeps a factor of the call in an attribute,
+which is always float32: in float64 models that would cost digits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ _MOST_FACTORS = 256
 
 
 def take_apart(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """The program without `torch.hypot`, `torch.cumprod` and, in float64, without calls that would lose digits."""
+    """The program without `torch.hypot`, `torch.cumprod`, `torch.hstack` and its kind, and calls that lose digits."""
     table: dict[Any, Callable[..., Any]] = {}
     for node in _calls(program):
         if node.target in _OWN and _small(node):
@@ -56,6 +56,8 @@ def _small(node: fx.Node) -> bool:
 
 def _loses_digits(node: fx.Node) -> bool:
     """Whether a number of the call, one that it leaves out included, is not a float32 number."""
+    if node.kwargs.get("enable_gqa"):
+        return False  # attention with fewer keys than queries: torch.onnx's own translation
     if node.target in _WITH_OWN_NUMBERS:
         return True
     schema = node.target._schema  # type: ignore[union-attr]
@@ -86,6 +88,28 @@ def _cumprod(value: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Te
     return torch.cat(factors, dim)
 
 
+def _prod(value: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+    return torch.prod(value.reshape(-1), 0, dtype=dtype)
+
+
+def _hstack(tensors: Sequence[Tensor]) -> Tensor:
+    tensors = [t.reshape(1) if t.ndim == 0 else t for t in tensors]
+    return torch.cat(tensors, 0 if tensors[0].ndim == 1 else 1)
+
+
+def _vstack(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([t.reshape(1, -1) if t.ndim < 2 else t for t in tensors], 0)
+
+
+def _dstack(tensors: Sequence[Tensor]) -> Tensor:
+    flat = [t.reshape(1, -1) if t.ndim < 2 else t for t in tensors]
+    return torch.cat([t.unsqueeze(-1) if t.ndim == 2 else t for t in flat], 2)
+
+
+def _column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([t.reshape(-1, 1) if t.ndim < 2 else t for t in tensors], 1)
+
+
 def _arange(start: float, end: float, step: float = 1, **options: Any) -> Tensor:
     count = max(0, math.ceil((end - start) / step))
     return (
@@ -94,7 +118,16 @@ def _arange(start: float, end: float, step: float = 1, **options: Any) -> Tensor
     )
 
 
-_OWN: Mapping[Any, Callable[..., Any]] = {_aten.hypot.default: _hypot, _aten.cumprod.default: _cumprod}
+# torch.onnx lacks the first three; the others would become loops over sequences of tensors.
+_OWN: Mapping[Any, Callable[..., Any]] = {
+    _aten.hypot.default: _hypot,
+    _aten.cumprod.default: _cumprod,
+    _aten.prod.default: _prod,
+    _aten.hstack.default: _hstack,
+    _aten.vstack.default: _vstack,
+    _aten.dstack.default: _dstack,
+    _aten.column_stack.default: _column_stack,
+}
 # What torch.onnx translates to an operator with attributes.
 _IN_DOUBLE: Mapping[Any, Callable[..., Any]] = {
     _aten.addmm.default: in_double.addmm,

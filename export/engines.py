@@ -94,7 +94,7 @@ def _reference(path: Path) -> tuple[str, Run, bool]:
     from onnx.reference import ReferenceEvaluator
     from onnx.reference.op_run import OpRun
 
-    class Erf(OpRun):  # type: ignore[misc]
+    class Erf(OpRun):
         """The reference's own result is float32."""
 
         op_domain = ""

@@ -81,7 +81,10 @@ def conversion_error(module: nn.Module, error: BaseException, program: torch.exp
 def _caller(program: torch.export.ExportedProgram, operator: str) -> tuple[str, str]:
     """The module, and the user's call, from which an operator of the decomposed program comes."""
     stem = operator.strip("_").removesuffix("_ex")
-    related: Mapping[str, tuple[str, ...]] = {"linalg_svd": ("linalg_svd", "linalg_matrix_norm", "linalg_norm", "svd")}
+    related: Mapping[str, tuple[str, ...]] = {
+        "linalg_svd": ("linalg_svd", "linalg_matrix_norm", "linalg_norm", "svd"),
+        "prod": ("prod", "cumprod"),
+    }
     wanted = related.get(stem, (stem,))
     for node in program.graph.nodes:
         called = str(node.target).split(".")[1] if node.op == "call_function" and "." in str(node.target) else ""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import onnx
 
@@ -42,31 +43,48 @@ def _own_label(name: str) -> int | None:
 
 
 def _scope_labels(nodes: Sequence[onnx.NodeProto]) -> tuple[list[int | None], str]:
-    """Labels from the module list whose items run once each, in order, and hold the most nodes (outermost on a tie).
+    """Labels from the list whose items run once each, in order, and hold the most nodes; on a tie the first, outermost.
 
-    A list that starts over, inside a module that a loop calls again and again, holds no iterations. Where the exporter
-    moved a constant says nothing.
+    A list that starts over, inside a module that a loop calls again and again, holds no iterations; nor do lists that
+    do the same one after the other, the networks of several iterations. Where the exporter moved a constant says
+    nothing.
     """
     found: list[dict[str, int]] = []
-    count: Counter[str] = Counter()
-    items: defaultdict[str, list[int]] = defaultdict(list)
-    for node in nodes:
+    ran: defaultdict[str, list[_Ran]] = defaultdict(list)
+    for position, node in enumerate(nodes):
         own: dict[str, int] = {}
         for scope in _scopes(node):
             match = _SCOPE_ITEM.match(scope)
             if match:
                 own.setdefault(match.group(1) or "", int(match.group(2)))
         found.append(own)
-        if node.op_type == "Constant":
-            continue
-        count.update(own)
-        for path, item in own.items():
-            items[path].append(item)
-    lists = [path for path in count if len(set(items[path])) > 1 and items[path] == sorted(items[path])]
+        if node.op_type != "Constant":
+            for path, item in own.items():
+                ran[path].append(_Ran(position, item, node.op_type))
+    lists = [path for path in ran if _in_order(ran[path]) and not any(_follows(ran[path], r) for r in ran.values())]
     if not lists:
         return [None] * len(nodes), ""
-    best = max(lists, key=lambda path: (count[path], -len(path)))
+    best = max(lists, key=lambda path: (len(ran[path]), -ran[path][0].position, -len(path)))
     return [own.get(best) for own in found], best
+
+
+class _Ran(NamedTuple):
+    """A node of an item of a list."""
+
+    position: int
+    item: int
+    operator: str
+
+
+def _in_order(ran: Sequence[_Ran]) -> bool:
+    items = [r.item for r in ran]
+    return len(set(items)) > 1 and items == sorted(items)
+
+
+def _follows(a: Sequence[_Ran], b: Sequence[_Ran]) -> bool:
+    """Whether one list does the same as the other, all of it before or all of it after."""
+    apart = a[-1].position < b[0].position or b[-1].position < a[0].position
+    return apart and [r[1:] for r in a] == [r[1:] for r in b]
 
 
 def _scopes(node: onnx.NodeProto) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from unfoldc.kernels.program import Node, TensorType, attributes_key
 
-PHASES = ("answer", "start")
+PHASES = ("answer", "start", "rest")
 _MOST_NODES = 50_000
 
 
@@ -38,7 +38,8 @@ def find_repetition(
     """The iteration of each node, None outside; all None where nothing repeats.
 
     `phase` says where an iteration begins: by "answer" they end with it, and the first may be shorter; by "start" they
-    begin with the first node that repeats, and what is left over is a last one if it is at least half as long.
+    begin with the first node that repeats, and what is left over is a last one if it is at least half as long; by
+    "rest" they end with the answer, and less than half of one before them is none.
     """
     labels: list[int | None] = [None] * len(nodes)
     if len(nodes) > _MOST_NODES:
@@ -52,11 +53,15 @@ def find_repetition(
     left = (last - first + 1) % best.period
     if phase == "start" and 2 * left < best.period:
         last -= left
+    if phase == "rest":
+        if not left or 2 * left >= best.period:
+            return labels
+        first += left
     count = -(-(last - first + 1) // best.period)
     if count < 2:
         return labels
     for i in range(first, last + 1):
-        labels[i] = (i - first) // best.period if phase != "answer" else count - 1 - (last - i) // best.period
+        labels[i] = (i - first) // best.period if phase == "start" else count - 1 - (last - i) // best.period
     return labels
 
 

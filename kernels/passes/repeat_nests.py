@@ -52,8 +52,11 @@ class _Work:
     constants: dict[str, np.ndarray]
     count: int = 0
 
-    def part(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-        """One part with its longest repetition as a loop, and what stands before and behind it treated likewise."""
+    def part(self, body: tuple[Stmt, ...], outside: frozenset[str] = frozenset()) -> tuple[Stmt, ...]:
+        """One part with its longest repetition as a loop, and what stands before and behind it treated likewise.
+
+        `outside` are the buffers that statements around `body` touch.
+        """
         if len(body) < 2 * _FEWEST or not all(isinstance(s, Nest) for s in body):
             return body
         numbers: dict[object, int] = {}
@@ -66,19 +69,23 @@ class _Work:
                 start = stretch.first + first * stretch.period
                 stop = stretch.first + last * stretch.period
                 try:
-                    return self.replaced(body, start, stop, stretch.period)
+                    return self.replaced(body, start, stop, stretch.period, outside)
                 except _DifferError:
                     continue
         return body
 
-    def replaced(self, body: tuple[Stmt, ...], start: int, stop: int, period: int) -> tuple[Stmt, ...]:
+    def replaced(
+        self, body: tuple[Stmt, ...], start: int, stop: int, period: int, outside: frozenset[str]
+    ) -> tuple[Stmt, ...]:
         """The part with the nests from `start` to `stop` as a loop; raises _DifferError where that cannot be."""
         groups = [body[i : i + period] for i in range(start, stop, period)]
         before, after = body[:start], body[stop:]
-        loop = _Loop(self, groups, {h.name for s in (*before, *after) for h in holes(s) if h.name})
+        loop = _Loop(self, groups, outside | _buffers((*before, *after)), outside)
         starts, repeated, renamed = loop.build()
         later = tuple(_renamed(s, renamed) for s in after)
-        return (*self.part(before), *starts, repeated, *self.part(later))
+        middle = (*starts, repeated)
+        earlier = self.part(before, outside | _buffers((*middle, *later)))
+        return (*earlier, *middle, *self.part(later, outside | _buffers((*before, *middle))))
 
     def fresh(self, prefix: str, buffer: Buffer, shape: tuple[int, ...] | None = None) -> str:
         """A new buffer like another."""
@@ -90,11 +97,16 @@ class _Work:
 
 @dataclass
 class _Loop:
-    """The common body of the groups. `outside` are the buffers that the rest of the part touches."""
+    """The common body of the groups.
+
+    `outside` are the buffers that the rest of the part touches; those of them in `keep` are read where no new name
+    for them can be given.
+    """
 
     work: _Work
     groups: Sequence[tuple[Stmt, ...]]
-    outside: set[str]
+    outside: frozenset[str]
+    keep: frozenset[str]
     states: dict[tuple[int, str], str] = field(default_factory=dict)
     waiting: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -120,7 +132,7 @@ class _Loop:
             aside = self.work.fresh("c", self.work.buffers[state])
             nests.insert(0, self._copy(source, aside))
             copies.append(self._copy(aside, state))
-        body, gone = store_in_place(nests, copies, keep=set())
+        body, gone = store_in_place(nests, copies, keep=set(self.keep))
         renamed = {self._name(i): state for (i, _), state in self.states.items() if self._name(i) in gone}
         return starts, For(self.var.name, len(self.groups), body), renamed
 
@@ -198,7 +210,7 @@ class _Loop:
             return first
         if first.dtype == "int32":
             steps = np.diff(values)
-            if (steps != steps[0]).any():
+            if (steps != steps[0]).any() or abs(values.astype(np.int64)).max() >= 2**30:
                 raise _DifferError
             return build.add(build.mul(self.var, build.index(int(steps[0]))), build.index(int(values[0])))
         buffer = Buffer("", first.dtype, (len(values),), "constant")
@@ -215,6 +227,11 @@ class _Loop:
             if variable:
                 body = (For(variable, n, body),)
         return Nest((), body)
+
+
+def _buffers(body: Sequence[Stmt]) -> frozenset[str]:
+    """The buffers that the statements touch."""
+    return frozenset(h.name for s in body for h in holes(s) if h.name)
 
 
 def _renamed(s: Stmt, names: Mapping[str, str]) -> Stmt:

@@ -85,7 +85,9 @@ def _plausible(program: Program) -> bool:
 
 
 def _roll(program: Program, histories: bool) -> Program:
-    program = share_out(_release_tail(program))
+    released = _release_tail(program)
+    doubt = _doubt(program, released)
+    program = share_out(released)
     known = known_values(program)
     forced: dict[int, str] = {}
     while True:
@@ -94,7 +96,8 @@ def _roll(program: Program, histories: bool) -> Program:
         prepared = rolling.prepared()
         try:
             rolled = thread_states(prepared, rolling.runs, histories)
-            return replace(rolled, early_stop=rolled.early_stop or rolling.doubt())
+            own = doubt if any(run.segment.stacked for run in rolling.runs) else ""
+            return replace(rolled, early_stop=rolled.early_stop or rolling.doubt() or own)
         except SkipError as skipped:
             forced.update(skipped.reasons)
 
@@ -113,6 +116,25 @@ def _release_tail(program: Program) -> Program:
             segments = (*program.segments[:-1], replace(last, nodes=core))
             return replace(program, segments=segments, end=(*tail, *program.end))
     return program
+
+
+def _doubt(program: Program, released: Program) -> str:
+    """Why what the last layer computes beyond the others may not be right after fewer iterations; empty if it may.
+
+    Where layers have constants of their own, what it reads there and no other layer does may be one of those: an
+    exporter has dropped the others.
+    """
+    if len(released.end) == len(program.end):
+        return ""
+    tail = released.end[: len(released.end) - len(program.end)]
+    read = {*program.inputs, *(i for s in released.segments for n in s.nodes for i in n.inputs)}
+    own = {o for s in program.segments for n in s.nodes for o in n.outputs}
+    for node in tail:
+        shapes = OPERATORS[node.operator].constant_inputs if node.operator in OPERATORS else ()
+        for p, name in enumerate(node.inputs):
+            if name and name not in read and name not in own and p not in shapes:
+                return f"{node.origin}, which only the last iteration has, reads what no other iteration does"
+    return ""
 
 
 def _results(program: Program, segment: Segment) -> set[str]:

@@ -34,14 +34,24 @@ def stack_histories(program: Program) -> Program:
 
 
 def _early_stop(program: Program, histories: set[str]) -> str:
-    """Why fewer iterations have no answer: something is computed from all slots; empty if they are handed out."""
-    reached = set(histories)
+    """Why fewer iterations have no answer: something is computed from all slots, or some are picked out.
+
+    Empty if they are handed out together.
+    """
+    reached, needed = set(histories), set(program.outputs)
+    for node in reversed(program.end):
+        if needed & set(node.outputs):
+            needed.update(node.inputs)
+    single = ""
     for node in program.end:
-        if any(i in reached for i in node.inputs):
+        if any(i in reached for i in node.inputs) and needed & set(node.outputs):
+            sizes = [program.types[i].size for i in node.inputs if i in reached]
+            if program.types[node.outputs[0]].size < max(sizes):
+                single = single or f"the answer is made from what certain iterations leave ({node.origin})"
             if OPERATORS[node.operator].kind != "view":
                 return f"{node.origin} computes with what all iterations leave"
             reached.update(node.outputs)
-    return ""
+    return single
 
 
 def _whole_history(

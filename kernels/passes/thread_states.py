@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -47,11 +47,13 @@ class _Threader:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     carried: list[dict[str, str]] = field(default_factory=list)
     histories: dict[str, str] = field(default_factory=dict)
+    joining: set[str] = field(default_factory=set)
     made_in: dict[str, tuple[int, int]] = field(default_factory=dict)
     zeros: dict[TensorType, str] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
     kept: list[dict[str, str]] = field(default_factory=list)
     slots: dict[str, Node] = field(default_factory=dict)
+    unsure: str = ""
 
     def __post_init__(self) -> None:
         self.types, self.constants = dict(self.program.types), dict(self.program.constants)
@@ -69,17 +71,23 @@ class _Threader:
             if maker:
                 self.carried[maker[0]][state] = self.left(first)
 
-    def read(self, name: str, reader: int) -> str:
-        """The name under which segment `reader` (or the end, numbered last) sees a value."""
+    def read(self, name: str, reader: int, joins: bool = False) -> str:
+        """The name under which segment `reader` (or the end, numbered last) sees a value.
+
+        `joins` says that the reader makes something of several iterations' values. To others the last iteration's is
+        the answer, which after fewer iterations is the state, not the slot that nobody filled.
+        """
         if name not in self.made_in or self.made_in[name][0] == reader:
             return name
-        maker = self.made_in[name][0]
+        maker, layer = self.made_in[name]
         if reader == len(self.runs) and name in self.histories:
-            return self.slot(name)
+            if joins or layer < self.runs[maker].segment.count - 1:
+                return self.slot(name)
         content = self.left(name)
-        for state, value in self.carried[maker].items():
-            if value == content and self.lives(state, maker, reader):
-                return state
+        fits = [s for s, v in self.carried[maker].items() if v == content and self.lives(s, maker, reader)]
+        if fits:
+            self.compare(name, fits, maker, reader)
+            return fits[0]
         state = unused_name(f"state {self.runs[maker].segment.first}.{len(self.carried[maker])}", self.types)
         # A value that waits starts as what it waits for does.
         self.add_state(state, self.types[name], self.initial.get(content))
@@ -87,7 +95,10 @@ class _Threader:
         return state
 
     def keep_histories(self) -> None:
-        """Finds the values of which the end reads at least every other iteration's: they are kept, slot by slot."""
+        """Finds the values of which the end reads at least every other iteration's: they are kept, slot by slot.
+
+        The last two are there without, in states, unless they are all that there are.
+        """
         read = {i for n in self.program.end for i in n.inputs} | set(self.program.outputs)
         readers: dict[tuple[int, str], set[str]] = {}
         for name in sorted(read & self.made_in.keys()):
@@ -95,9 +106,24 @@ class _Threader:
             readers.setdefault((r, self.runs[r].inverse[layer][name]), set()).add(name)
         for (r, value), names in readers.items():
             count = self.runs[r].segment.count
-            early = [n for n in names if self.made_in[n][1] < count - 1]
-            if early and 2 * len(early) >= count - 1 and len({self.made_in[n][1] for n in names}) == len(names):
+            layers = [self.made_in[n][1] for n in names]
+            early = [layer for layer in layers if layer < count - 1]
+            if early == [count - 2] and count > 2:
+                continue
+            if early and 2 * len(early) >= count - 1 and len(set(layers)) == len(names):
                 self.histories.update(dict.fromkeys(names, value))
+        self.joining = self.joins(self.histories)
+
+    def joins(self, names: Iterable[str]) -> set[str]:
+        """Values of the end that are made from several of these, and what leads to them."""
+        behind: dict[str, set[str]] = {name: {name} for name in names}
+        for node in self.program.end:
+            behind.update(dict.fromkeys(node.outputs, set().union(*(behind.get(i, set()) for i in node.inputs))))
+        joins = {o for node in self.program.end for o in node.outputs if len(behind[o]) > 1}
+        for node in reversed(self.program.end):
+            if any(o in joins for o in node.outputs):
+                joins.update(node.inputs)
+        return joins
 
     def slot(self, name: str) -> str:
         """The end's name for a value that is kept: an element of its history."""
@@ -124,12 +150,20 @@ class _Threader:
         body_name = run.inverse[layer][name]
         if layer == run.segment.count - 1:
             return body_name
-        for state in run.initial:
-            if layer == run.segment.count - 2 and run.segment.carried[state] == body_name:
-                return state
+        fits = [s for s in run.initial if layer == run.segment.count - 2 and run.segment.carried[s] == body_name]
+        if fits:
+            self.compare(name, fits, maker, len(self.runs))
+            return fits[0]
         k = run.segment.first + layer
         self.skipped[k + 1] = f"{name!r}, a value of iteration {k}, is used after later iterations"
         return body_name
+
+    def compare(self, name: str, states: Sequence[str], maker: int, reader: int) -> None:
+        """Notes that the end cannot tell what such a value is after fewer iterations, where the states differ."""
+        before = {(self.initial[s], *(c.get(s) for c in self.carried[:maker])) for s in states}
+        waits = self.made_in[name][1] < self.runs[maker].segment.count - 1
+        if reader == len(self.runs) and len(before) > 1 and (maker or waits):
+            self.unsure = f"{name!r}, which the answer is made from, had several values at first"
 
     def lives(self, state: str, maker: int, reader: int) -> bool:
         """Whether no segment between overwrites the state, nor the reader if it reads more than once."""
@@ -157,7 +191,11 @@ def thread_states(program: Program, runs: Sequence[Run], histories: bool = True)
         threader.enter(r)
 
     def nodes(old: Sequence[Node], reader: int) -> tuple[Node, ...]:
-        return tuple(replace(n, inputs=tuple(threader.read(i, reader) for i in n.inputs)) for n in old)
+        joins = [any(o in threader.joining for o in n.outputs) for n in old]
+        return tuple(
+            replace(n, inputs=tuple(threader.read(i, reader, join) for i in n.inputs))
+            for n, join in zip(old, joins, strict=True)
+        )
 
     bodies = [nodes(run.segment.nodes, r) for r, run in enumerate(runs)]
     end = nodes(program.end, len(runs))
@@ -178,7 +216,7 @@ def thread_states(program: Program, runs: Sequence[Run], histories: bool = True)
         states=tuple(State(name, first) for name, first in threader.initial.items()),
         rolled=True,
     )
-    return replace(rolled, early_stop=_early_stop(rolled))
+    return replace(rolled, early_stop=threader.unsure or _early_stop(rolled))
 
 
 def _early_stop(program: Program) -> str:

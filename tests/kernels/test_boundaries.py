@@ -79,6 +79,20 @@ def test_a_network_that_a_plain_loop_runs_again_and_again() -> None:
     assert (set(found.labels), found.source) == ({None}, "")
 
 
+def test_networks_that_follow_each_other_hold_no_iterations() -> None:
+    """Every iteration of a plain loop has a network of its own; one that differs may still be a list of iterations."""
+    scopes = [["", f"prior{k}.{i}", "add"] for k in range(3) for i in range(4)]
+    nodes = [node(f"x{j + 1}", f"x{j}", scopes=s) for j, s in enumerate(scopes)]
+    assert labels(*nodes) == [None] * 12
+    other = [node(f"x{j + 13}", f"x{j + 12}", scopes=["", f"its.{j}", "mul"], operator="Mul") for j in range(3)]
+    assert labels(*nodes, *other) == [None] * 12 + [0, 1, 2]
+
+
+def test_lists_that_take_turns() -> None:
+    scopes = [["", f"{path}.{k}", "add"] for k in range(3) for path in ("linear", "prox")]
+    assert labels(*(node(f"x{j + 1}", f"x{j}", scopes=s) for j, s in enumerate(scopes))) == [0, 0, 1, 1, 2, None]
+
+
 def test_a_list_whose_items_run_out_of_order_holds_no_iterations() -> None:
     order = [0, 2, 1]
     assert labels(*(node(f"x{j + 1}", f"x{j}", scopes=["", f"its.{i}", "add"]) for j, i in enumerate(order))) == (

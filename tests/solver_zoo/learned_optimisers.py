@@ -199,7 +199,7 @@ ENTRIES: tuple[Entry, ...] = (
         _problem,
         runtime_matrix=True,
         tolerance64=1e-6,
-        notes={"float64": "torch.onnx writes the numbers of the code in float32"},
+        notes={"float64": "torch.onnx writes the numbers of the code in float32; export_onnx keeps all digits"},
     ),
     Entry("attention_optimiser", _FIELD, "Vaswani et al. 2017 as update rule", AttentionOptimiser, _vector),
 )

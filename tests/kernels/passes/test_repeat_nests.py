@@ -110,3 +110,39 @@ def test_every_solver_stays_right(solver: Any, workshop: Any) -> None:
         verify_loops(repeat_nests(lower(program)))
         if all(program.types[n].dtype == "float32" for n in program.inputs):
             check(program, iterations)
+
+
+def chains(workshop: Any, seen: str) -> Program:
+    """Two sequences of alike nests in one part; `seen` says what the second reads of the first."""
+    g = workshop.Graph()
+    y = x = g.input("y", "batch", N)
+    g.k = 0
+    w, v = g.weight("W", g.random("W", N, N)), g.weight("V", g.random("V", N, N))
+    first = []
+    for _ in range(6):
+        x = g("Tanh", g("MatMul", x, w))
+        first.append(x)
+    read = {"last": first[-1:], "all": first, "none": [y]}[seen]
+    for _ in range(8):
+        x = g("Sigmoid", g("MatMul", g("MatMul", g("Sum", x, *read), v), w))
+    return optimise(workshop.imported(g.model(g("Add", x, first[-1]))).program)
+
+
+@pytest.mark.parametrize("seen", ["last", "all", "none"])
+def test_what_a_later_loop_reads_of_an_earlier_one_is_there(workshop: Any, seen: str) -> None:
+    assert len(loops_over_nests(check(chains(workshop, seen)))) == (1 if seen == "all" else 2)
+
+
+def test_three_loops_behind_each_other(workshop: Any) -> None:
+    """The later ones read the results of all before: none of their buffers may go."""
+    g = workshop.Graph()
+    x = g.input("y", "batch", N)
+    g.k = 0
+    ends = []
+    for t, operator in enumerate(("Tanh", "Sigmoid", "Softplus")):
+        weight = g.weight(f"W{t}", g.random(f"W{t}", N, N))
+        for _ in range(4):
+            x = g(operator, g("MatMul", x, weight))
+        ends.append(x)
+        x = g("Sub", g("Sum", *ends), g("MatMul", x, "W0"))
+    assert loops_over_nests(check(optimise(workshop.imported(g.model(x)).program))) == [4, 4, 4]

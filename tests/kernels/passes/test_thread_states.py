@@ -7,7 +7,7 @@ import pytest
 from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.thread_states import Run, SkipError, thread_states
-from unfoldc.kernels.printers.reference import evaluate
+from unfoldc.kernels.printers.reference import evaluate, iterate_outputs
 from unfoldc.kernels.program import Program
 from unfoldc.kernels.verify import verify_program
 
@@ -76,3 +76,64 @@ def test_names_of_the_model_are_not_taken_twice(workshop: Any) -> None:
     program = rolled(workshop, "compiler_names")
     verify_program(program)
     assert "state 0.0'" in {s.name for s in program.states}
+
+
+# -- answers after fewer iterations ----------------------------------------------------------------------------------
+
+
+def chain(workshop: Any, K: int, answers: Any) -> Program:
+    """x = tanh(x + y) from y on; `answers(g, xs)` are the outputs."""
+    g = workshop.Graph()
+    y = g.input("y", "batch", 3)
+    xs = [y]
+    for g.k in range(K):
+        xs.append(g("Tanh", g("Add", xs[-1], y)))
+    g.k = None
+    return roll_iterations(workshop.imported(g.model(*answers(g, xs))).program)
+
+
+def test_the_last_two_iterates_are_states(workshop: Any) -> None:
+    for K in (3, 4, 8):
+        program = chain(workshop, K, lambda g, xs: (xs[-1], xs[-2]))
+        assert not program.early_stop and not any(s.kept for s in program.segments)
+        now, before = (iterate_outputs(program, {"y": workshop.random("y", 1, 3)}) for _ in range(2))
+        for k in range(1, K):
+            workshop.close([now[k][1]], [before[k - 1][0]], 1e-12)
+
+
+def test_two_iterates_of_two_are_kept(workshop: Any) -> None:
+    """Both are all that there are: whether one waits for the other or each has a place of its own, nobody knows."""
+    for answers in (lambda g, xs: (xs[-1], xs[-2]), lambda g, xs: (g("Add", xs[-1], xs[-2]),)):
+        program = chain(workshop, 2, answers)
+        assert [len(s.kept) for s in program.segments] == [1]
+        assert program.early_stop
+
+
+def test_an_answer_with_two_first_values_is_not_guessed(workshop: Any) -> None:
+    """Two states take over each iterate, but they start differently: what is the iterate before the first?"""
+    g = workshop.Graph()
+    y = g.input("y", "batch", 3)
+    x, other = g("Exp", y), g("Neg", y)
+    xs = [x]
+    for g.k in range(4):
+        x = g("Tanh", g("Sub", x, other if g.k == 0 else g("Identity", x)))
+        xs.append(x)
+    g.k = None
+    program = roll_iterations(workshop.imported(g.model(xs[-1])).program)
+    assert not program.early_stop
+    program = roll_iterations(workshop.imported(g.model(g("Sub", xs[-1], xs[-2]))).program)
+    assert "had several values at first" in program.early_stop
+
+
+def test_an_answer_that_a_different_first_layer_leaves_twice_is_not_guessed(workshop: Any) -> None:
+    """The first layer hands on two values, all others one: which of the two is its answer?"""
+    g = workshop.Graph()
+    y = g.input("y", "batch", 3)
+    for g.k in range(5):
+        if g.k == 0:
+            x, other = g("Exp", y), g("Sigmoid", g("Neg", y))
+        else:
+            x = other = g("Tanh", g("Sub", g("Abs", x), g("Sin", other)))
+    program = roll_iterations(workshop.imported(g.model(x)).program)
+    assert [s.count for s in program.segments] == [1, 4]
+    assert "had several values at first" in program.early_stop
