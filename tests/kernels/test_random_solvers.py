@@ -16,13 +16,14 @@ import onnx.reference
 import pytest
 from onnx import helper, numpy_helper
 
+from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.passes.repeat_nests import repeat_nests
-from unfoldc.kernels.pipeline import load_program
+from unfoldc.kernels.pipeline import optimise
 from unfoldc.kernels.printers.reference import evaluate
 from unfoldc.kernels.program import Program
-from unfoldc.kernels.verify import verify_loops, verify_program
+from unfoldc.kernels.verify import verify_loops
 
 N = 3
 CASES = 60
@@ -38,7 +39,6 @@ OUTPUTS = (
     *(("state",), ("state",), ("state",), ("tail",), ("state", "before"), ("stack",), ("cat",), ("state", "stack")),
     *(("each",), ("mean",), ("stack_tail",), ("other", "stack"), ("stack", "state"), ("diff",)),
 )
-JOINED = {"stack", "cat", "stack_tail", "each", "other", "before"}
 EXPORTERS = ((), (), ("fold",), ("fold", "neutral"), ("merge",), ("fold", "merge"), ("fold", "neutral", "fold", "merge"))
 
 
@@ -134,10 +134,8 @@ def one(g: Any, operation: str, a: str, b: str, name: str, now: str, old: str) -
 def unrolled(workshop: Any, spec: Spec, K: int) -> onnx.ModelProto:
     """The plain model of K iterations."""
     g = workshop.Graph(dtype="float64", style=spec.style)
-    # A start without a batch axis that is handed out among the iterates fits one problem only.
-    batch = 1 if {"zeros", "const"} & set(spec.start) and set(spec.outputs) & JOINED else "batch"
-    y = g.input("y", batch, N)
-    s = g.input("s", batch, spec.K, N) if spec.stream else ""
+    y = g.input("y", "batch", N)
+    s = g.input("s", "batch", spec.K, N) if spec.stream else ""
     w = g.weight("W", g.random("W", N, N))
     shared = [y, g("Tanh", g("MatMul", y, w))]
     starts = {"y": lambda i: y, "expand": lambda i: g.zeros(y, N), "zeros": lambda i: g.weight("zeros", [[0.0] * N])}
@@ -215,7 +213,7 @@ def merge(nodes: Nodes, values: Values) -> Nodes:
     for node in (renamed(n, names) for n in nodes):
         node.input[:] = [names.get(i, i) for i in node.input]
         key = node.op_type, tuple(node.input), tuple(sorted(a.SerializeToString() for a in node.attribute))
-        if first.setdefault(key, node.output[0]) == node.output[0]:
+        if node.op_type == "Identity" or first.setdefault(key, node.output[0]) == node.output[0]:
             kept.append(node)
         else:
             names[node.output[0]] = first[key]
@@ -282,15 +280,16 @@ def check(workshop: Any, seed: int) -> Program:
     feeds = {"y": workshop.random(f"y{seed}", 1, N, scale=1.0), "s": workshop.random("s", 1, spec.K, N, scale=1.0)}
     plain = unrolled(workshop, spec, spec.K)
     truth = list(workshop.run_onnx(plain, feeds).values())
-    imported, program = load_program(workshop.save(exported(plain, spec.exporter)))
-    verify_program(program)
+    imported = import_onnx(workshop.save(exported(plain, spec.exporter)))
+    program = optimise(imported.program, verify=True)
     inputs = {p.name: feeds[p.name] for p in imported.inputs}
     workshop.close(evaluate(program, inputs, dtype=None), truth, 1e-9)
     loops = repeat_nests(lower(program))
     verify_loops(loops)
     arrays = dict(zip(loops.inputs, inputs.values(), strict=True))
     workshop.close(list(run(loops, arrays).values()), truth, 1e-9)
-    if program.early_stop or program.guessed or program.iterations != spec.K or "diff" in spec.outputs:
+    alike = len(spec.patterns) == 1 and program.iterations == spec.K and not program.guessed
+    if program.early_stop or not alike or "diff" in spec.outputs:
         return program
     for k in range(1, spec.K):
         wanted = workshop.run_onnx(unrolled(workshop, spec, k), feeds).values()
