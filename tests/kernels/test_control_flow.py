@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from unfoldc.errors import ModelError
+from unfoldc.kernels import control_flow
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.pipeline import load_program
@@ -180,7 +181,8 @@ def test_what_depends_on_data_is_refused(tmp_path: Path) -> None:
     refused(saved(tmp_path, [choice], tensors, ["x"], inputs), "its condition .'c2'. is computed at run time")
 
 
-def test_loops_without_end_are_refused(tmp_path: Path) -> None:
+def test_loops_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_flow, "_MOST_NODES", 300)
     for count in (2**62, 0):
         tensors = [tensor("W", W), tensor("c", True), tensor("n", np.int64(count))]
         loop = helper.make_node("Loop", ["n", "c", "y"], ["x", "s"], "main", body=loop_body())
