@@ -30,7 +30,7 @@ from unfoldc.kernels.printers.c import c_sources
 from unfoldc.kernels.printers.c_api import HOST_ALIGNMENT, state_layout
 from unfoldc.kernels.printers.numba_cpu import numba_sources
 from unfoldc.kernels.printers.tvm import tvm_sources
-from unfoldc.kernels.program import Program
+from unfoldc.kernels.program import Program, Segment
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.split_onnx.artifact import compile_split
 from unfoldc.kernels.target_spec import TargetSpec
@@ -146,8 +146,9 @@ def _skeleton(program: Program) -> list[object]:
 
 
 def _unrolled(program: Program) -> Program:
-    """Each iteration as a body of its own."""
-    return remove_dead(fold_constants(thread_states(program, list(map(Run.alone, program.segments)))))
+    """All of it as one iteration: guesses at the iterations may differ from one number of problems to another."""
+    whole = replace(program, begin=(), segments=(Segment(0, 1, tuple(program.nodes())),), end=())
+    return remove_dead(fold_constants(thread_states(whole, list(map(Run.alone, whole.segments)))))
 
 
 def _output_ports(one: ImportedModel, two: ImportedModel) -> tuple[Port, ...]:

@@ -83,7 +83,7 @@ class _Work:
         loop = _Loop(self, groups, outside | _buffers((*before, *after)), outside)
         starts, repeated, renamed = loop.build()
         later = tuple(_renamed(s, renamed) for s in after)
-        middle = (*starts, repeated)
+        middle: tuple[Stmt, ...] = (*starts, repeated)
         earlier = self.part(before, outside | _buffers((*middle, *later)))
         return (*earlier, *middle, *self.part(later, outside | _buffers((*before, *middle))))
 

@@ -19,7 +19,7 @@ from unfoldc.kernels.passes.align_layers import Alignment, align, align_shortene
 from unfoldc.kernels.passes.fold_constants import known_values
 from unfoldc.kernels.passes.outside_reads import CutError, OutsideReads
 from unfoldc.kernels.passes.share_out import share_out
-from unfoldc.kernels.passes.thread_states import Run, SkipError, thread_states
+from unfoldc.kernels.passes.thread_states import KEPT, Run, SkipError, thread_states
 from unfoldc.kernels.program import Node, Program, Segment, TensorType, unused_name
 from unfoldc.kernels.repetition import PHASES, find_repetition
 
@@ -97,7 +97,10 @@ def _roll(program: Program, histories: bool) -> Program:
         try:
             rolled = thread_states(prepared, rolling.runs, histories)
             own = doubt if any(run.segment.stacked for run in rolling.runs) else ""
-            return replace(rolled, early_stop=rolled.early_stop or rolling.doubt() or own)
+            reason = rolling.doubt() or own  # a later pass may take back what histories forbid, but not this
+            return replace(
+                rolled, early_stop=reason if rolled.early_stop in ("", KEPT) and reason else rolled.early_stop
+            )
         except SkipError as skipped:
             forced.update(skipped.reasons)
 

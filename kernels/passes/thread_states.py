@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
@@ -80,9 +81,9 @@ class _Threader:
         if name not in self.made_in or self.made_in[name][0] == reader:
             return name
         maker, layer = self.made_in[name]
-        if reader == len(self.runs) and name in self.histories:
-            if joins or layer < self.runs[maker].segment.count - 1:
-                return self.slot(name)
+        last = layer == self.runs[maker].segment.count - 1
+        if reader == len(self.runs) and name in self.histories and (joins or not last):
+            return self.slot(name)
         content = self.left(name)
         fits = [s for s, v in self.carried[maker].items() if v == content and self.lives(s, maker, reader)]
         if fits:
@@ -97,7 +98,7 @@ class _Threader:
     def keep_histories(self) -> None:
         """Finds the values of which the end reads at least every other iteration's: they are kept, slot by slot.
 
-        The last two are there without, in states, unless they are all that there are.
+        The last two are there without, in states, unless they are all that there are or are joined.
         """
         read = {i for n in self.program.end for i in n.inputs} | set(self.program.outputs)
         readers: dict[tuple[int, str], set[str]] = {}
@@ -108,7 +109,7 @@ class _Threader:
             count = self.runs[r].segment.count
             layers = [self.made_in[n][1] for n in names]
             early = [layer for layer in layers if layer < count - 1]
-            if early == [count - 2] and count > 2:
+            if early == [count - 2] and count > 2 and not self.joins(names):
                 continue
             if early and 2 * len(early) >= count - 1 and len(set(layers)) == len(names):
                 self.histories.update(dict.fromkeys(names, value))
@@ -118,7 +119,8 @@ class _Threader:
         """Values of the end that are made from several of these, and what leads to them."""
         behind: dict[str, set[str]] = {name: {name} for name in names}
         for node in self.program.end:
-            behind.update(dict.fromkeys(node.outputs, set().union(*(behind.get(i, set()) for i in node.inputs))))
+            found = set().union(*(behind.get(i, set()) for i in node.inputs))
+            behind.update(dict.fromkeys(node.outputs, set(islice(found, 2))))  # whether there is more than one
         joins = {o for node in self.program.end for o in node.outputs if len(behind[o]) > 1}
         for node in reversed(self.program.end):
             if any(o in joins for o in node.outputs):

@@ -39,7 +39,15 @@ OUTPUTS = (
     *(("state",), ("state",), ("state",), ("tail",), ("state", "before"), ("stack",), ("cat",), ("state", "stack")),
     *(("each",), ("mean",), ("stack_tail",), ("other", "stack"), ("stack", "state"), ("diff",)),
 )
-EXPORTERS = ((), (), ("fold",), ("fold", "neutral"), ("merge",), ("fold", "merge"), ("fold", "neutral", "fold", "merge"))
+EXPORTERS = (
+    (),
+    (),
+    ("fold",),
+    ("fold", "neutral"),
+    ("merge",),
+    ("fold", "merge"),
+    ("fold", "neutral", "fold", "merge"),
+)
 
 
 @dataclass
@@ -52,7 +60,7 @@ class Spec:
     states: int = 1
     start: list[str] = field(default_factory=list)
     back: int = 1
-    stream: bool = False
+    stream: list[int] = field(default_factory=list)
     inner: int = 0
     outputs: Sequence[str] = ()
     exporter: Sequence[str] = ()
@@ -66,7 +74,8 @@ class Spec:
         self.states = r.choice((1, 1, 2, 3))
         self.start = [r.choice(STARTS) for _ in range(self.states)]
         self.back = r.choice((1, 1, 2, 3))
-        self.stream, self.inner = r.random() < 0.2, r.choice((0, 0, 0, 4))
+        places = [range(self.K), range(self.K)[::-1], [k * k % self.K for k in range(self.K)]]
+        self.stream, self.inner = list(r.choice(([], [], [], [], [], *places))), r.choice((0, 0, 0, 4))
         self.outputs, self.exporter = r.choice(OUTPUTS), r.choice(EXPORTERS)
         for _ in range(r.choice((1, 1, 1, 2, 3))):  # layers of several kinds that take turns
             length = r.choice((1, 2, 3, 4, 6))
@@ -80,7 +89,7 @@ def layer(g: Any, spec: Spec, k: int, history: list[list[str]], shared: list[str
     made: list[str] = []
     now, older = history[-1], [v for back in history[-spec.back : -1] for v in back]
     if spec.stream:
-        made.append(g("Gather", s, g.weight(f"p{k}", k, "int64"), axis=1))
+        made.append(g("Gather", s, g.weight(f"p{k}", spec.stream[k], "int64"), axis=1))
     for place, (operation, i, j, tie) in enumerate(spec.patterns[k % len(spec.patterns)]):
         pool = [*now, *now, *made, *made, *shared, *older]
         a, b = pool[i % len(pool)], pool[j % len(pool)]
@@ -148,7 +157,8 @@ def unrolled(workshop: Any, spec: Spec, K: int) -> onnx.ModelProto:
     g.k = None
     xs = [states[0] for states in history[-K:]]
     outputs = [o for what in spec.outputs for o in outcome(g, what, xs, history)]
-    return g.model(*(g("Identity", o, out=f"out{i}") for i, o in enumerate(outputs)))
+    model: onnx.ModelProto = g.model(*(g("Identity", o, out=f"out{i}") for i, o in enumerate(outputs)))
+    return model
 
 
 def outcome(g: Any, what: str, xs: list[str], history: list[list[str]]) -> list[str]:
@@ -189,10 +199,11 @@ def fold(nodes: Nodes, values: Values) -> Nodes:
                 "one",
                 [],
                 [helper.make_empty_tensor_value_info(node.output[0])],
-                [numpy_helper.from_array(values[i], i) for i in set(node.input)],
+                [numpy_helper.from_array(values[name], name) for name in set(node.input)],
             )
             model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-            (values[node.output[0]],) = onnx.reference.ReferenceEvaluator(model).run(None, {})
+            (found,) = onnx.reference.ReferenceEvaluator(model).run(None, {})
+            values[node.output[0]] = np.asarray(found)
         else:
             kept.append(node)
     return kept
@@ -275,7 +286,7 @@ def early(spec: Spec, found: np.ndarray, wanted: np.ndarray, what: str) -> bool:
 
 
 def check(workshop: Any, seed: int) -> Program:
-    """Full runs are right on both levels; early ones where the program allows them and its iterations are the spec's."""
+    """Full runs are right on both levels; early ones where the program allows them and they are the spec's."""
     spec = Spec(seed)
     feeds = {"y": workshop.random(f"y{seed}", 1, N, scale=1.0), "s": workshop.random("s", 1, spec.K, N, scale=1.0)}
     plain = unrolled(workshop, spec, spec.K)

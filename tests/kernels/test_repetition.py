@@ -63,10 +63,11 @@ def chain(workshop: Any, text: str, outputs: int = 1) -> Program:
 
 
 def labels(program: Program, phase: str = "answer") -> list[int | None]:
-    return find_repetition(list(program.nodes()), program.types, program.outputs, phase)
+    found: list[int | None] = find_repetition(list(program.nodes()), program.types, program.outputs, phase)
+    return found
 
 
-_ = None
+_: int | None = None
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,7 @@ _ = None
         ("babab", "rest", [_] * 5),  # nothing to leave out: half of one counts
         ("abab", "rest", [_] * 4),
         ("abab", "start", [0, 0, 1, 1]),
+        ("aaaa", "answer", [0, 1, 2, 3]),  # the shortest period
         ("ababzxc", "answer", [0, 0, 1, 1, _, _, _]),
         ("ababzxcab", "answer", [_] * 9),  # what repeats is less than half
         ("abcxz", "answer", [_] * 5),

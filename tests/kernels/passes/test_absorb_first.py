@@ -1,4 +1,4 @@
-"""A first layer that the exporter computed in part is the body's first run, but only if the body gives its constants."""
+"""A first layer that the exporter computed in part is the body's first run, but only if the body gives them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
@@ -134,13 +135,19 @@ def test_momentum_whose_first_step_has_none(workshop: Any) -> None:
         workshop.close(found, evaluate(truth, inputs(workshop)), 1e-12)
 
 
-def test_what_is_kept_of_the_first_layer_is_kept_still(workshop: Any) -> None:
-    """Every iterate is stacked: the folded first layer's fills the first slot."""
+@pytest.mark.parametrize("operators", [[], ["Exp"], ["Exp", "Neg"]])
+def test_what_is_kept_of_the_first_layer_is_kept_still(workshop: Any, operators: list[str]) -> None:
+    """Every iterate, or what is made of it, is stacked: the folded first layer's fills the first slot."""
 
     def stacked(model: Any) -> Any:
-        from onnx import helper
-
         names = [n.output[0] for n in model.graph.node if n.op_type == "Tanh"]
+        for operator in operators:
+            made = [f"{operator} {name}" for name in names]
+            model.graph.node.extend(
+                helper.make_node(operator, [old], [new], name=f"iteration.{k}/{operator}")
+                for k, (old, new) in enumerate(zip(names, made, strict=True))
+            )
+            names = made
         model.graph.node.append(helper.make_node("Concat", names, ["all"], axis=1, name="join"))
         model.graph.output[0].name = "all"
         return model
@@ -148,6 +155,7 @@ def test_what_is_kept_of_the_first_layer_is_kept_still(workshop: Any) -> None:
     program = roll(workshop, stacked(folded(graph(workshop), K, ZEROS)))
     assert [s.count for s in program.segments] == [K]
     assert len(program.segments[0].kept) == 1
+    assert not program.begin
     truth = workshop.imported(stacked(unfolded(graph(workshop), K, ZEROS))).program
     workshop.close(evaluate(program, inputs(workshop)), evaluate(truth, inputs(workshop)), 1e-12)
 
@@ -162,8 +170,11 @@ def test_what_others_read_of_the_first_layer_moves_to_begin(workshop: Any) -> No
             data = g("MatMul", y, w1)
         product = g("MatMul", x, w2) if g.k else g.weight("product", ZEROS)
         x = g("Tanh", g("Add", product, data))
-    program = roll(workshop, g.model(x, g("Identity", data, out="data")))
+        if g.k == 0:
+            other = g("Exp", g("Neg", y))
+    g.k = None
+    program = roll(workshop, g.model(x, g("Identity", data, out="data"), g("Neg", other)))
     assert [s.count for s in program.segments] == [K]
-    assert [n.operator for n in program.begin] == ["MatMul"]
+    assert sorted(n.operator for n in program.begin) == ["Exp", "MatMul", "Neg"]
     truth = workshop.imported(unfolded(graph(workshop), K, ZEROS)).program
     workshop.close(evaluate(program, inputs(workshop))[:1], evaluate(truth, inputs(workshop)), 1e-12)

@@ -54,7 +54,7 @@ def nest(
     offset: int = 0,
     last: str = "",
 ) -> Nest:
-    """target[i] = select(v < factor, -v, v) with v = source[i + offset] (operator) factor, made of all kinds of node."""
+    """target[i] = select(v < factor, -v, v) with v = source[i + offset] (operator) factor; all kinds of node."""
     at: Expr = build.add(Var(i), build.index(offset))
     value = Binary(operator, Load(source, (at,), F), Const(factor, F), F)
     v = Local(local, F)
@@ -100,9 +100,7 @@ def test_a_stack_is_read_at_the_loop_variable() -> None:
     buffers = {**BUFFERS, "out": Buffer("out", F, (3,), "output")}
     end = (Nest((), (For("j", 3, (Store("out", (Var("j"),), Load("b", (Var("j"),), F)),)),)),)
     buffers["b"] = Buffer("b", F, (3,), "state")
-    program = LoopProgram(
-        buffers, {"stack": stack}, ("a",), ("out",), (), (Step(0, 1, (For("r", 2, (inner,)),)),), end
-    )
+    program = LoopProgram(buffers, {"stack": stack}, ("a",), ("out",), (), (Step(0, 1, (For("r", 2, (inner,)),)),), end)
     v = np.abs(stack[-1] + 2)
     np.testing.assert_array_equal(run(program, {"a": np.zeros(3, F)})["out"], np.where(v < 2, -v, v))
 

@@ -120,7 +120,7 @@ def chains(workshop: Any, seen: str) -> Program:
     w, v = g.weight("W", g.random("W", N, N)), g.weight("V", g.random("V", N, N))
     first = []
     for _ in range(6):
-        x = g("Tanh", g("MatMul", x, w))
+        x = g("MatMul", g("Tanh", g("MatMul", x, w)), w)
         first.append(x)
     read = {"last": first[-1:], "all": first, "none": [y]}[seen]
     for _ in range(8):
@@ -142,7 +142,7 @@ def test_three_loops_behind_each_other(workshop: Any) -> None:
     for t, operator in enumerate(("Tanh", "Sigmoid", "Softplus")):
         weight = g.weight(f"W{t}", g.random(f"W{t}", N, N))
         for _ in range(4):
-            x = g(operator, g("MatMul", x, weight))
+            x = g("MatMul", g(operator, g("MatMul", x, weight)), "W0")
         ends.append(x)
         x = g("Sub", g("Sum", *ends), g("MatMul", x, "W0"))
     assert loops_over_nests(check(optimise(workshop.imported(g.model(x)).program))) == [4, 4, 4]

@@ -13,6 +13,7 @@ import pytest
 from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
+from unfoldc.kernels.passes.stack_histories import stack_histories
 from unfoldc.kernels.printers.reference import evaluate, iterate_outputs
 from unfoldc.kernels.program import Program
 from unfoldc.kernels.verify import verify_program
@@ -169,3 +170,64 @@ def test_random_layers(workshop: Any, seed: int) -> None:
         for k, found in enumerate(iterate_outputs(program, inputs)):
             if k or not waiting & read:
                 workshop.close(found, truths[k], 1e-12)
+
+
+# -- unlabelled iterations, layers in turn, what only the last layer has -----------------------------------------------
+
+
+def rolled_model(workshop: Any, model: onnx.ModelProto) -> Program:
+    program = roll_iterations(share_weights(workshop.imported(model).program))
+    verify_program(program)
+    return program
+
+
+@pytest.mark.parametrize("style", ["names", "none"])
+def test_layers_that_take_turns_make_one_iteration(workshop: Any, style: str) -> None:
+    g = workshop.Graph(style=style)
+    x = g.input("y", "batch", 4)
+    for g.k in range(9):
+        x = g(
+            ("Tanh", "Neg", "Sigmoid")[g.k % 3], g("MatMul", x, g.weight(f"W{g.k % 3}", g.random(str(g.k % 3), 4, 4)))
+        )
+    program = rolled_model(workshop, g.model(x))
+    assert [(s.count, len(s.nodes)) for s in program.segments] == [(3, 6)]
+
+
+def test_a_start_that_looks_like_the_end_of_an_iteration_is_none(workshop: Any) -> None:
+    """Unlabelled: the multiplication that makes the start is not the last part of an iteration before the first."""
+    g = workshop.Graph(style="none")
+    y = g.input("y", "batch", 4)
+    x = g("Mul", y, g.weight("0", 0.1))
+    for _ in range(4):
+        v = g("Add", g("MatMul", x, g.weight("W", g.random("W", 4, 4))), y)
+        x = g("Mul", g("Sign", v), g("Abs", v))
+    program = rolled_model(workshop, g.model(x))
+    assert [s.count for s in program.segments] == [4]
+    assert [n.operator for n in program.begin] == ["Mul"]
+
+
+def test_alike_branches_are_no_iterations(workshop: Any) -> None:
+    g = workshop.Graph(style="none")
+    y = g.input("y", "batch", 4)
+    branches = [g("Tanh", g("Neg", g("Mul", y, g.weight(f"w{k}", 0.1 * k)))) for k in range(1, 5)]
+    program = rolled_model(workshop, g.model(g("Sum", *branches)))
+    assert program.rolled and program.iterations == 1
+
+
+@pytest.mark.parametrize(("untied", "own", "stops"), [(False, True, True), (True, True, False), (True, False, True)])
+def test_what_only_the_last_layer_has_may_be_its_own(workshop: Any, untied: bool, own: bool, stops: bool) -> None:
+    """Layers with weights of their own, the last of which is followed by a matrix: of which iteration?"""
+    g = workshop.Graph()
+    x = y = g.input("y", "batch", 4)
+    xs = []
+    for g.k in range(4):
+        name = f"W{g.k}" if untied else "W"
+        x = g("Tanh", g("Add", g("MatMul", x, g.weight(name, g.random(name, 4, 4))), y))
+        xs.append(x)
+    g.k = 3
+    answer = g("MatMul", x, g.weight("D", g.random("D", 4, 4))) if own else g("Exp", g("Sub", x, y))
+    g.k = None
+    for extra in ((x,), (x, g("Concat", *xs, axis=1))):  # what is kept of all iterations hides no doubt
+        program = stack_histories(rolled_model(workshop, g.model(answer, *extra)))
+        assert [s.count for s in program.segments] == [4]
+        assert (program.early_stop == "") == stops

@@ -79,7 +79,7 @@ def streamed(workshop: Any, layers: tuple[int, ...] = tuple(range(K)), also_at_t
     for g.k in range(K):
         x = g("Tanh", g("Add", x, cuts[g.k]) if g.k in cuts else g("Exp", x))
     g.k = None
-    return imported(workshop, g.model(x, *(g("Abs", cuts[k]) for k in layers if also_at_the_end)))
+    return imported(workshop, g.model(x, *(g("Mul", x, cuts[k]) for k in layers if also_at_the_end)))
 
 
 def test_a_stream_cut_in_front_of_the_layers_sinks(workshop: Any) -> None:

@@ -1,4 +1,4 @@
-"""The join of what every iteration leaves becomes a view of the history; an early stop is allowed only for such views."""
+"""The join of what every iteration leaves becomes a view of the history; only such views stop early."""
 
 from __future__ import annotations
 
@@ -86,9 +86,10 @@ def test_parts_joined_end_to_end_are_a_view(workshop: Any, axis: int) -> None:
         np.testing.assert_allclose(np.take(answer, range(n), axis), truth, 1e-12)
 
 
-def test_the_answer_beside_the_stack_is_the_running_iterate(workshop: Any) -> None:
+@pytest.mark.parametrize("join", [stack(1), cat(1)])
+def test_the_answer_beside_the_stack_is_the_running_iterate(workshop: Any, join: End) -> None:
     """It is no slot, which would hold zeros before the last iteration."""
-    program, found, truths = rolled(workshop, lambda g, xs: (xs[-1], *stack(1)(g, xs)))
+    program, found, truths = rolled(workshop, lambda g, xs: (xs[-1], *join(g, xs)))
     assert not program.early_stop
     for answers, truth in zip(found, truths, strict=True):
         np.testing.assert_allclose(answers[0], truth[0], 1e-12)
@@ -99,6 +100,25 @@ def test_what_is_made_of_the_answer_beside_the_stack_stops_early(workshop: Any) 
     assert not program.early_stop
     for answers, truth in zip(found, truths, strict=True):
         np.testing.assert_allclose(answers[0], truth[0], 1e-12)
+
+
+def test_axes_inserted_behind_the_iterations(workshop: Any) -> None:
+    """One estimate more gets an axis, so that what inserts them stays in the end."""
+    program, found, truths = rolled(workshop, lambda g, xs: (*stack(1)(g, xs), g("Unsqueeze", xs[-1], at(g, 1))))
+    assert not program.early_stop and "Concat" not in operators(program)
+    for k, (answers, truth) in enumerate(zip(found, truths, strict=True), 1):
+        np.testing.assert_allclose(answers[0][:, :k], truth[0], 1e-12)
+        assert not answers[0][:, k:].any()
+        np.testing.assert_allclose(answers[1], truth[1], 1e-12)
+
+
+def test_axes_inserted_elsewhere(workshop: Any) -> None:
+    def end(g: Any, xs: list[str]) -> tuple[str, ...]:
+        parts = [g("Unsqueeze", x, at(g, 1)) for x in xs]
+        return g("Concat", *parts, axis=2), g("Unsqueeze", xs[-1], at(g, 1))
+
+    _, found, truths = rolled(workshop, end)
+    workshop.close(found[-1], truths[-1], 1e-12)
 
 
 def turned(g: Any, xs: list[str]) -> tuple[str, ...]:
@@ -127,6 +147,7 @@ REFUSED: dict[str, tuple[End, str]] = {
     ),
     "other order": (lambda g, xs: cat(1)(g, xs[::-1]), r"Concat.* computes with"),
     "without the first": (lambda g, xs: cat(1)(g, xs[1:]), r"Concat.* computes with"),
+    "without the last": (lambda g, xs: (*cat(1)(g, xs[:-1]), xs[-1]), r"Concat.* computes with"),
     "one twice": (lambda g, xs: cat(1)(g, [xs[1], *xs[1:]]), r"Concat.* computes with"),
     "with a start": (lambda g, xs: stack(1)(g, ["y", *xs]), r"Concat.* computes with"),
 }

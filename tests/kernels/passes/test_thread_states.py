@@ -103,6 +103,7 @@ def test_the_last_two_iterates_are_states(workshop: Any) -> None:
 
 def test_two_iterates_of_two_are_kept(workshop: Any) -> None:
     """Both are all that there are: whether one waits for the other or each has a place of its own, nobody knows."""
+    assert chain(workshop, 3, lambda g, xs: (g("Concat", xs[0], *xs[2:], axis=1),)).early_stop
     for answers in (lambda g, xs: (xs[-1], xs[-2]), lambda g, xs: (g("Add", xs[-1], xs[-2]),)):
         program = chain(workshop, 2, answers)
         assert [len(s.kept) for s in program.segments] == [1]
