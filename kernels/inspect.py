@@ -11,13 +11,13 @@ import numpy as np
 
 from unfoldc.errors import printable
 from unfoldc.kernels.cost import cost
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.lower import lower
-from unfoldc.kernels.onnx_nodes import known_operators
 from unfoldc.kernels.operators import OPERATORS
 from unfoldc.kernels.passes.find_streams import port_streams
 from unfoldc.kernels.pipeline import load_program
 from unfoldc.kernels.program import Program
+from unfoldc.kernels.reading.from_onnx import import_onnx
+from unfoldc.kernels.reading.onnx_nodes import known_operators
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from unfoldc.errors import InputError, ModelError
 from unfoldc.kernels.artifact import Artifact, MemoryPlan, Port
 from unfoldc.kernels.check_batch import STRUCTURE, coupled
 from unfoldc.kernels.cost import cost
-from unfoldc.kernels.from_onnx import ImportedModel, import_onnx
+from unfoldc.kernels.element_types import ELEMENT_TYPES
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.lower import lower
-from unfoldc.kernels.onnx_file import ELEMENT_TYPES
 from unfoldc.kernels.passes.doubt_guesses import doubt_guesses
 from unfoldc.kernels.passes.find_streams import port_streams
 from unfoldc.kernels.passes.fold_constants import fold_constants
@@ -31,6 +30,7 @@ from unfoldc.kernels.printers.c_api import HOST_ALIGNMENT, state_layout
 from unfoldc.kernels.printers.numba_cpu import numba_sources
 from unfoldc.kernels.printers.tvm import tvm_sources
 from unfoldc.kernels.program import Program, Segment
+from unfoldc.kernels.reading.from_onnx import ImportedModel, import_onnx
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.split_onnx.artifact import compile_split
 from unfoldc.kernels.target_spec import TargetSpec

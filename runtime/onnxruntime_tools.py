@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from unfoldc.errors import ToolError
-from unfoldc.kernels.onnx_file import read_model
+from unfoldc.kernels.reading.onnx_file import read_model
 from unfoldc.kernels.split_onnx.artifact import Tools
 from unfoldc.kernels.split_onnx.read import OpaqueModel
 from unfoldc.kernels.split_onnx.split import Split

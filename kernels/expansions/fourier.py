@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from unfoldc.kernels.element_types import ELEMENT_TYPES
 from unfoldc.kernels.expansions.splits import given, window
 from unfoldc.kernels.expansions.table import Call, Maker, axis_of, constant, expands
-from unfoldc.kernels.onnx_file import ELEMENT_TYPES
 
 _LONGEST = 4096
 

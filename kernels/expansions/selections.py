@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from unfoldc.kernels.element_types import ELEMENT_TYPES
 from unfoldc.kernels.expansions.pieces import reshaped, scalar, unsqueezed
 from unfoldc.kernels.expansions.splits import given, window
 from unfoldc.kernels.expansions.table import Call, Maker, expands
-from unfoldc.kernels.onnx_file import ELEMENT_TYPES
 
 _MOST = 2**24
 

@@ -8,8 +8,8 @@ import onnx
 from onnx import external_data_helper, inliner
 
 from unfoldc.errors import ModelError
-from unfoldc.kernels.boundaries import Boundaries, find_boundaries
-from unfoldc.kernels.onnx_file import check_numbers
+from unfoldc.kernels.reading.boundaries import Boundaries, find_boundaries
+from unfoldc.kernels.reading.onnx_file import check_numbers
 from unfoldc.kernels.split_onnx.opaque_nodes import captured_names
 from unfoldc.kernels.split_onnx.value_types import array_of, type_of
 

@@ -15,12 +15,12 @@ import numpy as np
 import onnx
 
 from unfoldc.errors import ModelError, UnfoldcError
-from unfoldc.kernels.boundaries import Boundaries
-from unfoldc.kernels.from_onnx import REPEATED
 from unfoldc.kernels.layers import alive, split_into_parts
-from unfoldc.kernels.onnx_file import read_model
-from unfoldc.kernels.onnx_metadata import read_metadata, without_iterates
 from unfoldc.kernels.program import Node, Origin, Program, Segment, TensorType, unused_name
+from unfoldc.kernels.reading.boundaries import Boundaries
+from unfoldc.kernels.reading.from_onnx import REPEATED
+from unfoldc.kernels.reading.onnx_file import read_model
+from unfoldc.kernels.reading.onnx_metadata import read_metadata, without_iterates
 from unfoldc.kernels.repetition import find_repetition
 from unfoldc.kernels.split_onnx.opaque_nodes import (
     STANDARD,

@@ -216,7 +216,7 @@ def _external_names(path: Path) -> list[str]:
     import onnx
     from google.protobuf.message import DecodeError
 
-    from unfoldc.kernels.onnx_file import external_files
+    from unfoldc.kernels.reading.onnx_file import external_files
 
     try:
         return external_files(onnx.load(path, load_external_data=False))

@@ -18,10 +18,10 @@ from operator_cases import CASES, OperatorCase
 
 from unfoldc.errors import UnfoldcError
 from unfoldc.kernels.artifact import Artifact
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.pipeline import build_artifact, load_program, optimise
 from unfoldc.kernels.printers.reference import evaluate
 from unfoldc.kernels.program import Program
+from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.targets import find_target
 
 OPERATORS = sorted({case.operator for case in CASES})

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from unfoldc.kernels.from_onnx import ImportedModel, import_onnx
+from unfoldc.kernels.reading.from_onnx import ImportedModel, import_onnx
 
 M, N = 4, 6
 BATCH = 3

@@ -10,9 +10,9 @@ import onnx
 import pytest
 
 from unfoldc.errors import ModelError
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.pipeline import load_program
 from unfoldc.kernels.printers.reference import evaluate
+from unfoldc.kernels.reading.from_onnx import import_onnx
 
 B = 3
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 from unfoldc.kernels.cost import cost, flops
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.pipeline import optimise
+from unfoldc.kernels.reading.from_onnx import import_onnx
 
 
 def test_an_iteration_of_ista(workshop: Any) -> None:

@@ -9,7 +9,7 @@ from unfoldc.errors import ModelError
 from unfoldc.kernels.expansions import EXPANSIONS
 from unfoldc.kernels.inspect import describe, operator_names
 from unfoldc.kernels.operators import INTERNAL_OPERATORS, OPERATORS
-from unfoldc.kernels.sequences import SEQUENCE_OPERATORS
+from unfoldc.kernels.reading.sequences import SEQUENCE_OPERATORS
 
 
 def test_a_rolled_model(workshop: Any) -> None:

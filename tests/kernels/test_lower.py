@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.loops import LoopProgram, Nest
 from unfoldc.kernels.lower import lower
@@ -16,6 +15,7 @@ from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.pipeline import optimise
 from unfoldc.kernels.printers.reference import evaluate
 from unfoldc.kernels.program import Node, Origin, Program, Segment, State, TensorType
+from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.target_spec import TargetSpec
 from unfoldc.kernels.verify import verify_loops, verify_program

@@ -10,7 +10,6 @@ import pytest
 
 from unfoldc.errors import InputError, ModelError
 from unfoldc.kernels import pipeline
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.lower import lower
@@ -25,6 +24,7 @@ from unfoldc.kernels.pipeline import (
 )
 from unfoldc.kernels.printers.reference import evaluate, iterate_outputs
 from unfoldc.kernels.program import Program
+from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.target_spec import TargetSpec
 from unfoldc.kernels.verify import verify_loops, verify_program

@@ -16,13 +16,13 @@ import onnx.reference
 import pytest
 from onnx import helper, numpy_helper
 
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.passes.repeat_nests import repeat_nests
 from unfoldc.kernels.pipeline import optimise
 from unfoldc.kernels.printers.reference import evaluate
 from unfoldc.kernels.program import Program
+from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.kernels.verify import verify_loops
 
 N = 3

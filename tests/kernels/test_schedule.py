@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from unfoldc.kernels import build
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.loops import Assign, For, LoopProgram
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.pipeline import optimise
+from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.target_spec import TargetSpec
 

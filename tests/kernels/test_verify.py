@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from unfoldc.kernels import build
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.loops import (
     Assign,
     Binary,
@@ -33,6 +32,7 @@ from unfoldc.kernels.loops import (
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.pipeline import optimise
 from unfoldc.kernels.program import Node, Origin, Program, State, TensorType
+from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.kernels.verify import VerificationError, bounds, verify_loops, verify_program
 
 

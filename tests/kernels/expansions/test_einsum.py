@@ -12,11 +12,11 @@ from onnx import TensorProto, helper
 
 from unfoldc.errors import ModelError
 from unfoldc.kernels.expansions.einsum_equation import parse
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.pipeline import load_program, optimise
 from unfoldc.kernels.printers.reference import evaluate
+from unfoldc.kernels.reading.from_onnx import import_onnx
 
 LENGTHS = {"b": 1, "i": 3, "j": 4, "k": 2, "l": 5, "A": 2, "z": 3}
 

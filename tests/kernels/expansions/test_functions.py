@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import unfoldc
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.pipeline import optimise
+from unfoldc.kernels.reading.from_onnx import import_onnx
 
 Exact = Callable[[Any], Any]
 

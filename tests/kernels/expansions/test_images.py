@@ -9,12 +9,12 @@ import pytest
 
 from unfoldc.errors import ModelError
 from unfoldc.kernels.build import expressions, statements, walk
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.loops import Assign, Binary, For, Select
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.pipeline import load_program, optimise
 from unfoldc.kernels.printers.reference import evaluate
+from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.kernels.verify import verify_loops
 
 

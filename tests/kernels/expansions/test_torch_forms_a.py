@@ -133,7 +133,9 @@ def one_thread() -> None:
 FORMS = [(name, opset) for name in MODULES for opset in (18, 23) if (name, opset) != ("Recurrences", 23)]
 
 
-@pytest.mark.parametrize(("name", "opset"), FORMS)
+@pytest.mark.parametrize(
+    ("name", "opset"), [pytest.param(*form, marks=[pytest.mark.slow] * (form[1] == 23)) for form in FORMS]
+)
 def test_forms(name: str, opset: int, tmp_path: Path) -> None:
     torch.manual_seed(opset)
     module = MODULES[name]().eval()

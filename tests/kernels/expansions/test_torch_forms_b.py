@@ -152,7 +152,10 @@ class Exported:
     answers: dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="module", params=[(g, o) for g in GROUPS for o in OPSETS], ids=lambda p: f"{p[0]}-{p[1]}")
+EXPORTS = [pytest.param((g, o), marks=[pytest.mark.slow] * (o != OPSETS[0])) for g in GROUPS for o in OPSETS]
+
+
+@pytest.fixture(scope="module", params=EXPORTS, ids=lambda p: f"{p[0]}-{p[1]}")
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     group, opset = request.param
     torch.manual_seed(11)

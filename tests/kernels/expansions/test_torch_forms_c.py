@@ -143,7 +143,7 @@ def close(found: Any, wanted: Tensors) -> None:
             assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(other), position
 
 
-@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("opset", [18, pytest.param(23, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("forms", [search, running, reading, writing])
 def test_forms(forms: Callable[[torch.Tensor], Tensors], opset: int, tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(opset)

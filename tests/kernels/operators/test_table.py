@@ -12,7 +12,6 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from unfoldc.kernels.expansions import EXPANSIONS
-from unfoldc.kernels.from_onnx import ImportedModel, import_onnx
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.operators import INTERNAL_OPERATORS, OPERATORS
@@ -20,6 +19,7 @@ from unfoldc.kernels.operators.table import Operator, given, register, result_ty
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.printers.reference import evaluate
 from unfoldc.kernels.program import Node, Origin, Program, Segment, TensorType
+from unfoldc.kernels.reading.from_onnx import ImportedModel, import_onnx
 from unfoldc.kernels.verify import verify_loops, verify_program
 
 

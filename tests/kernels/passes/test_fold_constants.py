@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from unfoldc.kernels.cost import cost
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.passes.fold_constants import fold_constants
 from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
 from unfoldc.kernels.program import Program
+from unfoldc.kernels.reading.from_onnx import import_onnx
 
 
 def prepared(workshop: Any, K: int = 3) -> Program:

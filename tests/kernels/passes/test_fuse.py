@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.passes.fuse import stored_values
 from unfoldc.kernels.pipeline import optimise
 from unfoldc.kernels.program import Program
+from unfoldc.kernels.reading.from_onnx import import_onnx
 
 
 def stored(program: Program) -> list[str]:

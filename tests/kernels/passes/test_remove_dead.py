@@ -3,10 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.program import Node, Origin, Program, State
+from unfoldc.kernels.reading.from_onnx import import_onnx
 
 
 def padded(workshop: Any) -> Program:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from unfoldc.kernels import build
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.loops import For, LoopProgram, Nest
 from unfoldc.kernels.lower import lower
@@ -16,6 +15,7 @@ from unfoldc.kernels.passes.repeat_nests import repeat_nests
 from unfoldc.kernels.pipeline import optimise
 from unfoldc.kernels.printers.reference import evaluate
 from unfoldc.kernels.program import Program
+from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.kernels.verify import verify_loops
 
 N = 5

@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import pytest
 
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
 from unfoldc.kernels.passes.stack_histories import stack_histories
 from unfoldc.kernels.printers.reference import evaluate, iterate_outputs
 from unfoldc.kernels.program import Program
+from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.kernels.verify import verify_program
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.passes.share_weights import share_weights
 from unfoldc.kernels.pipeline import optimise
 from unfoldc.kernels.program import Program, TensorType
+from unfoldc.kernels.reading.from_onnx import import_onnx
 
 
 def size(program: Program) -> int:

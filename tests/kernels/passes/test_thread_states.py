@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.thread_states import Run, SkipError, thread_states
 from unfoldc.kernels.printers.reference import evaluate, iterate_outputs
 from unfoldc.kernels.program import Program
+from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.kernels.verify import verify_program
 
 

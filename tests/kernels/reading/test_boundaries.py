@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from onnx import NodeProto, helper
 
-from unfoldc.kernels.boundaries import find_boundaries
+from unfoldc.kernels.reading.boundaries import find_boundaries
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 

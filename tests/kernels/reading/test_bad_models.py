@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from unfoldc.errors import ModelError
-from unfoldc.kernels.from_onnx import import_onnx
+from unfoldc.kernels.reading.from_onnx import import_onnx
 
 
 def _unary(workshop: Any, **node: Any) -> onnx.ModelProto:

@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from unfoldc.errors import ModelError
-from unfoldc.kernels.from_onnx import import_onnx
-from unfoldc.kernels.onnx_file import attributes_of, external_files, read_model, tensor_array
 from unfoldc.kernels.pipeline import load_program
 from unfoldc.kernels.printers.reference import evaluate
+from unfoldc.kernels.reading.from_onnx import import_onnx
+from unfoldc.kernels.reading.onnx_file import attributes_of, external_files, read_model, tensor_array
 
 
 def refused(path: Path, text: str) -> ModelError:

@@ -13,16 +13,8 @@ from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto, external_data_helper, numpy_helper
 
 from unfoldc.errors import ModelError
+from unfoldc.kernels.element_types import CONSTANT_TYPES, ELEMENT_TYPES
 
-ELEMENT_TYPES = {
-    TensorProto.FLOAT: "float32",
-    TensorProto.DOUBLE: "float64",
-    TensorProto.INT64: "int64",
-    TensorProto.INT32: "int32",
-    TensorProto.BOOL: "bool",
-}
-# Exporters also write these, in constants that decide something else.
-CONSTANT_TYPES = {**ELEMENT_TYPES, TensorProto.UINT8: "uint8"}
 _LARGEST_FILE = 2**31
 _AGAIN = "Export or copy it again."
 

@@ -11,13 +11,13 @@ import onnx
 
 from unfoldc.errors import ModelError
 from unfoldc.kernels.artifact import Port
-from unfoldc.kernels.boundaries import Boundaries, find_boundaries
 from unfoldc.kernels.layers import alive, split_into_parts
-from unfoldc.kernels.onnx_file import read_model, tensor_array
-from unfoldc.kernels.onnx_inputs import read_inputs
-from unfoldc.kernels.onnx_metadata import read_metadata, without_iterates
-from unfoldc.kernels.onnx_nodes import NodeImporter
 from unfoldc.kernels.program import Node, Program, Segment, TensorType
+from unfoldc.kernels.reading.boundaries import Boundaries, find_boundaries
+from unfoldc.kernels.reading.onnx_file import read_model, tensor_array
+from unfoldc.kernels.reading.onnx_inputs import read_inputs
+from unfoldc.kernels.reading.onnx_metadata import read_metadata, without_iterates
+from unfoldc.kernels.reading.onnx_nodes import NodeImporter
 from unfoldc.kernels.repetition import find_repetition
 
 REPEATED = "operations that repeat"

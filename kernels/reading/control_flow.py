@@ -17,8 +17,8 @@ from onnx import AttributeProto
 
 from unfoldc.errors import ModelError
 from unfoldc.kernels.expansions import Call, Maker
-from unfoldc.kernels.onnx_file import tensor_array
 from unfoldc.kernels.program import Node, Origin
+from unfoldc.kernels.reading.onnx_file import tensor_array
 
 CONTROL_FLOW = ("If", "Loop", "Scan")
 _MOST_NODES = 20_000

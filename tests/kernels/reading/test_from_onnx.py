@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from unfoldc.errors import ModelError
-from unfoldc.kernels.from_onnx import import_onnx
 from unfoldc.kernels.printers.reference import evaluate
+from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.kernels.verify import verify_program
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from unfoldc.kernels.onnx_file import ELEMENT_TYPES
-from unfoldc.kernels.onnx_values import OnnxValues
+from unfoldc.kernels.element_types import ELEMENT_TYPES
 from unfoldc.kernels.program import TensorType
+from unfoldc.kernels.reading.onnx_values import OnnxValues
 
 _AGAIN = "Check the export."
 

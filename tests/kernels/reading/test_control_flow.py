@@ -12,11 +12,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from unfoldc.errors import ModelError
-from unfoldc.kernels import control_flow
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.pipeline import load_program
 from unfoldc.kernels.printers.reference import evaluate
+from unfoldc.kernels.reading import control_flow
 
 N, K = 4, 6
 rng = np.random.default_rng(3)

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import onnx
 
-from unfoldc.kernels.control_flow import CONTROL_FLOW, Inner, inline_function
+from unfoldc.kernels.element_types import CONSTANT_TYPES, ELEMENT_TYPES
 from unfoldc.kernels.expansions import EXPANSIONS, Call
-from unfoldc.kernels.onnx_file import CONSTANT_TYPES, ELEMENT_TYPES, attributes_of, check_numbers
-from unfoldc.kernels.onnx_inputs import InputValues
-from unfoldc.kernels.onnx_signature import mismatch
 from unfoldc.kernels.operators import INTERNAL_OPERATORS, OPERATORS
 from unfoldc.kernels.program import Node, Origin, TensorType, unused_name
-from unfoldc.kernels.sequences import SEQUENCE_OPERATORS, carry_out
+from unfoldc.kernels.reading.control_flow import CONTROL_FLOW, Inner, inline_function
+from unfoldc.kernels.reading.onnx_file import attributes_of, check_numbers
+from unfoldc.kernels.reading.onnx_inputs import InputValues
+from unfoldc.kernels.reading.onnx_signature import mismatch
+from unfoldc.kernels.reading.sequences import SEQUENCE_OPERATORS, carry_out
 
 # Operators that import itself carries out.
 IMPORT_ONLY = ("CastLike", "Constant", "Dropout", "Identity")

@@ -1,0 +1,1 @@
+"""ONNX file -> Program: the one place that knows the file format."""
