@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import tempfile
 from collections import Counter
@@ -111,6 +112,20 @@ def table(found: Mapping[str, Counter[str]]) -> str:
     return "\n".join(lines)
 
 
+def why_not() -> str:
+    """Why cppcheck cannot be asked here; empty if it can. Other versions see other places."""
+    if shutil.which("cppcheck") is None:
+        return "cppcheck is not installed (continuous integration installs it)"
+    if version() not in DOCUMENT.read_text():
+        return f"the table was made by another version than {version()}"
+    return ""
+
+
+def version() -> str:
+    """The name and version of cppcheck, as it gives them."""
+    return subprocess.run(["cppcheck", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def documented() -> set[str]:
     """The rules in the document's table."""
     text = DOCUMENT.read_text().split(START)[1].split(END)[0]
@@ -126,7 +141,7 @@ def main() -> None:
         print(made)
         return
     before, rest = DOCUMENT.read_text().split(START)
-    DOCUMENT.write_text(f"{before}{START}\n\n{made}\n\n{END}{rest.split(END)[1]}")
+    DOCUMENT.write_text(f"{before}{START}\n\nBy {version()}.\n\n{made}\n\n{END}{rest.split(END)[1]}")
 
 
 if __name__ == "__main__":
