@@ -70,16 +70,7 @@ def build_firmware(
             allowed=", ".join(t.name for t in all_targets() if t.kind == "emulated"),
             do="Choose one of these targets, or build a shared library.",
         )
-    symbol = artifact.symbol
-    skipped = (f"{symbol}_host.c", f"{symbol}_lanes.c")  # drivers for the host
-    sources = {n: t for n, t in artifact.sources.items() if n.endswith((".c", ".h")) and n not in skipped}
-    if f"{symbol}.h" not in sources:
-        raise TargetError(
-            where=f"firmware for {target.name}",
-            found=f"the back end '{artifact.backend}' made no C interface {symbol}.h",
-            allowed="artifacts with C sources, or with a C header and objects",
-            do="Compile with backend='c'.",
-        )
+    symbol, sources = artifact.symbol, _sources(artifact, target)
     main, script, elf = f"{symbol}_main.c", f"{symbol}.ld", f"{symbol}.elf"
     sources |= {main: main_source(artifact, target.spec), script: linker_script(symbol, target.flash, target.ram)}
     arguments = [
@@ -111,6 +102,21 @@ def build_firmware(
         for name in (main, script, elf):
             publish(temporary / name, folder / name)
     return replace(firmware, elf=folder / elf)
+
+
+def _sources(artifact: Artifact, target: Target) -> dict[str, str]:
+    """The C sources for a device; raises TargetError where the back end made none."""
+    symbol = artifact.symbol
+    skipped = (f"{symbol}_host.c", f"{symbol}_lanes.c")  # drivers for the host
+    sources = {n: t for n, t in artifact.sources.items() if n.endswith((".c", ".h")) and n not in skipped}
+    if f"{symbol}.h" not in sources:
+        raise TargetError(
+            where=f"firmware for {target.name}",
+            found=f"the back end '{artifact.backend}' made no C interface {symbol}.h",
+            allowed="artifacts with C sources, or with a C header and objects",
+            do="Compile with backend='c'.",
+        )
+    return sources
 
 
 def check_fit(artifact: Artifact, target: Target, firmware: Firmware) -> None:
