@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/zoo.py [--quick] [--only NAME,NAME]    measure; writes benchmarks/results/zoo.json
     .venv/bin/python benchmarks/zoo.py --docs                          write docs/solvers.md from that file
 
-With --only the rows are printed and nothing is written; --quick leaves Numba, TVM and the device out.
+With --only the rows replace those of the same names in the file; --quick leaves Numba, TVM and the device out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import re
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def measure(entry: Entry, backends: tuple[str, ...], device: bool) -> Row:
         "device": {},
     }
     try:
-        case = make_case(entry, OURS)
+        case = make_case(entry, _way(entry, OURS))
     except Exception as problem:
         row["problem"] = _text(problem)
         return row
@@ -62,9 +63,14 @@ def measure(entry: Entry, backends: tuple[str, ...], device: bool) -> Row:
     return row
 
 
+def _way(entry: Entry, way: Way) -> Way:
+    """With a batch of any size, unless the solver needs a fixed one."""
+    return replace(way, dynamic=entry.dynamic)
+
+
 def _rolled(entry: Entry, way: Way) -> Row:
     try:
-        case = make_case(entry, way)
+        case = make_case(entry, _way(entry, way))
         inspection = describe(case.path)
         return {"rolled": rolled(inspection, case), "reasons": list(inspection.not_rolled)}
     except Exception as problem:
@@ -199,15 +205,13 @@ def main() -> None:
     torch.set_num_threads(1)
     backends = QUICK if arguments.quick else tuple(BACKENDS)
     names = arguments.only.split(",") if arguments.only else list(SOLVERS)
-    rows = {}
+    before = RESULTS / "zoo.json"
+    rows = json.loads(before.read_text())["rows"] if arguments.only and before.is_file() else {}
     for name in names:
         print(f"measuring {name}", flush=True)
         rows[name] = measure(SOLVERS[name], backends, not arguments.quick)
     checks = checks_of(rows, backends, not arguments.quick)
-    if arguments.only:
-        print(json.dumps(rows, indent=1))
-    else:
-        print(f"written to {write_results('zoo', rows, checks, SEEDS)}")
+    print(f"written to {write_results('zoo', rows, checks, SEEDS)}")
     print_checks(checks)
 
 

@@ -66,16 +66,31 @@ def _check(nest: Stmt, single: Stmt, batched: Mapping[str, int]) -> str:
     ]
     (store,) = (s for s in build.statements((nest,)) if isinstance(s, Store))
     if store.buffer not in batched:
-        return "mixes the problems of a batch into one value" if loads else ""
+        if not loads and _numbered((nest,)) == _numbered((single,)):
+            return ""
+        return "mixes the problems of a batch into one value" if loads else "depends on the number of problems"
     own = store.indices[batched[store.buffer]]
     if not isinstance(own, Var):
         return "stores at a fixed place of the batch"
+    if _carries(nest, own):
+        return "goes on from one problem of the batch to the next"
     if any(index != own for index in loads):
         return "reads another problem of the batch than the one it computes"
     uses = [e for top in build.expressions(nest) for e in build.walk(top) if e == own]
     if len(uses) > len(loads) + 1 or _numbered(_without_loop(nest, own)) != _numbered((single,)):
         return "depends on the position in the batch or on the number of problems"
     return ""
+
+
+def _carries(s: Stmt, own: Var) -> bool:
+    """Whether a scalar that exists outside of the loop over the problems changes in it."""
+    if not isinstance(s, For | Nest):
+        return False
+    if not isinstance(s, For) or s.var != own.name:
+        return any(_carries(inner, own) for inner in s.body)
+    inside = build.statements(s.body)
+    declared = {t.name for t in inside if isinstance(t, Let)}
+    return any(isinstance(t, Assign) and t.name not in declared for t in inside)
 
 
 def _without_loop(s: Stmt, own: Var) -> tuple[Stmt, ...]:

@@ -42,15 +42,11 @@ def find_repetition(
     "rest" they end with the answer, and less than half of one before them is none.
     """
     labels: list[int | None] = [None] * len(nodes)
-    if len(nodes) > _MOST_NODES:
+    best = _repeated(nodes, types, outputs)
+    if best is None:
         return labels
-    tokens = _tokens(nodes, types)
-    best = max(stretches(tokens), key=lambda s: (s.length, -s.period), default=None)
-    if best is None or 2 * best.length < len(nodes):
-        return labels
-    last = _last_read(nodes, best, outputs)
-    first = best.first
-    left = (last - first + 1) % best.period
+    first, last = best.first, best.last
+    left = best.length % best.period
     if phase == "start" and 2 * left < best.period:
         last -= left
     if phase == "rest":
@@ -63,6 +59,22 @@ def find_repetition(
     for i in range(first, last + 1):
         labels[i] = (i - first) // best.period if phase == "start" else count - 1 - (last - i) // best.period
     return labels
+
+
+def repeats_evenly(nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str]) -> bool:
+    """Whether what repeats is a whole number of iterations, so that there is one way only to cut it."""
+    best = _repeated(nodes, types, outputs)
+    return best is not None and best.length % best.period == 0
+
+
+def _repeated(nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str]) -> Stretch | None:
+    """The stretch that holds the iterations, up to the last node that anything behind it reads; None without one."""
+    if len(nodes) > _MOST_NODES:
+        return None
+    best = max(stretches(_tokens(nodes, types)), key=lambda s: (s.length, -s.period), default=None)
+    if best is None or 2 * best.length < len(nodes):
+        return None
+    return Stretch(best.first, _last_read(nodes, best, outputs), best.period)
 
 
 def _tokens(nodes: Sequence[Node], types: Mapping[str, TensorType]) -> np.ndarray:

@@ -150,7 +150,7 @@ class Solver:
         except TypeError:
             raise InputError("iterations", repr(iterations), allowed, "Pass a whole number.") from None
         if isinstance(iterations, bool) or not 1 <= steps <= self.iterations:
-            raise InputError("iterations", repr(iterations), allowed, "Pass a number in this range, or None for all.")
+            raise InputError("iterations", repr(iterations), allowed, "Choose one of them; all by default.")
         reason = self._build.artifact.early_stop
         if reason and steps < self.iterations:
             raise InputError(

@@ -26,7 +26,6 @@ FAST_MATH = (
     "-fassociative-math",
     "-fno-signed-zeros",
     "-fno-trapping-math",
-    "-freciprocal-math",
     "-fno-math-errno",
     "-ffp-contract=fast",
 )

@@ -12,7 +12,7 @@ from unfoldc.targets.host_build import build_library
 from unfoldc.targets.toolchains import Progress, build_folder, publish
 
 # The same freedoms as the C compiler gets: sums may be reordered and contracted, NaN and Inf keep their meaning.
-_FAST_MATH = {f"fast-math-{flag}": True for flag in ("reassoc", "contract", "nsz", "arcp")}
+_FAST_MATH = {f"fast-math-{flag}": True for flag in ("reassoc", "contract", "nsz")}
 
 
 def build_tvm_library(

@@ -21,10 +21,14 @@ from unfoldc.kernels.passes.outside_reads import CutError, OutsideReads
 from unfoldc.kernels.passes.share_out import share_out
 from unfoldc.kernels.passes.thread_states import KEPT, Run, SkipError, thread_states
 from unfoldc.kernels.program import Node, Program, Segment, TensorType, unused_name
-from unfoldc.kernels.repetition import PHASES, find_repetition
+from unfoldc.kernels.repetition import PHASES, find_repetition, repeats_evenly
 
 # How many layers of different kinds may take turns.
 _MOST_LAYERS = 4
+_UNSURE = (
+    "nobody named the iterations, and what repeats begins or ends with a part of one, so that it is not certain where "
+    "they end; export with a ModuleList or with the marker unfoldc.iterate"
+)
 
 
 def roll_iterations(program: Program, histories: bool = True) -> Program:
@@ -39,7 +43,8 @@ def roll_iterations(program: Program, histories: bool = True) -> Program:
         return min((rolled, *_grouped(program, rolled, histories)), key=lambda p: len(p.segments))
     rolled = min((rolled, *_shifted(program, histories)), key=_effort)
     if _plausible(rolled):
-        return rolled
+        even = repeats_evenly(tuple(program.nodes()), program.types, program.outputs)
+        return rolled if even else replace(rolled, early_stop=rolled.early_stop or _UNSURE)
     nodes = tuple(n for s in program.segments for n in s.nodes)
     whole = Segment(0, 1, tuple(replace(n, origin=replace(n.origin, iteration=None)) for n in nodes))
     return _roll(replace(program, segments=(whole,), guessed=False), histories)

@@ -238,6 +238,10 @@ def inline_function(
         raise importer.fail(
             place, "functions inside functions too deep", f"at most {_DEEPEST} levels", "Check the file."
         )
+    importer.node_count += len(function.node) + 1
+    if importer.node_count > _MOST_NODES:
+        found = "functions that call functions make too many nodes"
+        raise importer.fail(place, found, f"at most {_MOST_NODES} nodes from functions and loops", "Check the file.")
     if len(call.inputs) > len(function.input):
         found = f"it has {len(call.inputs)} inputs, the function takes {len(function.input)}"
         raise importer.fail(place, found, "calls that fit", "Export it again.")

@@ -118,6 +118,8 @@ def _build(
     for name in outputs:
         if importer.name(name) not in importer.types:
             raise importer.fail(f"output {name!r}", "nothing makes it", "an output of a node", "Export it again.")
+        if not importer.types[importer.name(name)].size:
+            raise importer.fail(f"output {name!r}", "it has no elements", "outputs of one and more", "Leave it out.")
     results = tuple(importer.name(name) for name in outputs)
     nodes = alive(nodes, results)
     if all(label is None for _, label in nodes):

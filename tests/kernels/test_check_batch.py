@@ -97,14 +97,34 @@ def mean_loss(g: Any, y: str) -> str:
     return g("ReduceMean", g("Mul", y, y), keepdims=0)
 
 
+def running_sum(g: Any, y: str) -> str:
+    return g("CumSum", y, g.weight("0", 0, "int64"))
+
+
+def shared_by_the_number(g: Any, y: str) -> str:
+    """A value without a batch axis that depends on the number of problems."""
+    rows = g("Cast", g("Gather", g("Shape", y), g.weight("0", 0, "int64"), axis=0), to=onnx.TensorProto.FLOAT)
+    return g("MatMul", y, g("Div", g.input("H", 4, 4), rows))
+
+
+def more_than_five(g: Any, y: str) -> str:
+    """What depends on the number of problems from six on."""
+    rows = g("Gather", g("Shape", y), g.weight("0", 0, "int64"), axis=0)
+    many = g("Cast", g("Greater", rows, g.weight("5", 5, "int64")), to=onnx.TensorProto.FLOAT)
+    return g("Add", y, many)
+
+
 COUPLED = {
+    running_sum: "goes on from one problem of the batch to the next",
+    shared_by_the_number: "depends on the number of problems",
+    more_than_five: "depends on the position in the batch or on the number of problems",
     softmax_over_problems: "Div_. .* reads another problem of the batch than the one it computes",
     flipped: "Add_. .* reads another problem of the batch than the one it computes",
     first_row: "reads another problem of the batch",
     gram: r"a value has shape \[2, 2\] for 2 problems and \[1, 1\] for one|mixes|reads another",
     position: "a constant depends on the number of problems|changes the structure",
     numbered_table: "a constant depends on the number of problems",
-    row_of_a_table: "depends on the position in the batch",
+    row_of_a_table: "depends on the position in the batch|for 131 problems, its inputs .* do not fit",
     divided_by_the_number: "depends on the position in the batch or on the number of problems",
     joined: "Reshape_. .* reads another problem of the batch",
     mean_loss: "mixes the problems of a batch into one value",

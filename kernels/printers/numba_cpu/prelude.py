@@ -15,7 +15,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 inf, nan = float("inf"), float("nan")
-OPTIONS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+OPTIONS = {"fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
 part = njit(inline="always", **OPTIONS)
 
 

@@ -195,3 +195,15 @@ def test_functions_that_call_themselves_are_refused(tmp_path: Path) -> None:
     function = helper.make_function("mine", "Again", ["a"], ["z"], [call], [helper.make_opsetid("mine", 1)])
     nodes = [helper.make_node("Again", ["y"], ["x"], "main", domain="mine")]
     refused(saved(tmp_path, nodes, [], ["x"], functions=[function]), "functions inside functions too deep")
+
+
+def test_functions_that_grow_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each calls the one before twice: thirty of them are a thousand million nodes."""
+    monkeypatch.setattr(control_flow, "_MOST_NODES", 300)
+    own, base = helper.make_opsetid("mine", 1), helper.make_opsetid("", 18)
+    functions = [helper.make_function("mine", "F0", ["a"], ["z"], [helper.make_node("Neg", ["a"], ["z"])], [base])]
+    for i in range(1, 30):
+        calls = [helper.make_node(f"F{i - 1}", [a], [z], domain="mine") for a, z in (("a", "b"), ("b", "z"))]
+        functions.append(helper.make_function("mine", f"F{i}", ["a"], ["z"], calls, [own]))
+    nodes = [helper.make_node("F29", ["y"], ["x"], "main", domain="mine")]
+    refused(saved(tmp_path, nodes, [], ["x"], functions=functions), "make too many nodes")

@@ -145,3 +145,9 @@ def test_a_model_that_only_hands_on_its_input(workshop: Any) -> None:
     g = workshop.Graph()
     model = workshop.imported(g.model(g("Identity", g.input("y", "batch", 4))))
     assert model.program.outputs == ("y",) and model.program.iterations == 1
+
+
+def test_an_output_without_elements_is_refused(workshop: Any) -> None:
+    g = workshop.Graph()
+    with pytest.raises(ModelError, match="it has no elements"):
+        workshop.imported(g.model(g("Shape", g("ReduceSum", g.input("y", 4), keepdims=0))))
