@@ -22,9 +22,9 @@ def ball_projection(path: Path) -> Path:
         helper.make_node("Min", ["inverse", "one"], ["scale"]),
         helper.make_node("Mul", ["x", "scale"], ["p"]),
     ]
-    tensors = [numpy_helper.from_array(np.array([-1]), "axis"), numpy_helper.from_array(np.float32(1), "one")]
-    ports = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", N])] for n in ("x", "p")]
-    graph = helper.make_graph(nodes, "g", *ports, tensors)
+    tensors = [numpy_helper.from_array(np.array([-1]), "axis"), numpy_helper.from_array(np.ones((), np.float32), "one")]
+    x, p = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", N]) for n in ("x", "p"))
+    graph = helper.make_graph(nodes, "g", [x], [p], tensors)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path / "m.onnx")
     return path / "m.onnx"
 

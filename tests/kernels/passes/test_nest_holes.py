@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -86,7 +88,7 @@ def test_refilled_with_what_was_there_nothing_changes() -> None:
 
 
 def test_every_hole_is_filled_where_it_was_found() -> None:
-    fills = iter([build.index(0), "c", Const(5.0, F), Const(6.0, F), "wide"])
+    fills: Iterator[Expr | str] = iter([build.index(0), "c", Const(5.0, F), Const(6.0, F), "wide"])
     found = holes(refill(nest(offset=1), lambda hole: next(fills)))
     assert [h.name or h.value.value for h in found] == [0, "c", 5.0, 6.0, "wide"]
 

@@ -50,7 +50,7 @@ def test_split(tmp_path: Path, split: Any, keepdims: int) -> None:
         node("SequenceAt", ["parts", "last"], "b"),
         node("SequenceLength", ["parts"], "n"),
     ]
-    constants = {"first": np.int64(0), "last": np.int64(-1)}
+    constants: dict[str, Any] = {"first": np.int64(0), "last": np.int64(-1)}
     if split is not None:
         constants["split"] = np.array(split, np.int64)
     agree(saved(tmp_path, nodes, constants, ["a", "b", "n"], x()), 3)
