@@ -124,7 +124,7 @@ COUPLED = {
     gram: r"a value has shape \[2, 2\] for 2 problems and \[1, 1\] for one|mixes|reads another",
     position: "a constant depends on the number of problems|changes the structure",
     numbered_table: "a constant depends on the number of problems",
-    row_of_a_table: "depends on the position in the batch|for 131 problems, its inputs .* do not fit",
+    row_of_a_table: "depends on the position in the batch",
     divided_by_the_number: "depends on the position in the batch or on the number of problems",
     joined: "Reshape_. .* reads another problem of the batch",
     mean_loss: "mixes the problems of a batch into one value",
