@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from unfoldc.kernels.loops import (
     COMPARISONS,
+    ITERATION,
     Assign,
     Binary,
     Cast,
@@ -14,6 +15,7 @@ from unfoldc.kernels.loops import (
     For,
     Let,
     Load,
+    Local,
     Nest,
     Select,
     Stmt,
@@ -174,3 +176,39 @@ def statements(body: tuple[Stmt, ...]) -> list[Stmt]:
         if isinstance(s, For | Nest):
             found.extend(statements(s.body))
     return found
+
+
+def carries_scalars(loop: For) -> bool:
+    """Whether a run of the loop changes a scalar from outside of it, which the next run finds changed."""
+    inside = statements(loop.body)
+    declared = {s.name for s in inside if isinstance(s, Let)}
+    return any(isinstance(s, Assign) and s.name not in declared for s in inside)
+
+
+def numbered(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """The statements with variables and scalars numbered in their order: equal for bodies that differ in names only.
+
+    The number of the running iteration keeps its name.
+    """
+    names: dict[str, str] = {}
+
+    def number(name: str) -> str:
+        return names.setdefault(name, f"n{len(names)}")
+
+    def change(e: Expr) -> Expr | None:
+        if isinstance(e, Local):
+            return Local(number(e.name), e.dtype)
+        return Var(number(e.name)) if isinstance(e, Var) and e.name != ITERATION else None
+
+    def rename(s: Stmt) -> Stmt:
+        if isinstance(s, For):
+            return For(number(s.var), s.extent, tuple(map(rename, s.body)), s.kind)
+        if isinstance(s, Nest):
+            return Nest(s.origins, tuple(map(rename, s.body)))
+        if isinstance(s, Let):
+            return Let(number(s.name), map_expr(s.value, change), s.mutable)
+        if isinstance(s, Assign):
+            return Assign(number(s.name), map_expr(s.value, change))
+        return map_stmt(s, change)
+
+    return tuple(map(rename, body))

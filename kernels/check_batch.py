@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Assign, Expr, For, Let, Load, Local, LoopProgram, Nest, Stmt, Store, Var
+from unfoldc.kernels.loops import For, Load, LoopProgram, Nest, Stmt, Store, Var
 
 STRUCTURE = "the number of problems changes the structure of the program"
 
@@ -66,7 +66,7 @@ def _check(nest: Stmt, single: Stmt, batched: Mapping[str, int]) -> str:
     ]
     (store,) = (s for s in build.statements((nest,)) if isinstance(s, Store))
     if store.buffer not in batched:
-        if not loads and _numbered((nest,)) == _numbered((single,)):
+        if not loads and build.numbered((nest,)) == build.numbered((single,)):
             return ""
         return "mixes the problems of a batch into one value" if loads else "depends on the number of problems"
     own = store.indices[batched[store.buffer]]
@@ -77,7 +77,7 @@ def _check(nest: Stmt, single: Stmt, batched: Mapping[str, int]) -> str:
     if any(index != own for index in loads):
         return "reads another problem of the batch than the one it computes"
     uses = [e for top in build.expressions(nest) for e in build.walk(top) if e == own]
-    if len(uses) > len(loads) + 1 or _numbered(_without_loop(nest, own)) != _numbered((single,)):
+    if len(uses) > len(loads) + 1 or build.numbered(_without_loop(nest, own)) != build.numbered((single,)):
         return "depends on the position in the batch or on the number of problems"
     return ""
 
@@ -88,9 +88,7 @@ def _carries(s: Stmt, own: Var) -> bool:
         return False
     if not isinstance(s, For) or s.var != own.name:
         return any(_carries(inner, own) for inner in s.body)
-    inside = build.statements(s.body)
-    declared = {t.name for t in inside if isinstance(t, Let)}
-    return any(isinstance(t, Assign) and t.name not in declared for t in inside)
+    return build.carries_scalars(s)
 
 
 def _without_loop(s: Stmt, own: Var) -> tuple[Stmt, ...]:
@@ -101,29 +99,3 @@ def _without_loop(s: Stmt, own: Var) -> tuple[Stmt, ...]:
     if isinstance(s, Nest):
         return (Nest(s.origins, tuple(b for inner in s.body for b in _without_loop(inner, own))),)
     return (build.map_stmt(s, lambda e: build.ZERO if e == own else None),)
-
-
-def _numbered(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-    """The statements with variables and scalars numbered in their order."""
-    names: dict[str, str] = {}
-
-    def number(name: str) -> str:
-        return names.setdefault(name, f"n{len(names)}")
-
-    def change(e: Expr) -> Expr | None:
-        if isinstance(e, Local):
-            return Local(number(e.name), e.dtype)
-        return Var(number(e.name)) if isinstance(e, Var) else None
-
-    def rename(s: Stmt) -> Stmt:
-        if isinstance(s, For):
-            return For(number(s.var), s.extent, tuple(map(rename, s.body)), s.kind)
-        if isinstance(s, Nest):
-            return Nest(s.origins, tuple(map(rename, s.body)))
-        if isinstance(s, Let):
-            return Let(number(s.name), build.map_expr(s.value, change), s.mutable)
-        if isinstance(s, Assign):
-            return Assign(number(s.name), build.map_expr(s.value, change))
-        return build.map_stmt(s, change)
-
-    return tuple(map(rename, body))

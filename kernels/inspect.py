@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from unfoldc.errors import printable
 from unfoldc.kernels.cost import cost
+from unfoldc.kernels.inspection_text import ModelReport, part_text, port_text
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.operators import OPERATORS
 from unfoldc.kernels.passes.find_streams import port_streams
@@ -33,15 +33,9 @@ class SegmentReport:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(ModelReport):
     """Result of `describe`; bytes of weights before sharing and after."""
 
-    path: str
-    iterations: int
-    boundaries: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    states: tuple[str, ...]
     streams: Mapping[str, list[str]]
     segments: tuple[SegmentReport, ...]
     not_rolled: tuple[str, ...]
@@ -57,17 +51,9 @@ class Inspection:
         """Whether all iterations share one body."""
         return len(self.segments) == 1 and self.segments[0].count == self.iterations
 
-    def to_json(self) -> str:
-        """The same as JSON."""
-        return json.dumps({**asdict(self), "rolled": self.rolled}, indent=2)
-
     def __str__(self) -> str:
-        found = self.boundaries or "nothing: the whole graph counts as one"
         lines = [
-            f"{self.path}: {self.iterations} iterations, found by {found}",
-            f"  inputs   {', '.join(self.inputs)}",
-            f"  outputs  {', '.join(self.outputs)}",
-            f"  states   {', '.join(self.states) or 'none'}",
+            *self.heading(),
             *self._streams(),
             f"  weights  {self.weight_bytes} bytes in the file's layers, {self.stored_bytes} stored once",
             "",
@@ -75,15 +61,10 @@ class Inspection:
             f"  {'begin':<22}{'':>7}{'':>15}{self.begin_flops:>12}{'':>12}",
         ]
         for s in self.segments:
-            name = f"iteration {s.first}" if s.count == 1 else f"iterations {s.first}-{s.first + s.count - 1}"
+            name = part_text(s.first, s.count)
             lines.append(f"  {name:<22}{s.nodes:>7}{s.per_iteration_constants:>15}{s.flops:>12}{s.bytes:>12}")
-        lines.append(f"  {'end':<22}{'':>7}{'':>15}{self.end_flops:>12}{'':>12}")
-        lines.append("")
-        lines.append("  rolled into one iteration" if self.rolled else "  not rolled into one iteration:")
-        lines += [f"    {reason}" for reason in self.not_rolled]
-        if self.hoisted:
-            lines.append(f"  computed once in begin: {', '.join(self.hoisted)}")
-        lines.append(f"  early stop: {self.early_stop or 'after any iteration'}")
+        lines += [f"  {'end':<22}{'':>7}{'':>15}{self.end_flops:>12}{'':>12}", ""]
+        lines += self.verdict(self.not_rolled, self.hoisted, self.early_stop)
         return "\n".join(printable(line, 1000) for line in lines)
 
     def _streams(self) -> list[str]:
@@ -113,10 +94,8 @@ def describe(
         path=Path(path).name,
         iterations=program.iterations,
         boundaries=model.boundaries,
-        inputs=tuple(f"{p.name} {list(p.shape)} {p.dtype}{' per problem' if p.batched else ''}" for p in model.inputs),
-        outputs=tuple(
-            f"{p.name} {list(p.shape)} {p.dtype}{' per problem' if p.batched else ''}" for p in model.outputs
-        ),
+        inputs=tuple(map(port_text, model.inputs)),
+        outputs=tuple(map(port_text, model.outputs)),
         states=tuple(f"{s.name} {list(program.types[s.name].shape)}" for s in program.states),
         streams=port_streams(loops, model.inputs, model.outputs),
         segments=segments,

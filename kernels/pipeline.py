@@ -29,7 +29,7 @@ from unfoldc.kernels.printers.c import c_sources
 from unfoldc.kernels.printers.c_api import HOST_ALIGNMENT, state_layout
 from unfoldc.kernels.printers.numba_cpu import numba_sources
 from unfoldc.kernels.printers.tvm import tvm_sources
-from unfoldc.kernels.program import Program, Segment
+from unfoldc.kernels.program import Program
 from unfoldc.kernels.reading.from_onnx import ImportedModel, import_onnx
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.split_onnx.artifact import compile_split
@@ -123,7 +123,7 @@ def _check_types(where: str, program: Program) -> None:
 def _coupling(several: Program, one: Program, optimised: Program, problems: int) -> str:
     reason = _coupled(optimise(several), optimised, problems)
     if reason:  # perhaps the two rolled differently: a first state without a batch axis has the shape of one problem
-        reason = _coupled(_unrolled(several), _unrolled(one), problems)
+        reason = _coupled(_at_once(several), _at_once(one), problems)
     return reason
 
 
@@ -149,9 +149,9 @@ def _skeleton(program: Program) -> list[object]:
     return [nodes, [(s.first, s.count, s.carried, s.kept) for s in program.segments], [s.name for s in program.states]]
 
 
-def _unrolled(program: Program) -> Program:
+def _at_once(program: Program) -> Program:
     """All of it as one iteration: guesses at the iterations may differ from one number of problems to another."""
-    whole = replace(program, begin=(), segments=(Segment(0, 1, tuple(program.nodes())),), end=())
+    whole = program.in_one()
     return remove_dead(fold_constants(thread_states(whole, list(map(Run.alone, whole.segments)))))
 
 

@@ -8,7 +8,7 @@ segment boundaries only through `State` slots. All classes are frozen; a pass re
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,10 @@ class Program:
     def iterations(self) -> int:
         """K, the number of iterations."""
         return sum(s.count for s in self.segments)
+
+    def in_one(self) -> Program:
+        """The same with all nodes in one iteration."""
+        return replace(self, begin=(), segments=(Segment(0, 1, tuple(self.nodes())),), end=())
 
     def nodes(self) -> Iterator[Node]:
         """All nodes in the order of execution, a rolled body once."""

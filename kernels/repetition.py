@@ -1,8 +1,8 @@
 """Finds the iterations of a solver that nobody marked: a plain loop leaves the same sequence of operations K times.
 
-Each node is reduced to what it does (operator, attributes, type of its result, how far back its operands were made).
-The longest stretch of nodes that repeats with some period holds the iterations. They end behind the last node whose
-value is read outside of the stretch; the first may be shorter, where an exporter computed parts of it in advance.
+Each node is reduced to what it does (operator, attributes, type of its result, number of operands). The longest
+stretch of nodes that repeats with some period holds the iterations. They end behind the last node whose value is read
+outside of the stretch; the first may be shorter, where an exporter computed parts of it in advance.
 """
 
 from __future__ import annotations
@@ -31,43 +31,20 @@ class Stretch:
         """Number of nodes."""
         return self.last - self.first + 1
 
+    @property
+    def even(self) -> bool:
+        """Whether it is a whole number of iterations, so that there is one way only to cut it."""
+        return self.length % self.period == 0
+
 
 def find_repetition(
     nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str], phase: str = "answer"
 ) -> list[int | None]:
-    """The iteration of each node, None outside; all None where nothing repeats.
-
-    `phase` says where an iteration begins: by "answer" they end with it, and the first may be shorter; by "start" they
-    begin with the first node that repeats, and what is left over is a last one if it is at least half as long; by
-    "rest" they end with the answer, and less than half of one before them is none.
-    """
-    labels: list[int | None] = [None] * len(nodes)
-    best = _repeated(nodes, types, outputs)
-    if best is None:
-        return labels
-    first, last = best.first, best.last
-    left = best.length % best.period
-    if phase == "start" and 2 * left < best.period:
-        last -= left
-    if phase == "rest":
-        if not left or 2 * left >= best.period:
-            return labels
-        first += left
-    count = -(-(last - first + 1) // best.period)
-    if count < 2:
-        return labels
-    for i in range(first, last + 1):
-        labels[i] = (i - first) // best.period if phase == "start" else count - 1 - (last - i) // best.period
-    return labels
+    """The iteration of each node, None outside; all None where nothing repeats. For `phase` see `cut`."""
+    return cut(find_stretch(nodes, types, outputs), len(nodes), phase)
 
 
-def repeats_evenly(nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str]) -> bool:
-    """Whether what repeats is a whole number of iterations, so that there is one way only to cut it."""
-    best = _repeated(nodes, types, outputs)
-    return best is not None and best.length % best.period == 0
-
-
-def _repeated(nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str]) -> Stretch | None:
+def find_stretch(nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: Sequence[str]) -> Stretch | None:
     """The stretch that holds the iterations, up to the last node that anything behind it reads; None without one."""
     if len(nodes) > _MOST_NODES:
         return None
@@ -75,6 +52,32 @@ def _repeated(nodes: Sequence[Node], types: Mapping[str, TensorType], outputs: S
     if best is None or 2 * best.length < len(nodes):
         return None
     return Stretch(best.first, _last_read(nodes, best, outputs), best.period)
+
+
+def cut(stretch: Stretch | None, count: int, phase: str) -> list[int | None]:
+    """The iteration of each of `count` nodes, None outside; all None without a stretch.
+
+    `phase` says where an iteration begins: by "answer" they end with it, and the first may be shorter; by "start" they
+    begin with the first node that repeats, and what is left over is a last one if it is at least half as long; by
+    "rest" they end with the answer, and less than half of one before them is none.
+    """
+    labels: list[int | None] = [None] * count
+    if stretch is None:
+        return labels
+    first, last, period = stretch.first, stretch.last, stretch.period
+    left = stretch.length % period
+    if phase == "start" and 2 * left < period:
+        last -= left
+    if phase == "rest":
+        if not left or 2 * left >= period:
+            return labels
+        first += left
+    iterations = -(-(last - first + 1) // period)
+    if iterations < 2:
+        return labels
+    for i in range(first, last + 1):
+        labels[i] = (i - first) // period if phase == "start" else iterations - 1 - (last - i) // period
+    return labels
 
 
 def _tokens(nodes: Sequence[Node], types: Mapping[str, TensorType]) -> np.ndarray:
@@ -88,7 +91,7 @@ def _tokens(nodes: Sequence[Node], types: Mapping[str, TensorType]) -> np.ndarra
 
 
 def stretches(tokens: np.ndarray) -> list[Stretch]:
-    """For each period the longest stretch that repeats at least twice, if it repeats no shorter part throughout."""
+    """For each period the longest stretch that stands there at least twice."""
     found = []
     for period in range(1, len(tokens) // 2 + 1):
         alike = tokens[period:] == tokens[:-period]

@@ -50,6 +50,11 @@ def converted(maker: Maker, value: str, dtype: str) -> str:
     return value if maker.type(value).dtype == dtype else maker.node("Cast", value, to=dtype)
 
 
+def stacked(maker: Maker, parts: Sequence[str], axis: int) -> str:
+    """The parts one after the other along a new axis, in one join."""
+    return maker.node("Concat", *(unsqueezed(maker, part, [axis]) for part in parts), axis=axis)
+
+
 def joined(maker: Maker, parts: Sequence[str], axis: int) -> str:
     """The parts one after the other. Many are joined in groups: an element chooses among all parts of its join."""
     names = list(parts)

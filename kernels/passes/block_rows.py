@@ -40,9 +40,7 @@ def encloses_reduction(loop: For) -> bool:
 def rows_are_independent(loop: For) -> bool:
     """Whether no run of the loop reads or overwrites what another run writes."""
     body = build.statements(loop.body)
-    declared = {s.name for s in body if isinstance(s, Let)}
-    carried = any(isinstance(s, Assign) and s.name not in declared for s in body)
-    if carried or any(isinstance(s, Nest) for s in body):
+    if build.carries_scalars(loop) or any(isinstance(s, Nest) for s in body):
         return False
     written: dict[str, tuple[Expr, ...]] = {s.buffer: s.indices for s in body if isinstance(s, Store)}
     places = [(s.buffer, s.indices) for s in body if isinstance(s, Store)]

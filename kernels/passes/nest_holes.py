@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from unfoldc.kernels.build import ZERO
+from unfoldc.kernels.build import ZERO, numbered
 from unfoldc.kernels.loops import (
     Assign,
     Binary,
@@ -16,7 +16,6 @@ from unfoldc.kernels.loops import (
     For,
     Let,
     Load,
-    Local,
     Nest,
     Select,
     Stmt,
@@ -94,10 +93,6 @@ def holes(s: Stmt) -> list[Hole]:
 
 def skeleton(s: Stmt, buffers: Mapping[str, Buffer]) -> Stmt:
     """The statement without names, numbers and origins: equal for statements that differ in nothing else."""
-    names: dict[str, str] = {}
-
-    def number(name: str) -> str:
-        return names.setdefault(name, f"n{len(names)}")
 
     def blank(hole: Hole) -> Expr | str:
         if hole.kind == "const":
@@ -105,36 +100,5 @@ def skeleton(s: Stmt, buffers: Mapping[str, Buffer]) -> Stmt:
         buffer = buffers[hole.name]
         return f"{buffer.dtype}{buffer.shape}"
 
-    def expression(e: Expr) -> Expr:
-        match e:
-            case Var(name):
-                return Var(number(name)) if name != "k" else e
-            case Local(name, dtype):
-                return Local(number(name), dtype)
-            case Load(buffer, indices, dtype):
-                return Load(buffer, tuple(map(expression, indices)), dtype)
-            case Unary(operator, a, dtype):
-                return Unary(operator, expression(a), dtype)
-            case Cast(a, dtype):
-                return Cast(expression(a), dtype)
-            case Binary(operator, a, b, dtype):
-                return Binary(operator, expression(a), expression(b), dtype)
-            case Select(condition, a, b, dtype):
-                return Select(expression(condition), expression(a), expression(b), dtype)
-            case _:
-                return e
-
-    def rename(t: Stmt) -> Stmt:
-        match t:
-            case Let(name, value, mutable):
-                return Let(number(name), expression(value), mutable)
-            case Assign(name, value):
-                return Assign(number(name), expression(value))
-            case Store(buffer, indices, value):
-                return Store(buffer, tuple(map(expression, indices)), expression(value))
-            case For(var, extent, body, kind):
-                return For(number(var), extent, tuple(map(rename, body)), kind)
-            case Nest(_, body):
-                return Nest((), tuple(map(rename, body)))
-
-    return rename(refill(s, blank))
+    (bare,) = numbered((Nest((), s.body) if isinstance(s, Nest) else s,))
+    return refill(bare, blank)

@@ -21,7 +21,7 @@ from unfoldc.kernels.passes.outside_reads import CutError, OutsideReads
 from unfoldc.kernels.passes.share_out import share_out
 from unfoldc.kernels.passes.thread_states import KEPT, Run, SkipError, thread_states
 from unfoldc.kernels.program import Node, Program, Segment, TensorType, unused_name
-from unfoldc.kernels.repetition import PHASES, find_repetition, repeats_evenly
+from unfoldc.kernels.repetition import PHASES, Stretch, cut, find_stretch
 
 # How many layers of different kinds may take turns.
 _MOST_LAYERS = 4
@@ -41,9 +41,10 @@ def roll_iterations(program: Program, histories: bool = True) -> Program:
     rolled = _roll(program, histories)
     if not program.guessed:
         return min((rolled, *_grouped(program, rolled, histories)), key=lambda p: len(p.segments))
-    rolled = min((rolled, *_shifted(program, histories)), key=_effort)
+    stretch = find_stretch(tuple(program.nodes()), program.types, program.outputs)
+    rolled = min((rolled, *_shifted(program, stretch, histories)), key=_effort)
     if _plausible(rolled):
-        even = repeats_evenly(tuple(program.nodes()), program.types, program.outputs)
+        even = stretch is not None and stretch.even
         return rolled if even else replace(rolled, early_stop=rolled.early_stop or _UNSURE)
     nodes = tuple(n for s in program.segments for n in s.nodes)
     whole = Segment(0, 1, tuple(replace(n, origin=replace(n.origin, iteration=None)) for n in nodes))
@@ -55,11 +56,11 @@ def _effort(program: Program) -> tuple[int, int]:
     return len(program.segments), sum(program.types[state].size for s in program.segments for state in s.carried)
 
 
-def _shifted(program: Program, histories: bool) -> Iterator[Program]:
+def _shifted(program: Program, stretch: Stretch | None, histories: bool) -> Iterator[Program]:
     """The program with guessed iterations that begin elsewhere."""
     nodes = tuple(program.nodes())
     for phase in PHASES[1:]:
-        labels = find_repetition(nodes, program.types, program.outputs, phase)
+        labels = cut(stretch, len(nodes), phase)
         if not any(label for label in labels):
             continue
         begin, layers, end = split_into_parts(list(zip(nodes, labels, strict=True)))
@@ -69,13 +70,13 @@ def _shifted(program: Program, histories: bool) -> Iterator[Program]:
 
 def _grouped(program: Program, rolled: Program, histories: bool) -> Iterator[Program]:
     """Programs in which several layers make one iteration, such as a gradient step and a proximal one in turn."""
-    for size in range(2, _MOST_LAYERS + 1):
-        if len(rolled.segments) > 2 and len(program.segments) >= 2 * size:
-            groups = [program.segments[k : k + size] for k in range(0, len(program.segments), size)]
-            segments = tuple(_joined(k, group) for k, group in enumerate(groups))
-            found = _roll(replace(program, segments=segments), histories)
-            if len(found.segments) == 1 and found.iterations > 2:
-                yield found
+    most = min(_MOST_LAYERS, len(program.segments) // 2) if len(rolled.segments) > 2 else 0
+    for size in range(2, most + 1):
+        groups = [program.segments[k : k + size] for k in range(0, len(program.segments), size)]
+        segments = tuple(_joined(k, group) for k, group in enumerate(groups))
+        found = _roll(replace(program, segments=segments), histories)
+        if len(found.segments) == 1 and found.iterations > 2:
+            yield found
 
 
 def _joined(k: int, layers: Sequence[Segment]) -> Segment:

@@ -2,13 +2,14 @@
 
 Exporters compute a common subexpression once, in the first layer that needs it, and unroll a stream in front of the
 layers. Both are undone: a value of the first layer that several later ones read moves to `begin`, and what `begin`
-computes for one layer only moves into that layer, if every layer gets its like.
+computes for one layer only moves into that layer, if every layer gets its like. So does what `end` makes of each
+layer's values before it joins them.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unfoldc.kernels.program import Node, Program, Segment, attributes_key
@@ -25,15 +26,15 @@ def _take_back(program: Program) -> Program:
     """Moves from `end` into the layers what is done there to each layer's values alike, before they are joined."""
     made = {o: k for k, s in enumerate(program.segments) for n in s.nodes for o in n.outputs}
     layer_of: dict[str, int] = {}
-    kinds: defaultdict[object, Counter[int]] = defaultdict(Counter)
     inside = {o for n in program.end for o in n.outputs}
     for node in program.end:
         layers = {layer_of.get(i, made.get(i, -1)) for i in node.inputs if i in made or i in inside}
         if len(layers) == 1 and -1 not in layers:
             layer_of[node.outputs[0]] = next(iter(layers))
-            kinds[_kind(program, node)][layer_of[node.outputs[0]]] += 1
     everywhere = {
-        kind for kind, count in kinds.items() if len(count) == len(program.segments) and len(set(count.values())) == 1
+        kind
+        for kind, count in _kinds(program, program.end, layer_of).items()
+        if len(count) == len(program.segments) and len(set(count.values())) == 1
     }
     taken: list[list[Node]] = [[] for _ in program.segments]
     kept: list[Node] = []
@@ -72,14 +73,10 @@ def _lift(program: Program) -> Program:
 def _sink(program: Program) -> Program:
     """Moves into the layers what `begin` computes for one layer each, kind by kind."""
     layer_of = _sole_readers(program)
-    kinds: defaultdict[object, Counter[int]] = defaultdict(Counter)
-    for node in program.begin:
-        if node.outputs[0] in layer_of:
-            kinds[_kind(program, node)][layer_of[node.outputs[0]]] += 1
     inner = range(1, len(program.segments) - 1)
     everywhere = {
         kind
-        for kind, count in kinds.items()
+        for kind, count in _kinds(program, program.begin, layer_of).items()
         if len(count) >= max(2, len(program.segments) - 2) and len({count[k] for k in (inner or count)}) == 1
     }
     sunk: list[list[Node]] = [[] for _ in program.segments]
@@ -118,6 +115,15 @@ def _sole_readers(program: Program) -> dict[str, int]:
         for i in node.inputs:
             readers[i] |= readers[name]
     return {n.outputs[0]: next(iter(r)) for n in program.begin if len(r := readers[n.outputs[0]]) == 1}
+
+
+def _kinds(program: Program, nodes: Sequence[Node], layer_of: Mapping[str, int]) -> dict[object, Counter[int]]:
+    """How many nodes of each kind belong to each layer."""
+    kinds: defaultdict[object, Counter[int]] = defaultdict(Counter)
+    for node in nodes:
+        if node.outputs[0] in layer_of:
+            kinds[_kind(program, node)][layer_of[node.outputs[0]]] += 1
+    return kinds
 
 
 def _kind(program: Program, node: Node) -> object:

@@ -17,6 +17,7 @@ from onnx import AttributeProto
 
 from unfoldc.errors import ModelError
 from unfoldc.kernels.expansions import Call, Maker
+from unfoldc.kernels.expansions.pieces import stacked
 from unfoldc.kernels.program import Node, Origin
 from unfoldc.kernels.reading.onnx_file import tensor_array
 
@@ -181,8 +182,7 @@ class Inner:
         for values, axis in zip(scans, axes, strict=True):
             if not values:
                 raise self._fail("it never runs, so that a result has no elements", "at least one trip")
-            at = maker.tensor(np.array([axis], np.int64))
-            stacks.append(maker.node("Concat", *(maker.node("Unsqueeze", v, at) for v in values), axis=axis))
+            stacks.append(stacked(maker, values, axis))
         self._hand_out([*carried, *stacks])
         return made
 

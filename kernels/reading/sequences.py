@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from unfoldc.kernels.expansions import Call, Maker
+from unfoldc.kernels.expansions.pieces import squeezed, stacked
 from unfoldc.kernels.expansions.splits import window
 from unfoldc.kernels.expansions.table import axis_of
 
@@ -82,8 +83,7 @@ def _split(maker: Maker, call: Call) -> Parts:
     starts = np.cumsum([0, *lengths[:-1]]).tolist()
     parts = [window(maker, x, {axis: (start, n)}) for start, n in zip(starts, lengths, strict=True)]
     if not call.input(1) and not call.attributes.get("keepdims", 1):
-        at = maker.tensor(np.array([axis], np.int64))
-        parts = [maker.node("Squeeze", part, at) for part in parts]
+        parts = [squeezed(maker, part, [axis]) for part in parts]
     return tuple(parts)
 
 
@@ -91,7 +91,8 @@ def _joined(maker: Maker, call: Call, members: Parts) -> str:
     if not members:
         raise ValueError("an empty sequence cannot be joined")
     axis = int(call.attributes["axis"])
-    if call.attributes.get("new_axis", 0):
-        at = maker.tensor(np.array([axis], np.int64))
-        members = tuple(maker.node("Unsqueeze", member, at) for member in members)
-    return maker.node("Concat", *members, axis=axis)
+    return (
+        stacked(maker, members, axis)
+        if call.attributes.get("new_axis", 0)
+        else maker.node("Concat", *members, axis=axis)
+    )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from unfoldc.errors import printable
-from unfoldc.kernels.artifact import Port
+from unfoldc.kernels.inspection_text import ModelReport, part_text, port_text
 from unfoldc.kernels.split_onnx.artifact import Tools, memory_plan, ports, split_file
 
 
@@ -23,15 +22,9 @@ class PartReport:
 
 
 @dataclass(frozen=True)
-class SplitInspection:
+class SplitInspection(ModelReport):
     """Result of `describe_split`. The compiler knows nothing of the operators, so there is no count of operations."""
 
-    path: str
-    iterations: int
-    boundaries: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    states: tuple[str, ...]
     begin_nodes: int
     segments: tuple[PartReport, ...]
     end_nodes: int
@@ -44,29 +37,17 @@ class SplitInspection:
         """Whether all iterations share one model."""
         return len(self.segments) == 1 and self.segments[0].count == self.iterations
 
-    def to_json(self) -> str:
-        """The same as JSON."""
-        return json.dumps({**asdict(self), "rolled": self.rolled}, indent=2)
-
     def __str__(self) -> str:
-        found = self.boundaries or "nothing: the whole graph counts as one"
         lines = [
-            f"{self.path}: {self.iterations} iterations, found by {found}",
-            f"  inputs   {', '.join(self.inputs)}",
-            f"  outputs  {', '.join(self.outputs)}",
-            f"  states   {', '.join(self.states) or 'none'}",
+            *self.heading(),
             f"  weights  {self.constant_bytes} bytes",
             "",
             f"  {'ONNX model':<22}{'nodes':>7}{'own constants':>15}",
             f"  {'begin':<22}{self.begin_nodes:>7}",
         ]
         for s in self.segments:
-            name = f"iteration {s.first}" if s.count == 1 else f"iterations {s.first}-{s.first + s.count - 1}"
-            lines.append(f"  {name:<22}{s.nodes:>7}{s.per_iteration_constants:>15}")
-        lines += [f"  {'end':<22}{self.end_nodes:>7}", ""]
-        lines.append("  rolled into one iteration" if self.rolled else "  not rolled into one iteration:")
-        lines += [f"    {reason}" for reason in self.not_rolled]
-        lines.append(f"  early stop: {self.early_stop or 'after any iteration'}")
+            lines.append(f"  {part_text(s.first, s.count):<22}{s.nodes:>7}{s.per_iteration_constants:>15}")
+        lines += [f"  {'end':<22}{self.end_nodes:>7}", "", *self.verdict(self.not_rolled, (), self.early_stop)]
         return "\n".join(printable(line, 1000) for line in lines)
 
 
@@ -84,8 +65,8 @@ def describe_split(
         path=Path(path).name,
         iterations=made.program.iterations,
         boundaries=model.boundaries,
-        inputs=tuple(map(_text, inputs)),
-        outputs=tuple(map(_text, outputs)),
+        inputs=tuple(map(port_text, inputs)),
+        outputs=tuple(map(port_text, outputs)),
         states=tuple(f"{s} {made.wiring['types'][s]['dims'] or '?'}" for s in made.wiring["states"]),
         begin_nodes=counts.get("begin", 0),
         segments=tuple(
@@ -96,7 +77,3 @@ def describe_split(
         early_stop=made.program.early_stop,
         constant_bytes=memory_plan(made).constant_bytes,
     )
-
-
-def _text(port: Port) -> str:
-    return f"{port.name} {list(port.shape)} {port.dtype}{' per problem' if port.batched else ''}"

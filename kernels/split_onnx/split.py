@@ -13,7 +13,7 @@ from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
 from unfoldc.kernels.passes.thread_states import Run, thread_states
-from unfoldc.kernels.program import Node, Origin, Program, Segment, unused_name
+from unfoldc.kernels.program import Node, Origin, Program, unused_name
 from unfoldc.kernels.split_onnx.hand_out import hand_out
 from unfoldc.kernels.split_onnx.models import print_model
 from unfoldc.kernels.split_onnx.opaque_nodes import copy_of
@@ -65,7 +65,7 @@ def unrolled(model: OpaqueModel, evaluate: Evaluate) -> Program:
 
 def whole(model: OpaqueModel, evaluate: Evaluate) -> Program:
     """The program as one iteration."""
-    program = replace(model.program, begin=(), segments=(Segment(0, 1, tuple(model.program.nodes())),), end=())
+    program = model.program.in_one()
     return remove_dead(thread_states(program, [Run.alone(s) for s in program.segments]))
 
 
