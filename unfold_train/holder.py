@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,23 +54,34 @@ class Holder(nn.Module):
 
 
 class Begin(nn.Module):
-    """What runs once before the iterations."""
+    """What runs once before the iterations; `approximations` by call site of `init`."""
 
     def __init__(self, solver: Solver) -> None:
         super().__init__()
         self.solver = solver
+        self.approximations = nn.ModuleDict()
 
-    def forward(self, v: View) -> Any:
-        """The initial state."""
-        return self.solver.init(v)
+    def forward(self, v: View, shared: Sequence[str], starting: View | None) -> Any:
+        """The initial state.
+
+        The values that all iterations share are computed here, and the answers that warm starts begin with: for these
+        the first iteration is run with cold starts, and all else that it gives is dropped.
+        """
+        for name in shared:
+            getattr(v, name)
+        state = self.solver.init(v)
+        if starting is not None:
+            self.solver.step(starting, state)
+        return state
 
 
 class Iteration(Holder):
-    """One iteration, with the values that belong to it alone."""
+    """One iteration, with the values that belong to it alone; `approximations` by call site."""
 
     def __init__(self, solver: Solver) -> None:
         super().__init__()
         self.solver = solver
+        self.approximations = nn.ModuleDict()
 
     def forward(self, v: View, state: Any) -> Any:
         """The next state."""

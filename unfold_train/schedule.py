@@ -8,7 +8,6 @@ from typing import Literal
 from torch import nn
 
 from unfoldc.errors import InputError
-from unfoldc.unfold_train.holder import Holder
 from unfoldc.unfold_train.unfolded import Unfolded
 
 Schedule = Literal["end to end", "sequential", "sequential then end to end"]
@@ -55,8 +54,5 @@ def plan(schedule: Schedule, iterations: int, steps: int) -> list[Phase]:
 
 def trained_values(network: Unfolded, phase: Phase) -> dict[str, list[nn.Parameter]]:
     """The parameters that a phase changes, by the name of the value."""
-    found: dict[str, list[nn.Parameter]] = {}
-    for name, learned in network.learned.items():
-        holders = [network.shared] if learned.tied else [network.iteration[k] for k in phase.trained]
-        found[name] = [h.learned_parameter(name) for h in holders if isinstance(h, Holder)]
-    return found
+    names = (*network.learned, *network.learned_parts)
+    return {name: network.learned_parameters(name, phase.trained) for name in names}

@@ -113,12 +113,13 @@ class Trainer:
         self.title = title
         self.count = training.check(network, "training")
         self.validation.check(network, "validation")
-        unknown = set(self.settings.rates) - set(network.learned)
+        learned = (*network.learned, *network.learned_parts)
+        unknown = set(self.settings.rates) - set(learned)
         if unknown:
             raise InputError(
-                "Settings(rates=...)", ", ".join(sorted(unknown)), ", ".join(network.learned), "Name learned values."
+                "Settings(rates=...)", ", ".join(sorted(unknown)), ", ".join(learned), "Name learned values."
             )
-        if not network.learned:
+        if not learned:
             raise TrainingError(
                 type(network.solver).__name__,
                 "nothing is learned",
@@ -245,7 +246,8 @@ class Trainer:
 
     def _rate(self, name: str, parameters: list[nn.Parameter]) -> float:
         rate = self.settings.rates.get(name, self.settings.rate)
-        if self.network.learned[name].positive or not parameters:
+        known = self.network.learned.get(name)
+        if (known is not None and known.positive) or not parameters:
             return rate
         size = float(torch.stack([p.detach().square().mean() for p in parameters]).mean().sqrt())
         return rate * (size if size > 0 else 1.0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from unfoldc.errors import InputError
-from unfoldc.unfold_train.graph import INPUT, ITERATION, LEARNED, merge_reads, needed
+from unfoldc.unfold_train.approximations.base import Approximation
+from unfoldc.unfold_train.call_sites import CallSites, Memory
+from unfoldc.unfold_train.graph import INPUT, ITERATION, LEARNED, merge_reads, needed, roots
 from unfoldc.unfold_train.holder import Begin, End, Holder, Iteration
 from unfoldc.unfold_train.inputs import bind_inputs
 from unfoldc.unfold_train.solver import Solver
@@ -50,6 +53,7 @@ class Unfolded(nn.Module):
         self.end = End(solver)
         self.sizes = solver.sizes.copy()
         self.reads: dict[str, set[str]] = {}
+        self.shared_values: frozenset[str] = frozenset()
         self.is_frozen = False
         self.validation_errors: tuple[float, ...] = ()
 
@@ -65,8 +69,24 @@ class Unfolded(nn.Module):
 
     @property
     def learned_numbers(self) -> int:
-        """How many numbers are learned."""
-        return sum(math.prod(s.shape) * (1 if s.tied else self.iterations) for s in self.learned.values())
+        """How many numbers are learned, those of approximations included."""
+        own = sum(math.prod(s.shape) * (1 if s.tied else self.iterations) for s in self.learned.values())
+        return own + sum(p.numel() for name in self.learned_parts for p in self.learned_parameters(name))
+
+    @property
+    def learned_parts(self) -> tuple[str, ...]:
+        """The names of what approximations learn, `<site>.<parameter>`."""
+        parts = (self.begin, *self.iteration)
+        return tuple(dict.fromkeys(name for part in parts for name, _ in _parts(part)))
+
+    def learned_parameters(self, name: str, iterations: Iterable[int] | None = None) -> list[nn.Parameter]:
+        """The parameters of a learned value, or of a part of an approximation, in these iterations (default all)."""
+        which = range(self.iterations) if iterations is None else iterations
+        if name in self.learned:
+            holders = [self.shared] if self.learned[name].tied else [self.iteration[k] for k in which]
+            return [h.learned_parameter(name) for h in holders if isinstance(h, Holder)]
+        parts = (self.begin, *(self.iteration[k] for k in which))
+        return [parameter for part in parts for found, parameter in _parts(part) if found == name]
 
     @property
     def example_inputs(self) -> tuple[Tensor, ...]:
@@ -77,7 +97,18 @@ class Unfolded(nn.Module):
     def unfoldc_metadata(self) -> dict[str, Any]:
         """What an exported file tells of the network: solver, learned values, validation error after each iteration."""
         learned = {name: {"shape": list(s.shape), "tied": s.tied} for name, s in self.learned.items()}
-        return {"solver": type(self.solver).__name__, "learned": learned, "errors": list(self.validation_errors)}
+        found = {"solver": type(self.solver).__name__, "learned": learned, "errors": list(self.validation_errors)}
+        return {**found, "approximated": self.approximated} if self.approximated else found
+
+    @property
+    def approximated(self) -> dict[str, list[str]]:
+        """What runs at each call site that is approximated anywhere: one text for each iteration, "exact" or the
+        approximation; one text for the sites of `init`."""
+        found = {name: [repr(a)] for name, a in self.begin.approximations.items()}
+        for name in dict.fromkeys(n for it in self.iteration for n in it.approximations):  # type: ignore[union-attr]
+            at = [it.approximations for it in self.iteration]
+            found[name] = [repr(a[name]) if name in a else "exact" for a in at]  # type: ignore[index,operator]
+        return found
 
     def forward(self, *inputs: Tensor, iterations: int | None = None, **named: Tensor) -> Tensor:
         """The estimate (batch, n) after `iterations` iterations, K unless given."""
@@ -90,8 +121,13 @@ class Unfolded(nn.Module):
         steps = self.trajectory(self.name_inputs(*inputs, **named), iterations)
         return [self.end(v, state) for v, state in steps]
 
-    def trajectory(self, inputs: Mapping[str, Tensor], iterations: int | None = None) -> Iterator[tuple[View, Any]]:
-        """After each iteration, its view and the state; `end` turns the two into an estimate."""
+    def trajectory(
+        self, inputs: Mapping[str, Tensor], iterations: int | None = None, memory: Memory | None = None
+    ) -> Iterator[tuple[View, Any]]:
+        """After each iteration, its view and the state; `end` turns the two into an estimate.
+
+        A `memory` with an observer sees every operation that may be approximated.
+        """
         last = self.iterations if iterations is None else iterations
         if not 1 <= last <= self.iterations:
             raise InputError(
@@ -101,10 +137,16 @@ class Unfolded(nn.Module):
                 "Change it.",
             )
         bound = bind_inputs(self.solver, self.sizes, inputs)
-        v = self.view(0, bound)
-        state = self.begin(v)
+        memory = Memory() if memory is None else memory
+        first = self._approximations(0)
+        starting = (
+            self._view(0, bound, memory, first, starting=True) if any(a.uses_previous for a in first.values()) else None
+        )
+        begin: Any = self.begin.approximations
+        shared = sorted(self.shared_values & self.reads.get("", set()))
+        state = self.begin(self._view(0, bound, memory, begin, prefix="init_"), shared, starting)
         for k in range(last):
-            v = self.view(k, bound)
+            v = self._view(k, bound, memory, self._approximations(k))
             state = self.iteration[k](v, state)
             yield v, state
 
@@ -138,8 +180,28 @@ class Unfolded(nn.Module):
         return found.detach()
 
     def view(self, k: int, bound: Mapping[str, Tensor]) -> View:
-        """What the solver sees at iteration k."""
+        """What the solver sees at iteration k, every operation exact."""
         return View(self.solver, self._lookup(bound), k)
+
+    def _view(
+        self,
+        k: int,
+        bound: Mapping[str, Tensor],
+        memory: Memory,
+        approximations: Mapping[str, Approximation],
+        **options: Any,
+    ) -> View:
+        sites = CallSites(approximations, memory, self._is_constant, iteration=k, **options)
+        return View(self.solver, self._lookup(bound), k, sites, self.shared_values)
+
+    def _approximations(self, k: int) -> Mapping[str, Approximation]:
+        found: Mapping[str, Any] = getattr(self.iteration[k], "approximations")  # noqa: B009
+        return found
+
+    def _is_constant(self, tensor: Tensor) -> bool:
+        """Whether a value depends on neither the inputs nor anything learned."""
+        known = [*self.solver.given.values(), *self.shared.buffers(recurse=False)]
+        return any(tensor is t for t in known)
 
     def frozen(self) -> Unfolded:
         """A copy for export: every value that depends on no input is a constant, stored once where all iterations
@@ -150,6 +212,9 @@ class Unfolded(nn.Module):
         other.reads = self.reads
         other.is_frozen = True
         other.validation_errors = self.validation_errors
+        other.shared_values = self.shared_values
+        for part, copied in zip((self.begin, *self.iteration), (other.begin, *other.iteration), strict=True):
+            copied.approximations = copy.deepcopy(part.approximations)
         self._fold(other, varying={INPUT})
         return other.eval()
 
@@ -159,6 +224,9 @@ class Unfolded(nn.Module):
         self._fold(self, varying={INPUT, LEARNED}, postpone={ITERATION})
         self._record(last=self.iterations)
         self._fold(self, varying={INPUT, LEARNED})
+        cut = self._cut()
+        names = {n for read in self.reads.values() for n in read} - set(cut) - {"k"}
+        self.shared_values = frozenset(n for n in names if ITERATION not in roots(n, self.reads, cut))
 
     def _lookup(self, bound: Mapping[str, Tensor]) -> Lookup:
         def lookup(name: str, k: int) -> Tensor | None:
@@ -214,6 +282,12 @@ class Unfolded(nn.Module):
             if k >= 0:
                 self.solver.output(recorder, state)
             merge_reads(self.reads, recorder.reads())
+
+
+def _parts(part: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """What the approximations of `begin` or of an iteration learn, by name."""
+    found: Any = part.approximations
+    return [(f"{site}.{name}", p) for site, a in found.items() for name, p in a.named_parameters()]
 
 
 @functools.cache

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from unfoldc.errors import InputError
+from unfoldc.unfold_train.call_sites import CallSites, Memory
+from unfoldc.unfold_train.mathematics import Mathematics
 
 Formula = Callable[["View"], Tensor]
 Lookup = Callable[[str, int], Tensor | None]
@@ -81,18 +83,28 @@ class Declares(Protocol):
         """The element type."""
 
 
-class View:
-    """What `init`, `step`, `output` and the formulas see at iteration k: `v.mu`, `v.A`, `v.y`.
+class View(Mathematics):
+    """What `init`, `step`, `output` and the formulas see at iteration k: `v.mu`, `v.A`, `v.y`, `v.solve(G, b)`.
 
-    Derived values are computed when first read and kept for this view only, so no state outlives a call.
+    Derived values are computed when first read and kept for this view only, or, where they are the same in all
+    iterations (`shared` names them), in the memory of the call; no state outlives a call.
     """
 
-    def __init__(self, solver: Declares, lookup: Lookup, k: int) -> None:
+    def __init__(
+        self,
+        solver: Declares,
+        lookup: Lookup,
+        k: int,
+        sites: CallSites | None = None,
+        shared: frozenset[str] = frozenset(),
+    ) -> None:
         self._owner = type(solver).__name__
         self._declared = solver.values
         self._dtype = solver.dtype
         self._lookup = lookup
         self._iteration = k
+        self._sites = CallSites({}, Memory(), lambda tensor: False) if sites is None else sites
+        self._shared = shared
         self._kept: dict[str, Tensor] = {}
         self._open: list[str] = []
 
@@ -110,8 +122,16 @@ class View:
             raise AttributeError(name)
         if name not in self._kept:
             found = self._lookup(name, self._iteration)
-            self._kept[name] = self._derive(name) if found is None else found
+            self._kept[name] = self._find(name) if found is None else found
         return self._kept[name]
+
+    def _find(self, name: str) -> Tensor:
+        if name not in self._shared:
+            return self._derive(name)
+        known = self._sites.memory.shared
+        if name not in known:
+            known[name] = self._derive(name)
+        return known[name]
 
     def _derive(self, name: str) -> Tensor:
         value = self._declared.get(name)

@@ -1,0 +1,108 @@
+"""`approximate`: put cheap operations in the place of exact ones, without touching the solver."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unfoldc.errors import InputError
+from unfoldc.unfold_train.approximate_module import approximate_module
+from unfoldc.unfold_train.approximations.base import Approximation
+from unfoldc.unfold_train.call_sites import Memory, Visit
+from unfoldc.unfold_train.placing import check_names, put
+from unfoldc.unfold_train.unfolded import Unfolded
+
+
+def approximate(
+    model: nn.Module,
+    operations: Mapping[str, Approximation],
+    *,
+    iterations: Iterable[int] | None = None,
+    example_inputs: Tensor | Sequence[Tensor] | None = None,
+) -> Any:
+    """A copy of a model in which operations are approximated; it shares nothing with the original.
+
+        approximate(network, {"inverse": NewtonSchulz(steps=1, warm_start=True)})
+        approximate(network, {"solve": Neumann(order=2, warm_start=True, learn="scalar")}, iterations=range(1, 5))
+
+    Args:
+        model: an `Unfolded` network, or any module that calls torch.linalg.solve, inv, cholesky or svd, or functions
+            such as torch.exp. Of the latter the result is an `ApproximatedModule` around the copy.
+        operations: approximations by operation ("inverse", "solve", "svd", "exp", "log", "tanh", "sigmoid", "sqrt",
+            "reciprocal", "block"), for all its call sites, or by the name of one site. Every iteration gets a copy of
+            its own, so that each learns its own coefficients.
+        iterations: those that are approximated, counted from 0; all, and the sites of `init`, by default. In a module
+            the calls of a site are counted.
+        example_inputs: inputs of a typical call; required for modules, the network's own example otherwise.
+
+    What is not named stays exact, and what was approximated before stays so. Raises InputError for names that the model
+    does not have, an approximation of another operation, or iterations that there are not.
+    """
+    if not operations:
+        raise InputError("approximate", "no operation", "at least one operation or site", "Name what to approximate.")
+    for name, approximation in operations.items():
+        if not isinstance(approximation, Approximation):
+            found = f"a {type(approximation).__name__}"
+            raise InputError(f"approximate, {name}", found, "an Approximation", "Pass e.g. Neumann(order=2).")
+    chosen = None if iterations is None else frozenset(iterations)
+    if isinstance(model, Unfolded):
+        return _approximate_network(model, operations, chosen, example_inputs)
+    return approximate_module(model, operations, chosen, example_inputs)
+
+
+def exact(network: Unfolded) -> Unfolded:
+    """A copy of a network without its approximations; its learned values stay."""
+    other = copy.deepcopy(network)
+    for part in (other.begin, *other.iteration):
+        part.approximations = nn.ModuleDict()
+    return other
+
+
+def call_sites(network: Unfolded, inputs: Mapping[str, Tensor] | None = None) -> list[Visit]:
+    """Every call of an operation that can be approximated, in order, on these inputs or the network's example."""
+    visits: list[Visit] = []
+
+    @contextmanager
+    def observer(visit: Visit) -> Iterator[None]:
+        visits.append(visit)
+        yield
+
+    with torch.no_grad():
+        for _ in network.trajectory(network.example if inputs is None else inputs, memory=Memory(observer=observer)):
+            pass
+    return [v for v in visits if not v.starting and v.operation != "factor"]
+
+
+def _approximate_network(
+    network: Unfolded,
+    operations: Mapping[str, Approximation],
+    chosen: frozenset[int] | None,
+    example: Tensor | Sequence[Tensor] | None,
+) -> Unfolded:
+    if network.is_frozen:
+        raise InputError("approximate", "a frozen network", "the network it was made from", "Approximate it first.")
+    if chosen is not None and not chosen <= set(range(network.iterations)):
+        wrong = ", ".join(map(str, sorted(chosen - set(range(network.iterations)))))
+        raise InputError(
+            "approximate(iterations=...)", wrong, f"0 to {network.iterations - 1}", "Count iterations from 0."
+        )
+    inputs = None
+    if example is not None:
+        inputs = network.name_inputs(*((example,) if isinstance(example, Tensor) else example))
+    other = copy.deepcopy(network)
+    visits = call_sites(other, inputs)
+    check_names(type(network.solver).__name__, operations, {v.site: v.operation for v in visits})
+    for visit in visits:
+        found = operations.get(visit.site, operations.get(visit.operation))
+        if found is None or (not visit.begin and chosen is not None and visit.iteration not in chosen):
+            continue
+        if visit.begin and chosen is not None:
+            continue
+        part: Any = other.begin if visit.begin else other.iteration[visit.iteration]
+        put(part.approximations, visit.site, visit, found)
+    return other

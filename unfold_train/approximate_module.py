@@ -1,0 +1,138 @@
+"""Approximated operations in any module: torch's own calls are intercepted, nobody has to rewrite a model."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from unfoldc.errors import InputError
+from unfoldc.unfold_train.approximations.base import Approximation
+from unfoldc.unfold_train.call_sites import CallSites, Memory, Visit
+from unfoldc.unfold_train.placing import check_names, put
+from unfoldc.unfold_train.torch_calls import Factors, read_call
+
+_TORCH = str(Path(torch.__file__).parent)
+Place = tuple[tuple[str, int, int], ...]
+
+
+class ApproximatedModule(nn.Module):
+    """A module in which calls of torch.linalg.solve, inv, cholesky (with cholesky_solve, cholesky_inverse or two
+    triangular solves), svd and elementwise functions are approximated.
+
+    A call site is a place in the source, found by the chain of calls that leads there; its n-th call in a run counts as
+    its iteration n. A warm start carries the answer from call to call of one run; the first call begins cold.
+    Approximations are parameters `approximations.<site>_<n>`.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.approximations = nn.ModuleDict()
+        self.places: dict[Place, str] = {}
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """As the module's own."""
+        with _Interception(self):
+            return self.module(*inputs, **named)
+
+    @property
+    def unfoldc_metadata(self) -> dict[str, Any]:
+        """What an exported file tells: the module's own metadata and what is approximated."""
+        own = getattr(self.module, "unfoldc_metadata", None) or {}
+        return {**own, "approximated": {name: repr(a) for name, a in self.approximations.items()}}
+
+
+def approximate_module(
+    module: nn.Module,
+    operations: Mapping[str, Approximation],
+    chosen: frozenset[int] | None,
+    example: Tensor | Sequence[Tensor] | None,
+) -> ApproximatedModule:
+    """See `approximate`."""
+    owner = type(module).__name__
+    if example is None:
+        raise InputError(
+            f"approximate({owner})", "no example inputs", "inputs of a typical call", "Pass example_inputs=(y,)."
+        )
+    wrapped = copy.deepcopy(module)
+    wrapped = wrapped if isinstance(wrapped, ApproximatedModule) else ApproximatedModule(wrapped)
+    with torch.no_grad(), _Interception(wrapped, record=True) as recorded:
+        wrapped.module(*((example,) if isinstance(example, Tensor) else example))
+    sites = {site: visit.operation for site, _, visit in recorded.visits}
+    check_names(owner, operations, sites)
+    for site, call, visit in recorded.visits:
+        found = operations.get(site, operations.get(visit.operation))
+        if found is not None and (chosen is None or call in chosen):
+            put(wrapped.approximations, f"{site}_{call}", visit, found)
+    return wrapped
+
+
+class _Interception(TorchFunctionMode):
+    """One run of a module. While a handler runs, the mode is off: approximations may call what they like."""
+
+    def __init__(self, owner: ApproximatedModule, record: bool = False) -> None:
+        super().__init__()
+        self.owner = owner
+        self.record = record
+        self.visits: list[tuple[str, int, Visit]] = []
+        self.counts: Counter[str] = Counter()
+        self.sites = CallSites({}, Memory(), lambda tensor: False)
+        self.factors = Factors()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        call = read_call(func, args, kwargs, self.factors)
+        if call is None:
+            result = func(*args, **kwargs)
+            self.factors.note(func, args, kwargs, result)
+            return result
+        place = _place()
+        if place not in self.owner.places:
+            if not self.record:
+                return func(*args, **kwargs)
+            taken = sum(name.split("__")[0] == call.operation for name in self.owner.places.values())
+            self.owner.places[place] = f"{call.operation}__{taken + 1}" if taken else call.operation
+        site = self.owner.places[place]
+        number = self.counts[site]
+        self.counts[site] += 1
+        found: Any = (
+            self.owner.approximations[name] if (name := f"{site}_{number}") in self.owner.approximations else None
+        )
+        if self.record:
+            visit = Visit(site, call.operation, number, call.arguments, found, "", False, False)
+            self.visits.append((site, number, visit))
+        if found is None:
+            result = func(*args, **kwargs)
+            self.sites.memory.answers[site] = call.answer_of(result)
+            self.factors.note(func, args, kwargs, result)
+            return result
+        self.sites.approximations = {site: found}
+        self.sites.iteration = number
+        return call.result_of(self.sites.run(site, call.operation, _never, *call.arguments))
+
+
+def _never(*arguments: Any) -> Any:
+    raise AssertionError("an approximated site has no exact answer")
+
+
+def _place() -> Place:
+    """Where the intercepted call stands: the chain of calls in the module's own code."""
+    found = []
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code not in _OUTERMOST:
+        if not frame.f_code.co_filename.startswith(_TORCH):
+            found.append((frame.f_code.co_filename, frame.f_code.co_firstlineno, frame.f_lasti))
+        frame = frame.f_back
+    return tuple(found)
+
+
+_OUTERMOST = (ApproximatedModule.forward.__code__, approximate_module.__code__)

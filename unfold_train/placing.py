@@ -1,0 +1,39 @@
+"""Put approximations at call sites, after a look whether they fit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+from torch import nn
+
+from unfoldc.errors import InputError
+from unfoldc.unfold_train.approximations.base import Approximation
+from unfoldc.unfold_train.call_sites import Visit
+
+
+def put(sites: nn.ModuleDict, name: str, visit: Visit, approximation: Approximation) -> None:
+    """Put a copy of an approximation at a call site."""
+    if visit.operation not in approximation.operations:
+        raise InputError(
+            f"approximate, site {visit.site}",
+            f"{approximation!r}, which replaces {', '.join(approximation.operations)}",
+            f"an approximation of {visit.operation}",
+            "Choose another one, or name the sites that it is for.",
+        )
+    own = copy.deepcopy(approximation)
+    own.prepare(*visit.arguments)
+    sites[name] = own
+
+
+def check_names(owner: str, operations: Mapping[str, Approximation], sites: Mapping[str, str]) -> None:
+    """Raise InputError where a name is neither an operation nor a call site of the model."""
+    unknown = set(operations) - set(sites) - set(sites.values())
+    if unknown:
+        listed = ", ".join(f"{site} ({operation})" for site, operation in sites.items()) or "none"
+        raise InputError(
+            f"approximate({owner})",
+            f"it has no operation or call site {', '.join(sorted(unknown))}",
+            f"its call sites: {listed}",
+            "Correct the name, or write the solver with v.solve, v.inverse, v.exp, ...",
+        )
