@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,7 @@ def approximate_module(
             f"approximate({owner})", "no example inputs", "inputs of a typical call", "Pass example_inputs=(y,)."
         )
     wrapped = copy.deepcopy(module)
-    wrapped = wrapped if isinstance(wrapped, ApproximatedModule) else ApproximatedModule(wrapped)
+    wrapped = wrapped if isinstance(wrapped, ApproximatedModule) else _class_for(wrapped)(wrapped)
     with torch.no_grad(), _Interception(wrapped, record=True) as recorded:
         wrapped.module(*((example,) if isinstance(example, Tensor) else example))
     sites = {site: visit.operation for site, _, visit in recorded.visits}
@@ -74,6 +75,18 @@ def approximate_module(
         if found is not None and (chosen is None or call in chosen):
             put(wrapped.approximations, f"{site}_{call}", visit, found)
     return wrapped
+
+
+def _class_for(module: nn.Module) -> type[ApproximatedModule]:
+    """ApproximatedModule with the arguments of the module's own `forward`: exporters take their names from there."""
+
+    def forward(self: ApproximatedModule, *inputs: Any, **named: Any) -> Any:
+        return ApproximatedModule.forward(self, *inputs, **named)
+
+    own = inspect.signature(module.forward)
+    whole = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *own.parameters.values()]
+    setattr(forward, "__signature__", own.replace(parameters=whole))  # noqa: B010
+    return type("ApproximatedModule", (ApproximatedModule,), {"forward": forward, "__doc__": ApproximatedModule.__doc__})
 
 
 class _Interception(TorchFunctionMode):

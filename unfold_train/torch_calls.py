@@ -99,7 +99,7 @@ def _quotient(a: Any, x: Tensor) -> TorchCall:
 def _solve(A: Tensor, b: Tensor, left: bool) -> TorchCall:
     if not left:
         return TorchCall("solve", (A.mT, b.mT), lambda x: x.mT, lambda x: x.mT)
-    if b.dim() == 1 or b.shape == A.shape[:-1]:
+    if b.dim() == 1 or (b.dim() == A.dim() - 1 and b.shape == A.shape[:-1]):  # torch's own rule
         return TorchCall("solve", (A, b.unsqueeze(-1)), lambda x: x.squeeze(-1), lambda x: x.unsqueeze(-1))
     return TorchCall("solve", (A, b))
 
