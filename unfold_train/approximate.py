@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unfoldc.errors import InputError
 from unfoldc.unfold_train.approximate_module import approximate_module
+from unfoldc.unfold_train.approximations import APPROXIMATIONS
 from unfoldc.unfold_train.approximations.base import Approximation
 from unfoldc.unfold_train.call_sites import Memory, Visit
 from unfoldc.unfold_train.placing import check_names, put
@@ -61,6 +62,41 @@ def exact(network: Unfolded) -> Unfolded:
     for part in (other.begin, *other.iteration):
         part.approximations = nn.ModuleDict()
     return other
+
+
+def describe_approximations(network: Unfolded) -> list[dict[str, Any]]:
+    """What is approximated where, as plain data: one entry for each site, approximation and set of iterations; those of
+    `init` have no iterations."""
+    entries: dict[tuple[str, str, bool], dict[str, Any]] = {}
+    for k, part in enumerate((network.begin, *network.iteration), -1):
+        found: Any = part.approximations
+        for site, a in found.items():
+            entry = {"site": site, "name": type(a).__name__, "options": a.options, "iterations": []}
+            known = entries.setdefault((site, repr(a), k < 0), entry)
+            if k >= 0:
+                known["iterations"].append(k)
+    return list(entries.values())
+
+
+def put_approximations(
+    network: Unfolded, entries: Iterable[Mapping[str, Any]], more: Iterable[type[Approximation]] = ()
+) -> None:
+    """Put in place what `describe_approximations` gave; `more` are classes of your own. Raises InputError where a name
+    is unknown or does not fit the network."""
+    known = {**APPROXIMATIONS, **{a.__name__: a for a in more}}
+    visits = {(v.site, -1 if v.begin else v.iteration): v for v in call_sites(exact(network))}
+    for entry in entries:
+        if entry["name"] not in known:
+            raise InputError(
+                "approximation", f"unknown name {entry['name']!r}", ", ".join(known), "Pass your own class."
+            )
+        approximation = known[entry["name"]](**entry["options"])
+        for k in entry["iterations"] or [-1]:
+            visit = visits.get((entry["site"], k))
+            if visit is None:
+                raise InputError("approximation", f"no site {entry['site']}", "the sites of the solver", "Correct it.")
+            part: Any = network.begin if k < 0 else network.iteration[k]
+            put(part.approximations, visit.site, visit, approximation)
 
 
 def call_sites(network: Unfolded, inputs: Mapping[str, Tensor] | None = None) -> list[Visit]:

@@ -86,7 +86,8 @@ def _class_for(module: nn.Module) -> type[ApproximatedModule]:
     own = inspect.signature(module.forward)
     whole = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *own.parameters.values()]
     setattr(forward, "__signature__", own.replace(parameters=whole))  # noqa: B010
-    return type("ApproximatedModule", (ApproximatedModule,), {"forward": forward, "__doc__": ApproximatedModule.__doc__})
+    members = {"forward": forward, "__doc__": ApproximatedModule.__doc__}
+    return type("ApproximatedModule", (ApproximatedModule,), members)
 
 
 class _Interception(TorchFunctionMode):

@@ -46,13 +46,14 @@ class Memory:
 
     `shared` holds values that no iteration changes, `answers` the last answer at each site for warm starts, `factors`
     what was computed of a matrix that is the same in all iterations. An `observer` gives a context manager that each
-    operation runs in.
+    operation runs in, and `entered` is called when an iteration begins.
     """
 
     shared: dict[str, Tensor] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     factors: dict[tuple[str, str], tuple[Tensor, Any]] = field(default_factory=dict)
     observer: Observer | None = None
+    entered: Callable[[int], None] | None = None
 
 
 @dataclass
@@ -133,7 +134,7 @@ class CallSites:
 
     def run(self, name: str, operation: str, exactly: Callable[..., Any], *arguments: Any) -> Any:
         """The answer at a site: exact, or of the approximation that was put there."""
-        found = self.approximations[name] if name in self.approximations else None  # a ModuleDict has no get
+        found = self.approximations.get(name)
         given = (exactly, *arguments) if operation == "block" else arguments
         with self._observed(name, operation, given, found):
             if found is None:

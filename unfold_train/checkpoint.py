@@ -19,6 +19,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from unfoldc.errors import InputError, ModelError, UnfoldcError
+from unfoldc.unfold_train.approximate import describe_approximations, put_approximations
+from unfoldc.unfold_train.approximations.base import Approximation
 from unfoldc.unfold_train.solver import Solver
 from unfoldc.unfold_train.solvers import find_solver
 from unfoldc.unfold_train.train import Outcome, Settings
@@ -67,6 +69,7 @@ def save_checkpoint(
         "learn": list(network.learned),
         "tied": [name for name, learned in network.learned.items() if learned.tied],
         "inputs": [name for name in solver.inputs if not isinstance(solver.values[name], Input)],
+        "approximations": describe_approximations(network),
         "errors": list(network.validation_errors),
         "log": list(outcome.log) if outcome else [],
         "status": outcome.status.value if outcome else "",
@@ -90,15 +93,19 @@ def save_checkpoint(
         aside.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: str | Path, solvers: Iterable[type[Solver]] = ()) -> Checkpoint:
-    """Read a network back; `solvers` are classes of your own that the file may name.
+def load_checkpoint(
+    path: str | Path,
+    solvers: Iterable[type[Solver]] = (),
+    approximations: Iterable[type[Approximation]] = (),
+) -> Checkpoint:
+    """Read a network back; `solvers` and `approximations` are classes of your own that the file may name.
 
     Raises ModelError where the file is missing, truncated, altered, or disagrees with the solver it names.
     """
     path = Path(path)
     arrays, about = _read(path)
     try:
-        network = _rebuild(arrays, about, solvers)
+        network = _rebuild(arrays, about, solvers, approximations)
     except ModelError as problem:
         raise _damaged(path, problem.found) from problem
     except UnfoldcError as problem:
@@ -150,7 +157,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return arrays, about
 
 
-def _rebuild(arrays: dict[str, Tensor], about: dict[str, Any], solvers: Iterable[type[Solver]]) -> Unfolded:
+def _rebuild(
+    arrays: dict[str, Tensor],
+    about: dict[str, Any],
+    solvers: Iterable[type[Solver]],
+    approximations: Iterable[type[Approximation]],
+) -> Unfolded:
     groups: dict[str, dict[str, Tensor]] = {"given": {}, "example": {}, "state": {}}
     for name, tensor in arrays.items():
         group, _, rest = name.partition(".")
@@ -166,6 +178,7 @@ def _rebuild(arrays: dict[str, Tensor], about: dict[str, Any], solvers: Iterable
         tied=about["tied"],
         example=groups["example"],
     )
+    put_approximations(network, about.get("approximations", []), approximations)
     network.load_state_dict(groups["state"])
     network.validation_errors = tuple(float(e) for e in about["errors"])
     return network

@@ -142,10 +142,11 @@ class Unfolded(nn.Module):
         starting = (
             self._view(0, bound, memory, first, starting=True) if any(a.uses_previous for a in first.values()) else None
         )
-        begin: Any = self.begin.approximations
-        shared = sorted(self.shared_values & self.reads.get("", set()))
-        state = self.begin(self._view(0, bound, memory, begin, prefix="init_"), shared, starting)
+        shared = self._read_by_iterations()
+        state = self.begin(self._view(0, bound, memory, _by_site(self.begin), prefix="init_"), shared, starting)
         for k in range(last):
+            if memory.entered is not None:
+                memory.entered(k)
             v = self._view(k, bound, memory, self._approximations(k))
             state = self.iteration[k](v, state)
             yield v, state
@@ -194,13 +195,18 @@ class Unfolded(nn.Module):
         sites = CallSites(approximations, memory, self._is_constant, iteration=k, **options)
         return View(self.solver, self._lookup(bound), k, sites, self.shared_values)
 
+    def _read_by_iterations(self) -> list[str]:
+        """The shared values that the iterations read, directly or through values of their own."""
+        read = {n for reader, names in self.reads.items() if reader not in self.shared_values for n in names}
+        return sorted(self.shared_values & read)
+
     def _approximations(self, k: int) -> Mapping[str, Approximation]:
-        found: Mapping[str, Any] = getattr(self.iteration[k], "approximations")  # noqa: B009
-        return found
+        return _by_site(self.iteration[k])
 
     def _is_constant(self, tensor: Tensor) -> bool:
         """Whether a value depends on neither the inputs nor anything learned."""
-        known = [*self.solver.given.values(), *self.shared.buffers(recurse=False)]
+        holders = (self.shared, *self.iteration)
+        known = [*self.solver.given.values(), *(b for h in holders for b in h.buffers(recurse=False))]
         return any(tensor is t for t in known)
 
     def frozen(self) -> Unfolded:
@@ -284,10 +290,15 @@ class Unfolded(nn.Module):
             merge_reads(self.reads, recorder.reads())
 
 
+def _by_site(part: nn.Module) -> dict[str, Approximation]:
+    """The approximations of `begin` or of an iteration."""
+    found: Any = part.approximations
+    return dict(found.items())
+
+
 def _parts(part: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """What the approximations of `begin` or of an iteration learn, by name."""
-    found: Any = part.approximations
-    return [(f"{site}.{name}", p) for site, a in found.items() for name, p in a.named_parameters()]
+    return [(f"{site}.{name}", p) for site, a in _by_site(part).items() for name, p in a.named_parameters()]
 
 
 @functools.cache
