@@ -19,7 +19,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from unfoldc.errors import InputError, ModelError, UnfoldcError
-from unfoldc.unfold_train.approximate import describe_approximations, put_approximations
+from unfoldc.unfold_train.approximating import describe_approximations, put_approximations
 from unfoldc.unfold_train.approximations.base import Approximation
 from unfoldc.unfold_train.solver import Solver
 from unfoldc.unfold_train.solvers import find_solver

@@ -62,7 +62,7 @@ def _solve(network: Unfolded, inputs: Mapping[str, Tensor], counter: _Counter) -
             yield
 
     counter.part = "begin"
-    steps = network.trajectory(inputs, memory=Memory(observer=observer, entered=counter.enter))
+    steps = network.trajectory(inputs, memory=Memory(observer=observer, entered=counter.enter, checked=False))
     for k, (v, state) in enumerate(steps):
         if k == network.iterations - 1:
             counter.part = "end"
@@ -152,5 +152,5 @@ _RULES: Mapping[Any, Rule] = {
     _aten._linalg_solve_ex: _solve_rule,
     _aten.linalg_solve_triangular: lambda args, result: result.numel() * args[0].shape[-1] / 2,
     _aten._linalg_svd: _svd_rule,
-    **{getattr(_aten, name): lambda args, result: result.numel() for name in _ELEMENTWISE},
+    **{getattr(_aten, name): lambda args, result: float(result.numel()) for name in _ELEMENTWISE},
 }

@@ -13,6 +13,8 @@ _LAZY = {
     "export_onnx": "unfoldc.export",
     "iterate": "unfoldc.export",
     "unfold": "unfoldc.unfold_train",
+    "approximate": "unfoldc.unfold_train",
+    "compensate": "unfoldc.unfold_train",
     "compile": "unfoldc.pipeline",
     "load": "unfoldc.pipeline",
 }
@@ -21,9 +23,19 @@ if TYPE_CHECKING:
     from unfoldc.errors import UnfoldcError
     from unfoldc.export import export_onnx, iterate
     from unfoldc.pipeline import compile, load
-    from unfoldc.unfold_train import unfold
+    from unfoldc.unfold_train import approximate, compensate, unfold
 
-__all__ = ["UnfoldcError", "__version__", "compile", "export_onnx", "iterate", "load", "unfold"]
+__all__ = [
+    "UnfoldcError",
+    "__version__",
+    "approximate",
+    "compensate",
+    "compile",
+    "export_onnx",
+    "iterate",
+    "load",
+    "unfold",
+]
 
 
 def __dir__() -> list[str]:

@@ -14,7 +14,7 @@ from unfoldc import __version__
 from unfoldc.errors import UnfoldcError, printable
 
 # In the order of use; each is a module of unfoldc.commands with add(subparsers), which sets `run`.
-COMMANDS = ("demo", "train", "export", "inspect", "compile", "run", "profile", "targets")
+COMMANDS = ("demo", "train", "approximate", "export", "inspect", "compile", "run", "profile", "targets")
 # Import name -> the extra of this project that brings it.
 _EXTRAS = {
     **dict.fromkeys(("onnxruntime", "onnxscript", "PIL", "rich", "safetensors", "skimage", "torch"), "train"),

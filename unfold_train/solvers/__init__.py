@@ -6,12 +6,18 @@ from collections.abc import Iterable
 
 from unfoldc.errors import InputError
 from unfoldc.unfold_train.solver import Solver
+from unfoldc.unfold_train.solvers.box_admm import BoxAdmm, GramBoxAdmm, Lmmse
 from unfoldc.unfold_train.solvers.fista import Fista
 from unfoldc.unfold_train.solvers.ista import Ista, Lista
+from unfoldc.unfold_train.solvers.robust_pca import RobustPca, RobustPcaFromFactors
 from unfoldc.unfold_train.solvers.synthesis import SynthesisFista, SynthesisIsta, SynthesisLista
 
 SOLVERS: dict[str, type[Solver]] = {
-    s.__name__: s for s in (Ista, Lista, Fista, SynthesisIsta, SynthesisLista, SynthesisFista)
+    s.__name__: s
+    for s in (
+        *(Ista, Lista, Fista, SynthesisIsta, SynthesisLista, SynthesisFista),
+        *(BoxAdmm, GramBoxAdmm, Lmmse, RobustPca, RobustPcaFromFactors),
+    )
 }
 
 
@@ -25,9 +31,14 @@ def find_solver(name: str, more: Iterable[type[Solver]] = ()) -> type[Solver]:
 
 __all__ = [
     "SOLVERS",
+    "BoxAdmm",
     "Fista",
+    "GramBoxAdmm",
     "Ista",
     "Lista",
+    "Lmmse",
+    "RobustPca",
+    "RobustPcaFromFactors",
     "SynthesisFista",
     "SynthesisIsta",
     "SynthesisLista",

@@ -12,7 +12,8 @@ from unfoldc.commands.common import Subparsers, add_json, new_command, positive,
 from unfoldc.errors import InputError
 
 if TYPE_CHECKING:
-    from unfoldc.unfold_train import Outcome, Unfolded
+    from unfoldc.unfold_train import Outcome, Problems, Unfolded
+    from unfoldc.unfold_train.tasks import Task
 
 # One number each: learned for every iteration unless --tied names them. Matrices are tied unless it leaves them out.
 _NUMBERS = ("mu", "theta", "rho")
@@ -30,7 +31,12 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
     )
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the checkpoint to write")
     parser.add_argument("--continue", dest="checkpoint", metavar="FILE", help="start from the network in a checkpoint")
-    parser.add_argument("--problem", choices=["superresolution"], default="superresolution", help="what to solve")
+    parser.add_argument(
+        "--problem",
+        choices=["superresolution", "detection", "robust-pca"],
+        default="superresolution",
+        help="what to solve",
+    )
     parser.add_argument(
         "--learn", type=_names, metavar="NAMES", help="values to learn, such as W1,W2,theta; A,B,D,mu,theta"
     )
@@ -52,10 +58,7 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, write the checkpoint, and say how it ended."""
-    from unfoldc.unfold_train import Loss, Settings, Status, Trainer, load_checkpoint, save_checkpoint
-    from unfoldc.unfold_train.data.photographs import TRAINING
-    from unfoldc.unfold_train.data.superresolution import SuperResolution
-    from unfoldc.unfold_train.demo import superresolution_problems
+    from unfoldc.unfold_train import Loss, Settings, Status, Trainer, save_checkpoint
 
     settings = Settings(
         steps=arguments.steps,
@@ -67,22 +70,64 @@ def run(arguments: argparse.Namespace) -> int:
         validate_every=250,
         budget=arguments.seconds,
     )
+    network, training, validation, data = _prepare(arguments)
+    trainer = Trainer(network, training, validation, settings, log=arguments.log, progress=not arguments.json)
+    outcome = trainer.run()
+    save_checkpoint(arguments.output, network, outcome=outcome, settings=settings, data=data)
+    _report(arguments, network, outcome)
+    return 130 if outcome.status is Status.INTERRUPTED else 0
+
+
+def _prepare(arguments: argparse.Namespace) -> tuple[Unfolded, Problems, Problems, dict[str, Any]]:
+    """The network, the problems to train and to validate it on, and what the checkpoint says of them."""
+    from unfoldc.unfold_train import load_checkpoint
+    from unfoldc.unfold_train.data.photographs import TRAINING
+    from unfoldc.unfold_train.data.superresolution import SuperResolution
+    from unfoldc.unfold_train.demo import superresolution_problems
+    from unfoldc.unfold_train.tasks import find_task
+
     if arguments.checkpoint:
         _refuse_new_structure(arguments)
         known = load_checkpoint(arguments.checkpoint)
         network, data = known.network, known.data
+        if "problem" in data:
+            return network, *_drawn(*find_task(data), arguments.seed)
         problem = _described(arguments.checkpoint, data)
+    elif arguments.problem != "superresolution":
+        return _new_task(arguments)
     else:
         problem, data = SuperResolution(), {"photographs": list(TRAINING)}
     training, validation = superresolution_problems(problem, data["photographs"], seed=arguments.seed)
     if not arguments.checkpoint:
         network, rho = _new_network(arguments, problem, training)
         data = {**asdict(problem), **data, "rho": rho}
-    trainer = Trainer(network, training, validation, settings, log=arguments.log, progress=not arguments.json)
-    outcome = trainer.run()
-    save_checkpoint(arguments.output, network, outcome=outcome, settings=settings, data=data)
-    _report(arguments, network, outcome)
-    return 130 if outcome.status is Status.INTERRUPTED else 0
+    return network, training, validation, data
+
+
+def _new_task(arguments: argparse.Namespace) -> tuple[Unfolded, Problems, Problems, dict[str, Any]]:
+    from unfoldc.unfold_train import unfold
+    from unfoldc.unfold_train.tasks import find_task
+
+    if arguments.rho is not None:
+        raise InputError("--rho", "given", "--problem superresolution", "Leave it out.")
+    name, task, settings = find_task({"problem": arguments.problem})
+    training, validation, data = _drawn(name, task, settings, arguments.seed)
+    learn = arguments.learn or list(task.learn)
+    network = unfold(
+        task.solver(settings),
+        iterations=arguments.iterations or task.iterations,
+        learn=learn,
+        tied=[n for n in learn if n not in task.learn] if arguments.tied is None else arguments.tied,
+        example={n: t[:2] for n, t in training.inputs.items()},
+    )
+    return network, training, validation, data
+
+
+def _drawn(name: str, task: Task, settings: dict[str, Any], seed: int) -> tuple[Problems, Problems, dict[str, Any]]:
+    from unfoldc.unfold_train.tasks import problem_sets
+
+    training, validation, _ = problem_sets(task, settings, seed)
+    return training, validation, {"problem": name, **settings}
 
 
 def _new_network(arguments: argparse.Namespace, problem: Any, training: Any) -> tuple[Unfolded, float]:

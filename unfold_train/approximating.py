@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unfoldc.errors import InputError
-from unfoldc.unfold_train.approximate_module import approximate_module
+from unfoldc.unfold_train.approximating_modules import approximate_module
 from unfoldc.unfold_train.approximations import APPROXIMATIONS
 from unfoldc.unfold_train.approximations.base import Approximation
 from unfoldc.unfold_train.call_sites import Memory, Visit

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from unfoldc.errors import InputError
-from unfoldc.unfold_train.approximate import exact
+from unfoldc.unfold_train.approximating import exact
 from unfoldc.unfold_train.conditions_on_data import convergence_warnings
 from unfoldc.unfold_train.multiply_adds import MultiplyAdds, count_multiply_adds
 from unfoldc.unfold_train.problems import Problems
