@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 
 from unfoldc.export.labels import Labels
+from unfoldc.export.linear_algebra import add_functions
 from unfoldc.export.listing import Listing, Op
 from unfoldc.export.names import Interface, Names, shown_values, with_batch
 from unfoldc.export.subgraphs import bodies, rename_captured
@@ -47,13 +48,14 @@ def assemble(
         del tensor.metadata_props[:]
     model = onnx.ModelProto(ir_version=10, producer_name="unfoldc", graph=graph)
     model.opset_import.append(onnx.helper.make_opsetid("", opset))
+    add_functions(model, opset)
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
     model.metadata_props.append(onnx.StringStringEntryProto(key=METADATA_KEY, value=text))
     return model
 
 
 def _node(op: Op, name: str, values: Mapping[str, str]) -> onnx.NodeProto:
-    node = onnx.NodeProto(op_type=op.kind, name=name, attribute=op.proto.attribute)
+    node = onnx.NodeProto(op_type=op.kind, domain=op.proto.domain, name=name, attribute=op.proto.attribute)
     arity = len(op.reads) - len(op.captured)
     node.input.extend(values[r] if r else "" for r in op.reads[:arity])
     node.output.extend(values[v] if v else "" for v in op.outputs)

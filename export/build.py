@@ -20,6 +20,7 @@ from unfoldc.export.sequences import remove_sequences
 from unfoldc.export.states import State, find_states, resolved
 from unfoldc.export.tidy import merge_constants, remove_identities, remove_unused, sort_by_part
 from unfoldc.export.trace import Traced
+from unfoldc.export.transposed import use_transposed
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def build(
     Raises:
         ExportError: the iterations cannot be found, or what was asked for cannot be given.
     """
-    listing = merge_constants(remove_sequences(remove_identities(traced.listing)), traced.weights)
+    listing = use_transposed(remove_sequences(remove_identities(traced.listing)))
+    listing = merge_constants(listing, traced.weights)
     found = find_iterations(listing, module, iterations, traced.calls)
     listing, labels = sort_by_part(*remove_unused(found.listing, found.labels))
     states = resolved(find_states(listing, labels), listing.outputs, outputs)

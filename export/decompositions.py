@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from unfoldc.export import in_double
+from unfoldc.export import exact_calls, in_double
 
 _aten: Any = torch.ops.aten
 # A product of so many factors, one after the other, is as much as a graph should hold.
@@ -22,10 +22,15 @@ _MOST_FACTORS = 256
 
 
 def take_apart(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """The program without `torch.hypot`, `torch.cumprod`, `torch.hstack` and its kind, and calls that lose digits."""
+    """The program without `torch.hypot`, `torch.cumprod`, `torch.hstack` and its kind, and calls that lose digits.
+
+    Exact solves are expressed by the operators of `exact_operators`.
+    """
     table: dict[Any, Callable[..., Any]] = {}
     for node in _calls(program):
-        if node.target in _OWN and _small(node):
+        if node.target in exact_calls.CALLS:
+            table[node.target] = exact_calls.CALLS[node.target]
+        elif node.target in _OWN and _small(node):
             table[node.target] = _OWN[node.target]
         elif node.target in _IN_DOUBLE and _type(node) == torch.float64 and _loses_digits(node):
             table[node.target] = _IN_DOUBLE[node.target]
@@ -48,6 +53,11 @@ def _type(node: fx.Node) -> torch.dtype | None:
 
 def _small(node: fx.Node) -> bool:
     value = node.meta.get("val")
+    if node.target == _aten.diagonal.default:
+        whole = node.args[0].meta["val"]  # type: ignore[union-attr]
+        axes = (*node.args[2:], *(node.kwargs.get(name) for name in ("dim1", "dim2")))
+        sizes = [whole.shape[int(a)] for a in axes if isinstance(a, int)] or whole.shape[:2]  # type: ignore[arg-type]
+        return all(isinstance(n, int) for n in sizes)
     if node.target != _aten.cumprod.default or not isinstance(value, Tensor) or not value.ndim:
         return True
     size = value.shape[int(node.args[1])]  # type: ignore[arg-type]
@@ -110,6 +120,16 @@ def _column_stack(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([t.reshape(-1, 1) if t.ndim < 2 else t for t in tensors], 1)
 
 
+def _diagonal(value: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Every (columns + 1)-th element of the flattened matrix; torch.onnx multiplies with a mask and adds up."""
+    matrix = value.movedim((dim1, dim2), (-2, -1))
+    rows, columns = matrix.shape[-2:]
+    count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
+    first = offset if offset >= 0 else -offset * columns
+    last = first + max(count - 1, 0) * (columns + 1) + 1 if count else first
+    return matrix.flatten(-2)[..., first : last : columns + 1]
+
+
 def _arange(start: float, end: float, step: float = 1, **options: Any) -> Tensor:
     count = max(0, math.ceil((end - start) / step))
     return (
@@ -118,7 +138,7 @@ def _arange(start: float, end: float, step: float = 1, **options: Any) -> Tensor
     )
 
 
-# torch.onnx lacks the first three; the others would become loops over sequences of tensors.
+# torch.onnx lacks the first three; the stacks would become loops over sequences of tensors.
 _OWN: Mapping[Any, Callable[..., Any]] = {
     _aten.hypot.default: _hypot,
     _aten.cumprod.default: _cumprod,
@@ -127,6 +147,7 @@ _OWN: Mapping[Any, Callable[..., Any]] = {
     _aten.vstack.default: _vstack,
     _aten.dstack.default: _dstack,
     _aten.column_stack.default: _column_stack,
+    _aten.diagonal.default: _diagonal,
 }
 # What torch.onnx translates to an operator with attributes.
 _IN_DOUBLE: Mapping[Any, Callable[..., Any]] = {

@@ -10,20 +10,20 @@ from torch import nn
 
 from unfoldc.errors import ExportError, UnfoldcError
 
-_SERIES = (
-    "Replace it by steps that ONNX has: a truncated series (Neumann, Newton-Schulz, conjugate gradients), which the "
-    "solver can be trained with, or, where the matrix does not change, its inverse, computed once, as a buffer."
-)
-_STORED = "Compute it once, outside forward, and store the result as a buffer."
+_EXACT = "torch.linalg.solve, inv, cholesky and solve_triangular export exactly: "
+_STORED = "compute it once, outside forward, and store the result as a buffer."
+# The first that occurs in the name of the call.
 _ADVICE = {
-    "solve": _SERIES,
-    "inv": _SERIES,
-    "cholesky": _SERIES,
-    "lu": _SERIES,
-    "svd": _STORED,
-    "eig": _STORED,
-    "qr": _STORED,
-    "matrix_norm": _STORED,
+    "lu": _EXACT + "use them, or a truncated series (Neumann, Newton-Schulz, conjugate gradients).",
+    "ldl": _EXACT + "use them, or a truncated series (Neumann, Newton-Schulz, conjugate gradients).",
+    "pinv": _EXACT + "write it as solve(A.mT @ A, A.mT), or " + _STORED,
+    "svd": "Approximate it, `unfoldc.approximate(model, {'svd': TruncatedSvd(...)})`, or " + _STORED,
+    "eig": "If the matrix does not change, " + _STORED,
+    "qr": _EXACT + "R is cholesky(A.mT @ A, upper=True); or " + _STORED,
+    "tensor": _EXACT + "reshape the tensors to matrices and use them.",
+    "det": _EXACT + "the determinant is the squared product of the diagonal of cholesky(A) for a positive definite A.",
+    "cond": "If the matrix does not change, " + _STORED,
+    "matrix_norm": "If the matrix does not change, " + _STORED,
 }
 
 
@@ -82,17 +82,33 @@ def _caller(program: torch.export.ExportedProgram, operator: str) -> tuple[str, 
     """The module, and the user's call, from which an operator of the decomposed program comes."""
     stem = operator.strip("_").removesuffix("_ex")
     related: Mapping[str, tuple[str, ...]] = {
-        "linalg_svd": ("linalg_svd", "linalg_matrix_norm", "linalg_norm", "svd"),
+        "linalg_det": ("linalg_det", "det"),
+        "linalg_eig": ("linalg_eig", "linalg_eigvals"),
+        "linalg_eigh": ("linalg_eigh", "linalg_eigvalsh"),
+        "linalg_inv": ("linalg_tensorinv", "linalg_cond"),
+        "linalg_slogdet": ("linalg_slogdet", "slogdet", "logdet"),
+        "linalg_solve": ("linalg_tensorsolve",),
+        "linalg_svd": ("linalg_svd", "linalg_svdvals", "linalg_matrix_norm", "linalg_norm", "svd"),
         "prod": ("prod", "cumprod"),
     }
     wanted = related.get(stem, (stem,))
     for node in program.graph.nodes:
         called = str(node.target).split(".")[1] if node.op == "call_function" and "." in str(node.target) else ""
         if called.strip("_").removesuffix("_ex") in wanted:
-            stack = list((node.meta.get("nn_module_stack") or {}).values())
-            path = stack[-1][0] if stack else ""
-            return f".{path}" if path else "", "torch." + called.strip("_").replace("linalg_", "linalg.", 1)
+            return module_path(node), users_name(node)
     return "", f"aten.{operator}"
+
+
+def module_path(node: torch.fx.Node) -> str:
+    """A dot and the path of the module whose forward made the call, "" for the outer module."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = stack[-1][0] if stack else ""
+    return f".{path}" if path else ""
+
+
+def users_name(node: torch.fx.Node) -> str:
+    """What the user calls: `torch.linalg.solve` for `aten.linalg_solve.default`."""
+    return "torch." + str(node.target).split(".")[1].strip("_").replace("linalg_", "linalg.", 1)
 
 
 def _line(text: str) -> str:

@@ -16,6 +16,7 @@ import onnx
 from onnx import numpy_helper
 
 from unfoldc.errors import ExportError
+from unfoldc.export.linear_algebra import DOMAIN
 from unfoldc.export.subgraphs import canonical, captured
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -126,7 +127,7 @@ def make_op(node: onnx.NodeProto, group: str = "") -> Op:
     Raises:
         ExportError: its operator is not a standard one.
     """
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain not in ("", "ai.onnx", DOMAIN):
         raise ExportError(
             node.name,
             f"operator {node.op_type} of domain {node.domain}",

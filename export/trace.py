@@ -18,6 +18,8 @@ from torch import nn
 from unfoldc.errors import ExportError
 from unfoldc.export.decompositions import take_apart
 from unfoldc.export.digits import keep_digits
+from unfoldc.export.exact_calls import refuse
+from unfoldc.export.exact_operators import translations
 from unfoldc.export.examples import Examples
 from unfoldc.export.failures import capture_error, conversion_error
 from unfoldc.export.listing import Listing, read_model
@@ -57,6 +59,7 @@ def trace(module: nn.Module, examples: Examples, opset: int) -> Traced:
         except Exception as error:
             raise capture_error(module, error, examples.batch) from error
         marks = [n for n in captured.graph.nodes if n.target is torch.ops.unfoldc.iterate.default]
+        refuse(module, captured)
         try:
             exported = torch.onnx.export(
                 take_apart(captured),
@@ -64,7 +67,7 @@ def trace(module: nn.Module, examples: Examples, opset: int) -> Traced:
                 optimize=False,
                 verbose=False,
                 opset_version=opset,
-                custom_translation_table={torch.ops.unfoldc.iterate.default: translation},
+                custom_translation_table={torch.ops.unfoldc.iterate.default: translation, **translations()},
             )
         except Exception as error:
             raise conversion_error(module, error, captured) from error

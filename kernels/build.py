@@ -137,8 +137,13 @@ def map_stmt(s: Stmt, change: Callable[[Expr], Expr | None]) -> Stmt:
     if isinstance(s, Store):
         return Store(s.buffer, tuple(map_expr(i, change) for i in s.indices), map_expr(s.value, change))
     if isinstance(s, For):
-        return For(s.var, s.extent, tuple(map_stmt(b, change) for b in s.body), s.kind)
+        return For(s.var, map_extent(s.extent, change), tuple(map_stmt(b, change) for b in s.body), s.kind)
     return Nest(s.origins, tuple(map_stmt(b, change) for b in s.body))
+
+
+def map_extent(extent: int | Expr, change: Callable[[Expr], Expr | None]) -> int | Expr:
+    """Applies `map_expr` to the extent of a loop."""
+    return extent if isinstance(extent, int) else map_expr(extent, change)
 
 
 def substitute(s: Stmt, var: str, value: Expr) -> Stmt:
@@ -147,7 +152,10 @@ def substitute(s: Stmt, var: str, value: Expr) -> Stmt:
 
 
 def expressions(s: Stmt) -> list[Expr]:
-    """The expressions that stand directly or deeper in a statement (not their sub-expressions)."""
+    """The expressions that stand directly or deeper in a statement (not their sub-expressions).
+
+    Those that are the extents of loops, which read no data, are left out.
+    """
     if isinstance(s, Let | Assign):
         return [s.value]
     if isinstance(s, Store):
@@ -202,7 +210,8 @@ def numbered(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
 
     def rename(s: Stmt) -> Stmt:
         if isinstance(s, For):
-            return For(number(s.var), s.extent, tuple(map(rename, s.body)), s.kind)
+            extent = map_extent(s.extent, change)
+            return For(number(s.var), extent, tuple(map(rename, s.body)), s.kind)
         if isinstance(s, Nest):
             return Nest(s.origins, tuple(map(rename, s.body)))
         if isinstance(s, Let):

@@ -64,20 +64,22 @@ def _check(nest: Stmt, single: Stmt, batched: Mapping[str, int]) -> str:
         for e in build.walk(top)
         if isinstance(e, Load) and e.buffer in batched
     ]
-    (store,) = (s for s in build.statements((nest,)) if isinstance(s, Store))
-    if store.buffer not in batched:
+    stores = [s for s in build.statements((nest,)) if isinstance(s, Store)]
+    (buffer,) = {s.buffer for s in stores}
+    if buffer not in batched:
         if not loads and build.numbered((nest,)) == build.numbered((single,)):
             return ""
         return "mixes the problems of a batch into one value" if loads else "depends on the number of problems"
-    own = store.indices[batched[store.buffer]]
-    if not isinstance(own, Var):
+    places = [s.indices[batched[buffer]] for s in stores]
+    own = places[0]
+    if not isinstance(own, Var) or any(place != own for place in places):
         return "stores at a fixed place of the batch"
     if _carries(nest, own):
         return "goes on from one problem of the batch to the next"
     if any(index != own for index in loads):
         return "reads another problem of the batch than the one it computes"
     uses = [e for top in build.expressions(nest) for e in build.walk(top) if e == own]
-    if len(uses) > len(loads) + 1 or build.numbered(_without_loop(nest, own)) != build.numbered((single,)):
+    if len(uses) > len(loads) + len(stores) or build.numbered(_without_loop(nest, own)) != build.numbered((single,)):
         return "depends on the position in the batch or on the number of problems"
     return ""
 

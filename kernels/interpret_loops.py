@@ -117,7 +117,7 @@ class _Machine:
             case For(var, extent, body):
                 if var in scalars:
                     raise ValueError(f"{var} is declared twice")
-                for i in range(extent):
+                for i in range(extent if isinstance(extent, int) else int(self.value(extent, scalars))):
                     inner = scalars | {var: np.int32(i)}
                     self.block(body, inner)
                     scalars |= {name: inner[name] for name in scalars}

@@ -126,10 +126,14 @@ class Store:
 
 @dataclass(frozen=True)
 class For:
-    """Runs `body` for `var` = 0 .. extent - 1; `kind` is one of `LOOP_KINDS`."""
+    """Runs `body` for `var` = 0 .. extent - 1; `kind` is one of `LOOP_KINDS`.
+
+    The extent is a number of at least 1, or an int32 expression of literals and the variables of loops around this one,
+    as in a triangle; where that is 0 or less, the loop does not run.
+    """
 
     var: str
-    extent: int
+    extent: int | Expr
     body: tuple[Stmt, ...]
     kind: str = "serial"
 

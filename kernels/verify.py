@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from unfoldc.kernels.build import walk
+from unfoldc.kernels.index_bounds import Ranges, bounds, loop_range
 from unfoldc.kernels.loops import (
     BINARY_OPERATORS,
     COMPARISONS,
@@ -17,7 +16,6 @@ from unfoldc.kernels.loops import (
     UNARY_OPERATORS,
     Assign,
     Binary,
-    Cast,
     Const,
     Expr,
     For,
@@ -34,8 +32,6 @@ from unfoldc.kernels.loops import (
 )
 from unfoldc.kernels.operators import OPERATORS, result_types
 from unfoldc.kernels.program import Node, Program, Segment, TensorType
-
-_UNKNOWN = (-(2**63), 2**63 - 1)
 
 
 class VerificationError(ValueError):
@@ -157,7 +153,6 @@ def verify_loops(program: LoopProgram) -> None:
     _LoopCheck(program, ("output", "scratch")).body(program.end, {}, {})
 
 
-_Ranges = Mapping[str, tuple[int, int]]
 _Scalars = Mapping[str, tuple[str, bool]]
 
 
@@ -168,15 +163,14 @@ class _LoopCheck:
     program: LoopProgram
     writable: tuple[str, ...]
 
-    def body(self, body: Sequence[Stmt], ranges: _Ranges, scalars: _Scalars) -> None:
+    def body(self, body: Sequence[Stmt], ranges: Ranges, scalars: _Scalars) -> None:
         scalars = dict(scalars)
         for s in body:
             if isinstance(s, Nest):
                 self.body(s.body, ranges, scalars)
             elif isinstance(s, For):
-                if s.extent < 1 or s.kind not in LOOP_KINDS or s.var in ranges:
-                    raise VerificationError(f"loop {s.var} with extent {s.extent} of kind {s.kind!r}")
-                self.body(s.body, {**ranges, s.var: (0, s.extent - 1)}, scalars)
+                self.extent(s, ranges)
+                self.body(s.body, {**ranges, s.var: loop_range(s)}, scalars)
             elif isinstance(s, Store):
                 self.store(s, ranges, scalars)
             else:
@@ -188,7 +182,18 @@ class _LoopCheck:
                         raise VerificationError(f"scalar {s.name!r} is declared twice")
                     scalars[s.name] = (s.value.dtype, s.mutable)
 
-    def store(self, s: Store, ranges: _Ranges, scalars: _Scalars) -> None:
+    def extent(self, s: For, ranges: Ranges) -> None:
+        wrong = s.kind not in LOOP_KINDS or s.var in ranges
+        if isinstance(s.extent, int):
+            wrong = wrong or s.extent < 1
+        else:
+            self.expression(s.extent, ranges, {})
+            parts = (isinstance(x, Const | Var | Binary) and x.dtype == "int32" for x in walk(s.extent))
+            wrong = wrong or not all(parts) or Var(ITERATION) in walk(s.extent)
+        if wrong:
+            raise VerificationError(f"loop {s.var} with extent {s.extent} of kind {s.kind!r}")
+
+    def store(self, s: Store, ranges: Ranges, scalars: _Scalars) -> None:
         buffer = self.program.buffers.get(s.buffer)
         if buffer is None or buffer.space not in self.writable:
             raise VerificationError(f"a store to {s.buffer!r}, which this function may not write")
@@ -197,7 +202,7 @@ class _LoopCheck:
         if s.value.dtype != buffer.dtype:
             raise VerificationError(f"a store of {s.value.dtype} to {s.buffer!r} of {buffer.dtype}")
 
-    def expression(self, e: Expr, ranges: _Ranges, scalars: _Scalars) -> None:
+    def expression(self, e: Expr, ranges: Ranges, scalars: _Scalars) -> None:
         for x in reversed(walk(e)):  # operands first: the bounds of an index need its variables
             if isinstance(x, Var) and x.name not in ranges:
                 raise VerificationError(f"variable {x.name!r} outside its loop")
@@ -214,7 +219,7 @@ class _LoopCheck:
             if isinstance(x, Load):
                 self.load(x, ranges)
 
-    def load(self, x: Load, ranges: _Ranges) -> None:
+    def load(self, x: Load, ranges: Ranges) -> None:
         buffer = self.program.buffers.get(x.buffer)
         if buffer is None or len(x.indices) != len(buffer.shape) or x.dtype != buffer.dtype:
             raise VerificationError(f"a read of {x.buffer!r} with {len(x.indices)} indices as {x.dtype}")
@@ -222,42 +227,3 @@ class _LoopCheck:
             low, high = bounds(index, ranges, self.program.constants)
             if low < 0 or high >= n:
                 raise VerificationError(f"an index into {x.buffer!r} runs from {low} to {high}, its axis has {n}")
-
-
-def bounds(e: Expr, ranges: _Ranges, constants: Mapping[str, np.ndarray] | None = None) -> tuple[int, int]:
-    """Least and greatest value of an integer; for one that depends on data, those of 64 bits.
-
-    `ranges` bounds the loop variables, `constants` gives the content of buffers that are known.
-    """
-    if isinstance(e, Const):
-        return int(e.value), int(e.value)
-    if isinstance(e, Var):
-        return ranges[e.name]
-    if isinstance(e, Cast) and not e.a.dtype.startswith("float"):
-        return bounds(e.a, ranges, constants)
-    if isinstance(e, Load) and constants is not None and e.buffer in constants:
-        return int(constants[e.buffer].min()), int(constants[e.buffer].max())
-    if isinstance(e, Binary):
-        return _combined(e.operator, bounds(e.a, ranges, constants), bounds(e.b, ranges, constants))
-    return _UNKNOWN
-
-
-def _combined(operator: str, left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int]:
-    (a, b), (c, d) = left, right
-    match operator:
-        case "add":
-            return a + c, b + d
-        case "sub":
-            return a - d, b - c
-        case "mul":
-            products = [a * c, a * d, b * c, b * d]
-            return min(products), max(products)
-        case "floordiv" if c == d > 0:
-            return a // c, b // c
-        case "mod" if c == d > 0:
-            return (a, b) if a >= 0 and b < c else (0, c - 1)
-        case "min":
-            return min(a, c), min(b, d)
-        case "max":
-            return max(a, c), max(b, d)
-    return _UNKNOWN

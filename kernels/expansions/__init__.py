@@ -7,6 +7,7 @@ from unfoldc.kernels.expansions import (  # noqa: F401  (they register)
     einsum,
     fourier,
     indexing,
+    linear_algebra,
     norms,
     padding,
     pooling,

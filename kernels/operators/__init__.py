@@ -6,6 +6,7 @@ from unfoldc.kernels.operators import (  # noqa: F401  (they register)
     cumulative,
     diagonals,
     elementwise,
+    factorisations,
     generators,
     joins,
     matmul,
@@ -15,6 +16,7 @@ from unfoldc.kernels.operators import (  # noqa: F401  (they register)
     reduce,
     searching,
     transcendental,
+    triangles,
     views,
 )
 from unfoldc.kernels.operators.table import INTERNAL_OPERATORS, OPERATORS, Operator, result_types

@@ -67,7 +67,8 @@ class Operator:
     decides a shape or an index map and must be known at compile time. `run_types` are the element types of the first
     input that can be computed at run time, empty for all.
     nest(lowering, node, buffer) is for operators of kind "sequence", whose elements are not independent of each other:
-    it emits the loops that store the whole result, one store in all.
+    it emits the loops that store the whole result, into `buffer` alone, which it may read again. Where there is one
+    store, it runs once for each element, and no operand is read at that element's place later.
     """
 
     name: str
@@ -96,6 +97,7 @@ def register(operator: Operator) -> None:
 # Operators of our own, made by expansions; no file may use them.
 INTERNAL_OPERATORS: frozenset[str] = frozenset(
     {"Window", "Diagonal", "Padded", "Patches", "Correlate", "Pick", "Place", "Put", "TopIndices"}
+    | {"Cholesky", "LowerUpper", "SolveTriangular", "SolveFactored", "InverseFactored"}
 )
 
 

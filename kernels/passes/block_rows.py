@@ -8,22 +8,25 @@ so that x[j] is loaded once for R products and R additions are independent of ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from unfoldc.kernels import build
+from unfoldc.kernels.index_bounds import Ranges, bounds, linear, loop_range
 from unfoldc.kernels.loops import Assign, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
 
 
-def block_rows(body: Sequence[Stmt], rows: int) -> tuple[Stmt, ...]:
-    """Applies the transformation to every innermost result loop around a reduction."""
+def block_rows(body: Sequence[Stmt], rows: int, around: Ranges | None = None) -> tuple[Stmt, ...]:
+    """Applies the transformation to every innermost result loop around a reduction; `around` are the loops outside."""
+    ranges: Ranges = around or {}
     result: list[Stmt] = []
     for s in body:
         if isinstance(s, Nest):
-            result.append(Nest(s.origins, block_rows(s.body, rows)))
-        elif isinstance(s, For) and rows > 1 and encloses_reduction(s) and rows_are_independent(s):
+            result.append(Nest(s.origins, block_rows(s.body, rows, ranges)))
+        elif isinstance(s, For) and rows > 1 and encloses_reduction(s) and rows_are_independent(s, ranges):
             result.extend(_block(s, rows))
         elif isinstance(s, For):
-            result.append(For(s.var, s.extent, block_rows(s.body, rows), s.kind))
+            inner = block_rows(s.body, rows, {**ranges, s.var: loop_range(s)})
+            result.append(For(s.var, s.extent, inner, s.kind))
         else:
             result.append(s)
     return tuple(result)
@@ -37,25 +40,68 @@ def encloses_reduction(loop: For) -> bool:
     return bool(assigned) and all(names and names <= accumulators for names in assigned)
 
 
-def rows_are_independent(loop: For) -> bool:
-    """Whether no run of the loop reads or overwrites what another run writes."""
+def rows_are_independent(loop: For, around: Ranges) -> bool:
+    """Whether no run of the loop reads or overwrites what another run writes, and all have inner loops of one length.
+
+    Each buffer is written at one place, which is another in each run; what is read of it is that place or one that no
+    run of the loop writes.
+    """
     body = build.statements(loop.body)
+    inner = [s for s in body if isinstance(s, For)]
     if build.carries_scalars(loop) or any(isinstance(s, Nest) for s in body):
+        return False
+    if any(not isinstance(s.extent, int) and Var(loop.var) in build.walk(s.extent) for s in inner):
         return False
     written: dict[str, tuple[Expr, ...]] = {s.buffer: s.indices for s in body if isinstance(s, Store)}
     places = [(s.buffer, s.indices) for s in body if isinstance(s, Store)]
-    places += [
-        (e.buffer, e.indices)
-        for s in loop.body
-        for top in build.expressions(s)
-        for e in build.walk(top)
-        if isinstance(e, Load)
-    ]
-    own = all(Var(loop.var) in indices for indices in written.values())
-    return own and all(indices == written.get(buffer, indices) for buffer, indices in places)
+    if any(indices != written[buffer] for buffer, indices in places):
+        return False
+    variables = {Var(s.var) for s in inner}
+    if not all(any(_moves(i, loop.var, variables) for i in indices) for indices in written.values()):
+        return False
+    reads = [e for s in loop.body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)]
+    own = _Runs(loop, inner, around)
+    return all(own.apart(e.indices, written[e.buffer]) for e in reads if e.buffer in written)
+
+
+def _moves(index: Expr, var: str, inner: Set[Expr]) -> bool:
+    """Whether the index is another one for each value of the variable, whatever the loops inside do."""
+    terms = linear(index).terms
+    return bool(terms.pop(Var(var), 0)) and not any(x in inner or x == Var(var) for e in terms for x in build.walk(e))
+
+
+class _Runs:
+    """Two runs of a loop: in the other one, its variables and those of the loops inside have other values."""
+
+    def __init__(self, loop: For, inner: Sequence[For], around: Ranges) -> None:
+        self.names = {s.var: f"{s.var}'" for s in (loop, *inner)}
+        ranges = dict(around)
+        for s in (loop, *inner):
+            low, high = loop_range(s)
+            ranges[s.var] = low, high
+            ranges[self.names[s.var]] = low, high if isinstance(high, int) else self.other(high)
+        self.ranges = ranges
+
+    def other(self, e: Expr) -> Expr:
+        """The expression in the other run."""
+        return build.map_expr(
+            e, lambda x: Var(self.names[x.name]) if isinstance(x, Var) and x.name in self.names else None
+        )
+
+    def apart(self, read: tuple[Expr, ...], written: tuple[Expr, ...]) -> bool:
+        """Whether a place that is read is the one written in the same run, or lies beside all that any run writes.
+
+        Beside: along some axis before all of them or behind all of them.
+        """
+        if read == written:
+            return True
+        pairs = [(a, self.other(b)) for a, b in zip(read, written, strict=True)]
+        return any(bounds(build.sub(*d), self.ranges)[0] > 0 for a, b in pairs for d in ((a, b), (b, a)))
 
 
 def _block(loop: For, rows: int) -> list[Stmt]:
+    if not isinstance(loop.extent, int):
+        return _block_of_triangle(loop, loop.extent, rows)
     blocks, rest = divmod(loop.extent, rows)
     result: list[Stmt] = []
     if blocks > 1:
@@ -66,6 +112,16 @@ def _block(loop: For, rows: int) -> list[Stmt]:
     if rest:
         result.append(Nest((), _jam(loop, [build.index(blocks * rows + r) for r in range(rest)], "r")))
     return result
+
+
+def _block_of_triangle(loop: For, extent: Expr, rows: int) -> list[Stmt]:
+    """Blocks of rows as far as they go, and the rest row by row."""
+    rest = build.binary("mod", extent, build.index(rows))
+    start = build.mul(Var(loop.var), build.index(rows))
+    jammed = _jam(loop, [build.add(start, build.index(r)) for r in range(rows)])
+    single = _jam(loop, [build.add(build.sub(extent, rest), Var(loop.var))], "r")
+    blocks = build.binary("floordiv", extent, build.index(rows))
+    return [For(loop.var, blocks, jammed), For(loop.var, rest, single)]
 
 
 def _jam(loop: For, places: Sequence[Expr], mark: str = "") -> tuple[Stmt, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.artifact import Port
+from unfoldc.kernels.index_bounds import Ranges, bounds, loop_range
 from unfoldc.kernels.loops import (
     ITERATION,
     Binary,
@@ -27,9 +28,7 @@ from unfoldc.kernels.loops import (
     Store,
     Var,
 )
-from unfoldc.kernels.verify import bounds
 
-_Ranges = Mapping[str, tuple[int, int]]
 _K = Var(ITERATION)
 
 
@@ -177,11 +176,11 @@ def _endless(sliced: LoopProgram, outputs: Sequence[Stream]) -> bool:
     return True
 
 
-def _loads(body: Sequence[Stmt], ranges: _Ranges) -> Iterator[tuple[Load, _Ranges]]:
+def _loads(body: Sequence[Stmt], ranges: Ranges) -> Iterator[tuple[Load, Ranges]]:
     """Every read of a buffer, with the values of the loop variables around it."""
     for s in body:
         if isinstance(s, For):
-            yield from _loads(s.body, {**ranges, s.var: (0, s.extent - 1)})
+            yield from _loads(s.body, {**ranges, s.var: loop_range(s)})
         elif isinstance(s, Nest):
             yield from _loads(s.body, ranges)
         else:
@@ -229,7 +228,10 @@ def _at_start(e: Expr) -> Expr:
 
 def _places(indices: Sequence[Expr], shape: Sequence[int], loops: Sequence[For]) -> np.ndarray | None:
     """The row-major position in every pass of the loops, in order; None where it depends on data."""
-    grid = np.indices([loop.extent for loop in loops]).reshape(len(loops), -1)
+    extents = [loop.extent for loop in loops if isinstance(loop.extent, int)]
+    if len(extents) < len(loops):
+        return None
+    grid = np.indices(extents).reshape(len(loops), -1)
     values = {loop.var: grid[i] for i, loop in enumerate(loops)}
     place: np.ndarray = np.zeros(grid.shape[1] if loops else 1, np.int64)
     for index, n in zip(indices, shape, strict=True):

@@ -153,7 +153,7 @@ class _Loop:
             if len(set(names)) < len(names) or spaces != {"scratch"} or set(names[:-1]) & self.outside:
                 raise _DifferError
             for group, name in zip(result, names, strict=True):
-                if group.setdefault(name, i) != i:
+                if self._names(group.setdefault(name, i)) != names:
                     raise _DifferError
         return result
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from itertools import chain, count
 
 from unfoldc.kernels import build
+from unfoldc.kernels.index_bounds import Ranges, linear, longest, loop_range
 from unfoldc.kernels.loops import Assign, Binary, Buffer, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
 from unfoldc.kernels.passes.block_rows import rows_are_independent
 
@@ -27,24 +28,25 @@ def sweep_columns(
     """Applies it where it fits and there are at least `shortest` results; returns the new scratch buffers too."""
     added: dict[str, Buffer] = {}
 
-    def visit(stmts: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    def visit(stmts: Sequence[Stmt], ranges: Ranges) -> tuple[Stmt, ...]:
         result: list[Stmt] = []
         for s in stmts:
             if isinstance(s, For):
-                parts = _parts(s) if s.extent >= shortest else None
-                if parts is not None and _contiguous(parts, s.var, buffers) and rows_are_independent(s):
+                length = longest(s.extent, ranges)
+                parts = _parts(s) if length >= shortest else None
+                if parts is not None and _contiguous(parts, s.var, buffers) and rows_are_independent(s, ranges):
                     name = _unused(f"a_{parts[1].name}", {*buffers, *added})
-                    added[name] = Buffer(name, parts[1].value.dtype, (s.extent,), "scratch")
+                    added[name] = Buffer(name, parts[1].value.dtype, (length,), "scratch")
                     result.extend(_sweep(s, parts, name, columns))
                 else:
-                    result.append(replace(s, body=visit(s.body)))
+                    result.append(replace(s, body=visit(s.body, {**ranges, s.var: loop_range(s)})))
             elif isinstance(s, Nest):
-                result.append(replace(s, body=visit(s.body)))
+                result.append(replace(s, body=visit(s.body, ranges)))
             else:
                 result.append(s)
         return tuple(result)
 
-    return visit(body), added
+    return visit(body, {}), added
 
 
 def _unused(name: str, taken: Set[str]) -> str:
@@ -70,7 +72,9 @@ def _parts(loop: For) -> _Parts | None:
     ):
         return None
     value = last.value
-    if not (isinstance(value, Binary) and value.operator == "add" and value.a == Local(last.name, value.dtype)):
+    if not (
+        isinstance(value, Binary) and value.operator in ("add", "sub") and value.a == Local(last.name, value.dtype)
+    ):
         return None
     rest = [s for s in before if s is not mutable[0]]
     after = list(loop.body[at + 1 :])
@@ -93,10 +97,15 @@ def _contiguous(parts: _Parts, var: str, buffers: Mapping[str, Buffer]) -> bool:
                 if any(used[:-1]):
                     return False
                 if used and used[-1]:
-                    if e.indices[-1] != Var(var):
+                    if not _steps_by_one(e.indices[-1], var):
                         return False
                     along = True
-    return along and reduction.extent > 1
+    return along and reduction.extent != 1
+
+
+def _steps_by_one(index: Expr, var: str) -> bool:
+    terms = linear(index).terms
+    return terms.pop(Var(var), 0) == 1 and not any(x == Var(var) for e in terms for x in build.walk(e))
 
 
 def _sweep(loop: For, parts: _Parts, name: str, columns: int) -> list[Stmt]:
@@ -105,17 +114,24 @@ def _sweep(loop: For, parts: _Parts, name: str, columns: int) -> list[Stmt]:
     dtype = accumulator.value.dtype
     own = Load(name, (i,), dtype)
     result: list[Stmt] = [For(loop.var, loop.extent, (Store(name, (i,), accumulator.value),), "vector")]
-    blocks, left = divmod(reduction.extent, columns)
-    if blocks > 1:
-        start = build.mul(Var(reduction.var), build.index(columns))
-        places = [build.add(start, build.index(u)) for u in range(columns)]
-        result.append(For(reduction.var, blocks, (_columns(loop, reduction, last, inner, own, places),)))
+    start = build.mul(Var(reduction.var), build.index(columns))
+    together = [build.add(start, build.index(u)) for u in range(columns)]
+    if isinstance(reduction.extent, int):
+        blocks, left = divmod(reduction.extent, columns)
+        if blocks > 1:
+            result.append(For(reduction.var, blocks, (_columns(loop, reduction, last, inner, own, together),)))
+        else:
+            left = reduction.extent
+        done = reduction.extent - left
+        if left:
+            places: list[Expr] = [build.index(done + u) for u in range(left)]
+            result.append(_columns(loop, reduction, last, inner, own, places))
     else:
-        left = reduction.extent
-    done = reduction.extent - left
-    if left:
-        places = [build.index(done + u) for u in range(left)]
-        result.append(_columns(loop, reduction, last, inner, own, places))
+        over = build.binary("mod", reduction.extent, build.index(columns))
+        count = build.binary("floordiv", reduction.extent, build.index(columns))
+        single: list[Expr] = [build.add(build.sub(reduction.extent, over), Var(reduction.var))]
+        result.append(For(reduction.var, count, (_columns(loop, reduction, last, inner, own, together),)))
+        result.append(For(reduction.var, over, (_columns(loop, reduction, last, inner, own, single),)))
     body = [*rest, Let(accumulator.name, own), *after]
     result.append(For(loop.var, loop.extent, tuple(body), "vector"))
     return result
@@ -136,5 +152,5 @@ def _columns(loop: For, reduction: For, last: Assign, inner: list[Stmt], own: Lo
         for s in inner:
             assert isinstance(s, Let)
             body.append(Let(f"{s.name}_{u}", build.map_expr(s.value, change)))
-        total = build.add(total, build.map_expr(last.value.b, change))
+        total = build.binary(last.value.operator, total, build.map_expr(last.value.b, change))
     return For(loop.var, loop.extent, (*body, Store(own.buffer, own.indices, total)), "vector")

@@ -2,7 +2,8 @@
 
 An `If` must have a constant condition; a `Loop` or `Scan` must run a number of times that is known when the model is
 read. Its trips become a sequence of alike nodes, which the passes roll into a loop again; the trips of the one loop
-that a model consists of are the solver's iterations.
+that a model consists of are the solver's iterations. Functions of the domain `unfoldc` never come here: they are
+operators of the compiler's own, whatever body a file gives them (`onnx_nodes.NodeImporter.own`).
 """
 
 from __future__ import annotations

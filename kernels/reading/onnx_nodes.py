@@ -59,6 +59,9 @@ class NodeImporter(InputValues):
         """The nodes that compute it: none where it was folded away or only renames a value, several if it expands."""
         label = self.prefix + (proto.name or f"node {position}")
         place = f"{label} ({proto.op_type})"
+        own = f"{proto.domain}.{proto.op_type}"
+        if proto.domain and own in EXPANSIONS:
+            return self.own(own, proto, Origin(label, proto.op_type, iteration), place)
         function = self.functions.get((proto.domain, proto.op_type))
         if function is not None:
             return self.call(function, proto, label, place, iteration)
@@ -95,6 +98,16 @@ class NodeImporter(InputValues):
         for name in filter(None, outputs):
             self.new_name(name, place)
         return outputs
+
+    def own(self, operator: str, proto: onnx.NodeProto, origin: Origin, place: str) -> list[Node]:
+        """The nodes of an operator of another domain than ONNX's, such as `unfoldc.Cholesky`.
+
+        Its name is its meaning. The file may carry a function of that name for other programs, or one with another
+        body: the domain is ours, and the body is not looked at.
+        """
+        inputs, outputs = self.read(proto, place), self.outputs(proto, place)
+        attributes = attributes_of(proto, f"{self.where}: {place}")
+        return self.expand(Call(operator, inputs, outputs, attributes, self.opset), origin, place)
 
     def call(
         self, function: onnx.FunctionProto, proto: onnx.NodeProto, label: str, place: str, iteration: int | None
@@ -158,7 +171,7 @@ class NodeImporter(InputValues):
 
     def check_known(self, proto: onnx.NodeProto, place: str) -> None:
         """Raises ModelError for an operator that the table does not hold."""
-        if proto.domain not in ("", "ai.onnx") or proto.op_type not in known_operators():
+        if proto.domain not in ("", "ai.onnx") or proto.op_type not in known_operators() or "." in proto.op_type:
             name = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
             raise self.fail(
                 place,
@@ -249,5 +262,5 @@ class _Taken:
 
 @cache
 def known_operators() -> frozenset[str]:
-    """The ONNX operators that a model may use."""
+    """The operators that a model may use; those of other domains than ONNX's have it in front, with a dot."""
     return frozenset((*OPERATORS, *EXPANSIONS, *IMPORT_ONLY, *CONTROL_FLOW, *SEQUENCE_OPERATORS)) - INTERNAL_OPERATORS

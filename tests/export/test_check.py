@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from unfoldc.errors import ExportError
-from unfoldc.export.check import check_model, compare, fresh, relative_error
+from unfoldc.export.check import check_model, compare, relative_error
 from unfoldc.export.examples import Examples
+from unfoldc.export.fresh_inputs import fresh
 
 
 def save(path: Path, text: str) -> Path:
@@ -60,6 +61,21 @@ def test_fresh_inputs_look_like_the_example() -> None:
     torch.testing.assert_close(d, matrix, atol=2e-3, rtol=0)
     (zeros,) = fresh(pair(torch.zeros(3, 400)), 3, generator)
     assert zeros.std() == pytest.approx(0.5, rel=0.1)
+
+
+def test_fresh_matrices_keep_their_structure() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(4, 6, 6, generator=generator)
+    positive, symmetric = noise @ noise.mT + 0.01 * torch.eye(6), noise + noise.mT
+    lower, nonnegative = noise.tril() + 3 * torch.eye(6), noise.abs() @ noise.abs().mT + torch.eye(6)
+    examples = Examples((positive, symmetric, lower, nonnegative), tuple("abcd"), (True,) * 4, 4)
+    a, b, c, d = fresh(examples, 50, generator)
+    for moved in (a, b, d):
+        torch.testing.assert_close(moved, moved.mT)
+        assert not any(torch.equal(one, other) for one in moved for other in positive)
+    assert torch.linalg.eigvalsh(a.double()).min() > 0.009 and torch.linalg.eigvalsh(d.double()).min() > 0.9
+    assert torch.linalg.eigvalsh(b).min() < 0 and (d >= 0).all()
+    assert not c.triu(1).any() and not any(torch.equal(one, other) for one in c for other in lower)
 
 
 def test_agreement_counts_runs(tmp_path: Path) -> None:

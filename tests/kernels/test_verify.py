@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from unfoldc.kernels import build
+from unfoldc.kernels.index_bounds import bounds
 from unfoldc.kernels.loops import (
     Assign,
     Binary,
@@ -33,7 +34,7 @@ from unfoldc.kernels.lower import lower
 from unfoldc.kernels.pipeline import optimise
 from unfoldc.kernels.program import Node, Origin, Program, State, TensorType
 from unfoldc.kernels.reading.from_onnx import import_onnx
-from unfoldc.kernels.verify import VerificationError, bounds, verify_loops, verify_program
+from unfoldc.kernels.verify import VerificationError, verify_loops, verify_program
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ class OperatorCase:
     """`inputs` arrive at run time, `constants` stand in the file, by position; other positions are left out.
 
     `results` is the number of results asked for. The oracle is ONNX's reference evaluator, or "onnxruntime" where that
-    one is wrong or lacks the operator.
+    one is wrong or lacks the operator. An operator of another domain has it in front, with a dot; NumPy is its oracle.
     """
 
     operator: str

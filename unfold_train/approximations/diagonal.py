@@ -38,10 +38,11 @@ class Diagonal(Approximation):
         """Make the coefficient."""
         self.coefficients.prepare(A)
 
-    def forward(self, previous: Tensor | None, A: Tensor, b: Tensor | None = None) -> Tensor:
+    def forward(self, previous: Tensor | None, A: Tensor, b: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """D⁻¹b for A (..., n, n) and b (..., n, m); D⁻¹ without b."""
         right = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) if b is None else b
-        return self.coefficients(0, inverse_diagonal(A, "diagonal") * right)
+        answer: Tensor = self.coefficients(0, inverse_diagonal(A, "diagonal") * right)
+        return answer
 
     def multiply_adds(self, A: Tensor, b: Tensor | None = None) -> int:
         """n² for each right-hand side with a matrix as coefficient, else none."""

@@ -61,7 +61,7 @@ class GaussSeidel(Approximation):
         demand("GaussSeidel(learn=...)", ", ".join(LEARNS), learn in LEARNS, learn)
         self.sweeps = sweeps
         self.kind = start
-        self.relaxation = relaxation
+        self.relaxation = float(relaxation)
         self.uses_previous = warm_start
         self.coefficients = Coefficients(sweeps, learn)
 

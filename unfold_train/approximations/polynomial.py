@@ -33,8 +33,8 @@ class Elementwise(Approximation):
 
     `range` is what the arguments may be, `error` the largest absolute error there (before training, without the
     rounding of the type): the largest on 20 001 points, and 0.1 % for what lies between them. Outside of the range the
-    answer is NaN (`outside="nan"`), which a compiled solver's status flags as NOT_FINITE, or that at the nearer end of
-    it ("clamp").
+    answer is NaN (`outside="nan"`), which a compiled solver's status flags as NOT_FINITE and which takes one more product
+    for each number, or that at the nearer end of the range ("clamp").
     """
 
     def __init__(
@@ -71,11 +71,14 @@ class Elementwise(Approximation):
         if self.outside == "clamp":
             return self.evaluate(inside)
         self._demand_range(x)
-        return torch.where(inside == x, self.evaluate(inside), torch.nan)
+        value = self.evaluate(inside)
+        # Outside infinity times zero: a file that holds NaN as a constant would be taken for a damaged one.
+        known = inside == x
+        return torch.where(known, value, torch.inf) * known.to(x.dtype)
 
     def multiply_adds(self, x: Tensor) -> int:
         """Of one problem, x (batch, ...)."""
-        return self.multiply_adds_each * math.prod(x.shape[1:])
+        return (self.multiply_adds_each + (self.outside == "nan")) * math.prod(x.shape[1:])
 
     def convergence(self, x: Tensor) -> Convergence | None:
         """The largest distance of an argument from the middle of the range, in half widths of it; at most 1."""
@@ -107,10 +110,10 @@ class Elementwise(Approximation):
     def _demand_range(self, x: Tensor) -> None:
         if torch.compiler.is_compiling():
             return
-        bad = torch.isfinite(x) & ((x < self.low) | (x > self.high))
+        bad = ((x < self.low) | (x > self.high)) & (x.abs() != torch.inf)
         if bool(bad.any()):
             distance = torch.where(bad, torch.maximum(self.low - x, x - self.high), -torch.inf)
-            worst = float(x.reshape(-1)[distance.argmax()])
+            worst = float(x.detach().reshape(-1)[distance.argmax()])
             raise InputError(
                 repr(self),
                 f"{int(bad.sum())} of {x.numel()} arguments are out of range, the farthest is {worst:g}",

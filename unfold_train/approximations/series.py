@@ -15,7 +15,8 @@ class Series(Approximation):
     """A⁻¹b by a polynomial in A: Σ cᵢ pᵢ(A) b with polynomials pᵢ of degree i = 0 .. order, `terms` of a subclass.
 
     Warm-started from the previous answer x', x = x' + Σ cᵢ pᵢ(A)(b - A x') with i = 0 .. order - 1. The cᵢ are 1, or
-    learned from 1 on. The terms pᵢ(A) b differ, and with them the gradients of the cᵢ: equal starts separate.
+    learned from 1 on. The terms pᵢ(A) b differ, and with them the gradients of the cᵢ: equal starts separate. The
+    condition for convergence is that of cᵢ = 1.
 
     Cost: order · n² multiply-adds for each right-hand side, and n² for each right-hand side and each "matrix"
     coefficient; elementwise work is not counted. The inverse has n right-hand sides; cold, its first product, with a

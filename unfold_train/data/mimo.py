@@ -62,7 +62,7 @@ class Uplink:
 
 @dataclass(frozen=True)
 class Reception:
-    """What the antennas received: y (N, 2 antennas), H (N, 2 antennas, 2 users), and the symbols sent, truth (N, 2 users)."""
+    """What was received, y (N, 2 antennas), by channels H (N, 2 antennas, 2 users); and sent, truth (N, 2 users)."""
 
     y: Tensor
     H: Tensor
@@ -90,5 +90,5 @@ def symbol_error_rate(estimate: Tensor, truth: Tensor) -> float:
         )
     levels = torch.tensor(LEVELS, dtype=truth.dtype, device=truth.device)
     nearest = [(t.unsqueeze(-1) - levels).abs().argmin(-1) for t in (estimate, truth)]
-    wrong = (nearest[0] != nearest[1]).unflatten(-1, (2, -1)).any(-2)
-    return float(wrong.double().mean())
+    real, imaginary = (nearest[0] != nearest[1]).chunk(2, -1)
+    return float((real | imaginary).double().mean())

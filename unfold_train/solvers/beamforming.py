@@ -37,8 +37,7 @@ class HybridBeamforming(Solver):
 
     def init(self, v: View) -> State:
         """The given analogue precoder and the matched filter behind it."""
-        Wa = v.start.expand(v.H.shape[0], *v.start.shape[-2:])
-        return Wa, self._project(v, Wa, (v.H @ Wa.unsqueeze(1)).mT)
+        return self._matched(v, v.start.expand(v.H.shape[0], *v.start.shape[-2:]))
 
     def step(self, v: View, state: State) -> State:
         """Wa, then Wd, then the power."""
@@ -64,6 +63,9 @@ class HybridBeamforming(Solver):
         """-R per problem, (batch,)."""
         return -rate(v.H, self.output(v, state), v.noise)
 
+    def _matched(self, v: View, Wa: Tensor) -> State:
+        return Wa, self._project(v, Wa, (v.H @ Wa.unsqueeze(1)).mT)
+
     def _residual(self, v: View, effective: Tensor, Wd: Tensor) -> Tensor:
         """S_b, (batch, B, N, N)."""
         F = effective @ Wd
@@ -74,6 +76,16 @@ class HybridBeamforming(Solver):
         """Wd scaled so that the power is N for each band in the mean."""
         power = (Wa.unsqueeze(1) @ Wd).square().sum((-3, -2, -1), keepdim=True) / (Wd.shape[1] * Wd.shape[-1])
         return Wd * v.reciprocal(v.sqrt(power))
+
+
+class SpectralBeamforming(HybridBeamforming):
+    """HybridBeamforming from the analogue precoder that suits the channels of all bands: the L leading eigenvectors of
+    Σ_b H_bᵀ H_b, by the site `svd`. L is the number of columns of `start`, whose values do not matter."""
+
+    def init(self, v: View) -> State:
+        """The eigenvectors and the matched filter behind them."""
+        Wa, _, _ = v.svd((v.H.mT @ v.H).sum(1), v.start.shape[-1])
+        return self._matched(v, Wa)
 
 
 def rate(H: Tensor, F: Tensor, noise: Tensor | float) -> Tensor:

@@ -56,7 +56,7 @@ class Expressions:
         self.program = program
         self.place = place
         self.helpers = helpers
-        self.ranges: dict[str, tuple[int, int]] = {}
+        self.ranges: dict[str, tuple[int, int | Expr]] = {}
 
     # -- what the printer of statements asks -------------------------------------------------------------------
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from unfoldc.kernels.build import walk
+from unfoldc.kernels.index_bounds import Ranges, bounds
 from unfoldc.kernels.loops import Binary, Cast, Const, Expr, Load, Local, Unary
-from unfoldc.kernels.verify import bounds
 
 
 def depends_on_data(e: Expr) -> bool:
@@ -14,7 +14,7 @@ def depends_on_data(e: Expr) -> bool:
     return any(isinstance(x, Load | Local) for x in walk(e))
 
 
-def never_negative(e: Expr, ranges: Mapping[str, tuple[int, int]]) -> bool:
+def never_negative(e: Expr, ranges: Ranges) -> bool:
     """Whether an integer expression of loop variables is at least 0 for all their values."""
     if any(isinstance(x, Load | Local | Unary | Cast) for x in walk(e)):
         return False

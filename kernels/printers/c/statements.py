@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.index_bounds import loop_range
 from unfoldc.kernels.loops import Assign, Binary, Expr, For, Let, Local, Nest, Stmt, Store
 from unfoldc.kernels.printers.c.expressions import Expressions
 from unfoldc.kernels.printers.c_api.text import comment, wrap
@@ -47,7 +48,8 @@ class Statements:
     def _loop(self, s: For, depth: int) -> list[str]:
         pad = _PAD * depth
         outer = self.expressions.ranges.get(s.var)
-        self.expressions.ranges[s.var] = (0, s.extent - 1)
+        extent = str(s.extent) if isinstance(s.extent, int) else self.expressions.text(s.extent)
+        self.expressions.ranges[s.var] = loop_range(s)
         body = self.block(s.body, depth + 1)
         del self.expressions.ranges[s.var]
         if outer is not None:
@@ -56,7 +58,7 @@ class Statements:
         if self._mark and s.kind == "vector" and not any(isinstance(b, For | Nest) for b in s.body):
             self.vector_loops = True
             mark = [pad + self._mark]
-        return [*mark, f"{pad}for (int32_t {s.var} = 0; {s.var} < {s.extent}; {s.var}++) {{", *body, pad + "}"]
+        return [*mark, f"{pad}for (int32_t {s.var} = 0; {s.var} < {extent}; {s.var}++) {{", *body, pad + "}"]
 
     def _assign(self, name: str, value: Expr) -> str:
         added = isinstance(value, Binary) and value.operator == "add" and value.dtype.startswith("float")

@@ -94,7 +94,8 @@ class _Module:
                 case Store(buffer, indices, value):
                     lines.append(f"{pad}{printer.element(buffer, indices)} = {printer.text(value)}")
                 case For(var, extent, inner):
-                    lines.append(f"{pad}for {self.names(var, 'int32')} in range({extent}):")
+                    count = extent if isinstance(extent, int) else printer.text(extent)
+                    lines.append(f"{pad}for {self.names(var, 'int32')} in range({count}):")
                     lines += self._block(inner, printer, depth + 1) or [f"{pad}{_INDENT}pass"]
                 case Nest(origins, inner):
                     lines += [pad + line for line in comment(origins)]

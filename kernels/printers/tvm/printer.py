@@ -113,7 +113,8 @@ class _Function:
             match statement:
                 case For(var, extent, inner, kind):
                     loop = "T.unroll" if kind == "unroll" else "range"
-                    lines.append(f"{pad}for {self.names(var, 'int32')} in {loop}({extent}):")
+                    count = extent if isinstance(extent, int) else self.printer.text(extent)
+                    lines.append(f"{pad}for {self.names(var, 'int32')} in {loop}({count}):")
                     lines += self._block(inner, depth + 1)
                 case Nest(origins, inner):
                     lines += [pad + line for line in comment(origins)] + self._block(inner, depth)

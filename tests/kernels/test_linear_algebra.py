@@ -1,0 +1,338 @@
+"""Exact linear algebra in whole solvers: it rolls, a fixed matrix is factored once, and every back end agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+import unfoldc
+from unfoldc.errors import ModelError, UnfoldcError
+from unfoldc.export.linear_algebra import add_functions
+from unfoldc.kernels.operators import OPERATORS
+from unfoldc.kernels.pipeline import compile_onnx, load_program
+from unfoldc.kernels.printers.reference import evaluate
+from unfoldc.kernels.program import Program, TensorType
+from unfoldc.kernels.reading.from_onnx import import_onnx
+from unfoldc.targets import find_target
+from unfoldc.targets.emulator import Emulator
+from unfoldc.targets.firmware import build_firmware
+
+K = 4
+SIZE = {"n": 5}
+LIMITS = {"float32": 2e-4, "float64": 1e-11}
+BACKENDS = ("reference", "c", "numba", "tvm")
+OURS = "unfoldc"
+
+
+def rho(k: int) -> float:
+    return 0.5 + 0.3 * k
+
+
+def solve_by(g: Any, kind: str, matrix: str, right: str) -> str:
+    if kind == "cholesky":
+        lower = g("Cholesky", matrix, domain=OURS)
+        half = g("SolveTriangular", lower, right, domain=OURS, upper=0, transposed=0)
+        return str(g("SolveTriangular", lower, half, domain=OURS, upper=0, transposed=1))
+    if kind == "solve":
+        return str(g("Solve", matrix, right, domain=OURS))
+    return str(g("MatMul", g("Inverse", matrix, domain=OURS), right))
+
+
+def solver_model(g: Any, kind: str, changing: bool = False, shared: bool = False, n: int = 5) -> onnx.ModelProto:
+    """x = (G + rho I)^-1 (b + rho tanh x), K times; rho differs from iteration to iteration where `changing`."""
+    matrix = g.input("G", *(() if shared else ("batch",)), n, n)
+    b, one = g.input("b", "batch", n, 1), g.weight("I", np.eye(n))
+    x = b
+    for g.k in range(K):
+        weight = g.weight(f"rho{g.k * changing}", rho(g.k * changing))
+        a = g("Add", matrix, g("Mul", weight, one))
+        x = solve_by(g, kind, a, g("Add", b, g("Mul", weight, g("Tanh", x))))
+    g.k = None
+    model: onnx.ModelProto = g.model(g("Neg", x))
+    model.opset_import.append(helper.make_opsetid(OURS, 1))
+    return model
+
+
+def wanted(matrices: np.ndarray, b: np.ndarray, changing: bool) -> np.ndarray:
+    """The same in float64."""
+    matrices, b = matrices.astype(np.float64), b.astype(np.float64)
+    x = b
+    for k in range(K):
+        r = rho(k * changing)
+        x = np.linalg.solve(matrices + r * np.eye(b.shape[-2]), b + r * np.tanh(x))
+    return -x
+
+
+def problems(rng: np.random.Generator, dtype: str, count: int, n: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    x = rng.normal(size=(count, n, n + 1))
+    return (x @ np.swapaxes(x, 1, 2) / n).astype(dtype), rng.normal(size=(count, n, 1)).astype(dtype)
+
+
+def error(found: Any, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(np.asarray(found).reshape(exact.shape) - exact) / np.linalg.norm(exact))
+
+
+def places(program: Program) -> tuple[list[str], list[str]]:
+    """The factorisations in `begin` and in the body."""
+    (body,) = program.segments
+    assert body.count == K
+    kinds = ("Cholesky", "LowerUpper", "InverseFactored")
+    begin, inside = ([n.operator for n in nodes if n.operator in kinds] for nodes in (program.begin, body.nodes))
+    return begin, inside
+
+
+@pytest.mark.parametrize("kind", ["cholesky", "solve", "inverse"])
+@pytest.mark.parametrize("style", ["names", "none"])
+def test_a_fixed_matrix_is_factored_once(kind: str, style: str, workshop: Any) -> None:
+    begin, inside = places(load_program(workshop.save(solver_model(workshop.Graph(style=style), kind)))[1])
+    assert begin and not inside
+
+
+@pytest.mark.parametrize("kind", ["cholesky", "solve", "inverse"])
+def test_a_matrix_that_changes_is_factored_in_the_body(kind: str, workshop: Any) -> None:
+    begin, inside = places(load_program(workshop.save(solver_model(workshop.Graph(), kind, changing=True)))[1])
+    assert inside and not begin
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype"), [*((b, "float32") for b in BACKENDS), ("reference", "float64"), ("c", "float64")]
+)
+def test_back_ends(backend: str, dtype: str, workshop: Any) -> None:
+    """One problem, and several, which the C back end solves side by side."""
+    rng = np.random.default_rng(3)
+    for kind in ("cholesky", "solve", "inverse"):
+        for changing, shared in ((False, False), (True, False), (False, True)):
+            if backend in ("numba", "tvm") and not changing and kind != "solve":
+                continue  # they take long to compile
+            model = solver_model(workshop.Graph(dtype=dtype), kind, changing, shared)
+            path = workshop.save(model, f"{kind}_{changing}_{shared}.onnx")
+            solver = unfoldc.compile(path, backend=backend, cache=False)
+            for count in (1, 19):
+                matrices, b = problems(rng, dtype, count)
+                if shared:
+                    matrices = matrices[0]
+                assert error(solver(matrices, b), wanted(matrices, b, changing)) < LIMITS[dtype]
+
+
+def test_problems_side_by_side(workshop: Any) -> None:
+    """Cholesky has a form for several problems at once; pivots differ from problem to problem."""
+    host = find_target("host").spec
+    for kind in ("cholesky", "solve"):
+        path = workshop.save(solver_model(workshop.Graph(), kind))
+        artifact = compile_onnx(path, host, "c", "s")
+        assert ("s_lanes.c" in artifact.sources) == (kind == "cholesky"), artifact.notes["one_by_one"]
+
+
+@pytest.mark.parametrize("backend", ["c", "numba", "tvm"])
+def test_code_does_not_grow_with_the_matrix(backend: str, workshop: Any) -> None:
+    def lines(n: int, spec: str) -> int:
+        total = 0
+        for kind in ("cholesky", "solve", "inverse"):
+            path = workshop.save(solver_model(workshop.Graph(), kind, changing=True, n=n))
+            sources = compile_onnx(path, find_target(spec).spec, backend, "s").sources
+            total += sum(len(t.splitlines()) for name, t in sources.items() if "weights" not in name)
+        return total
+
+    for spec in ("host", "cortex-m4"):
+        assert abs(lines(32, spec) - lines(96, spec)) < 12  # where a long line ends is all that differs
+
+
+# -- matrices that have no answer ----------------------------------------------------------------------------------
+
+
+def one_node(g: Any, operator: str, n: int, domain: str = OURS) -> onnx.ModelProto:
+    inputs = [g.input("A", "batch", n, n)]
+    if operator.startswith("Solve"):
+        inputs.append(g.input("B", "batch", n, 2))
+    return g.model(g(operator, *inputs, domain=domain))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("operator", ["Cholesky", "SolveTriangular", "Solve", "Inverse"])
+def test_no_plausible_answer_where_there_is_none(operator: str, backend: str, workshop: Any) -> None:
+    """In a batch the others keep their answers."""
+    n, rng = 6, np.random.default_rng(5)
+    path = workshop.save(one_node(workshop.Graph(), operator, n), f"{operator}.onnx")
+    solver = unfoldc.compile(path, backend=backend, cache=False)
+    good = (np.eye(n) * 3 + rng.normal(size=(n, n)) / 9).astype(np.float32)
+    good = good @ good.T
+    bad: list[np.ndarray] = [np.zeros((n, n)), good.copy(), good.copy(), good.copy()]
+    bad[1][2, :] = bad[1][:, 2] = 0
+    bad[2][-1, :] = bad[2][:, -1] = 0
+    bad[3][3, 1] = bad[3][1, 3] = np.nan
+    if operator == "Cholesky":
+        bad += [-good, good - 40 * np.diag(np.arange(n) == n - 1)]
+    b = rng.normal(size=(n, 2)).astype(np.float32)
+    given = np.stack([*bad, *[good] * 19]).astype(np.float32)
+    for chosen in (given, *(given[i : i + 1] for i in range(len(bad)))):
+        arguments = (
+            [chosen] if operator in ("Cholesky", "Inverse") else [chosen, np.broadcast_to(b, (len(chosen), n, 2))]
+        )
+        found = np.asarray(solver(*map(np.ascontiguousarray, arguments))).reshape(len(chosen), n, -1)
+        for a, x in zip(chosen, found, strict=True):
+            assert np.isfinite(x).all() == np.array_equal(a, good)
+    if operator == "Cholesky":
+        assert np.isnan(found).any()  # the last one is indefinite
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_pivots_and_bad_condition(backend: str, workshop: Any) -> None:
+    """The residual is small, relative to the size of matrix and answer, however bad the condition."""
+    n, rng = 17, np.random.default_rng(6)
+    g = workshop.Graph(dtype="float64")
+    a, b = g.input("A", "batch", n, n), g.input("B", "batch", n, 3)
+    model = g.model(g("Solve", a, b, domain=OURS), g("Inverse", a, domain=OURS))
+    solver = unfoldc.compile(workshop.save(model, "pivots.onnx"), backend=backend, cache=False)
+    hilbert = 1 / (np.arange(n)[:, None] + np.arange(n) + 1.0)
+    tiny = rng.normal(size=(n, n))
+    tiny[np.arange(n), np.arange(n)] = 1e-15
+    order = np.eye(n)[rng.permutation(n)]
+    given = np.stack([hilbert, tiny, order, order @ np.triu(rng.normal(size=(n, n)) + 3 * np.eye(n))])
+    right = rng.normal(size=(4, n, 3))
+    x, inverse = (np.asarray(y).reshape(4, n, -1) for y in solver(given, right))
+    for i in range(4):
+        size = np.linalg.norm(given[i])
+        assert np.linalg.norm(given[i] @ x[i] - right[i]) < 1e-13 * size * np.linalg.norm(x[i])
+        assert np.linalg.norm(given[i] @ inverse[i] - np.eye(n)) < 1e-12 * size * np.linalg.norm(inverse[i])
+    np.testing.assert_array_equal(inverse[2], order.T)
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def test_the_name_decides_not_the_body(workshop: Any) -> None:
+    """A file that gives our function a body of its own gets our meaning, with a body or without."""
+    model = one_node(workshop.Graph(), "Inverse", 3)
+    a = np.array([[2, 1, 0], [0, 1, 0], [0, 0, 4]], np.float32)
+    answers = []
+    for body in ("", "Y = Neg (X)"):
+        if body:
+            text = f'<domain: "unfoldc", opset_import: ["": 18]> Inverse (X) => (Y) {{ {body} }}'
+            model.functions.append(onnx.parser.parse_function(text))
+        imported = import_onnx(workshop.save(model))
+        answers.append(evaluate(imported.program, {"A": a})[0])
+    for found in answers:
+        np.testing.assert_allclose(found.reshape(3, 3), np.linalg.inv(a), atol=1e-6)
+
+
+def test_what_is_refused(workshop: Any) -> None:
+    def refused(
+        operator: str, shapes: list[tuple[int, ...]], says: str, dtype: str = "float32", **attributes: Any
+    ) -> None:
+        g = workshop.Graph()
+        inputs = [g.input(f"x{i}", *s, dtype=dtype) for i, s in enumerate(shapes)]
+        with pytest.raises(ModelError, match=says):
+            import_onnx(workshop.save(g.model(g(operator, *inputs, **attributes))))
+
+    refused("Cholesky", [(3, 4)], "square matrices", domain=OURS)
+    refused("Cholesky", [(4,)], "square matrices", domain=OURS)
+    refused("Cholesky", [(3, 3), (3, 3)], "2 inputs, where 1", domain=OURS)
+    refused("Cholesky", [(3, 3)], "int64", "int64", domain=OURS)
+    refused("Solve", [(3, 3)], "1 inputs, where 2", domain=OURS)
+    refused("Solve", [(3, 3), (4, 1)], "right-hand sides", domain=OURS)
+    refused("Solve", [(3, 3), (3,)], "right-hand sides", domain=OURS)
+    refused("Solve", [(2, 3, 3), (4, 3, 1)], "broadcast", domain=OURS)
+    refused("SolveTriangular", [(3, 3), (3, 1)], "attribute 'upper' = 2", domain=OURS, upper=2)
+    refused("SolveTriangular", [(3, 3), (3, 1)], "attribute 'lower'", domain=OURS, lower=1)
+    refused("Inverse", [(3, 2)], "square matrices", domain="com.microsoft")
+    refused("Cholesky", [(3, 3)], "not known")
+    refused("LowerUpper", [(3, 3)], "not known")
+    refused("unfoldc.Cholesky", [(3, 3)], "not known")
+    refused("LowerUpper", [(3, 3)], "unfoldc.LowerUpper is not known", domain=OURS)
+
+
+def couples(g: Any) -> onnx.ModelProto:
+    y = g.input("y", "batch", 4)
+    gram = g("Add", g("MatMul", g("Transpose", y, perm=[1, 0]), y), g.weight("I", np.eye(4)))
+    return g.model(g("Transpose", g("Solve", gram, g("Transpose", y, perm=[1, 0]), domain=OURS), perm=[1, 0]))  # type: ignore[no-any-return]
+
+
+def columns(g: Any) -> onnx.ModelProto:
+    """The problems are the right-hand sides of one matrix."""
+    y, a = g.input("y", "batch", 4), g.input("A", 4, 4)
+    column = g("Transpose", y, perm=[1, 0])
+    both = g("Add", g("Solve", a, column, domain=OURS), g("SolveTriangular", a, column, domain=OURS))
+    return g.model(g("Transpose", both, perm=[1, 0]))  # type: ignore[no-any-return]
+
+
+def test_a_batch_of_right_hand_sides_and_a_matrix_of_all(workshop: Any) -> None:
+    with pytest.raises(ModelError, match="couples the problems"):
+        load_program(workshop.save(couples(workshop.Graph())))
+    solver = unfoldc.compile(workshop.save(columns(workshop.Graph())), backend="c", cache=False)
+    rng = np.random.default_rng(8)
+    a, y = rng.normal(size=(4, 4)) + 3 * np.eye(4), rng.normal(size=(9, 4))
+    exact = np.linalg.solve(a, y.T).T + np.linalg.solve(np.tril(a), y.T).T
+    given = {"y": y.astype(np.float32), "A": a.astype(np.float32)}
+    assert error(next(iter(solver.run(given).outputs.values())), exact) < 1e-5
+
+
+# -- cost, ONNX Runtime, a microcontroller -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operator", "products"),
+    [
+        ("Cholesky", 1 / 6),
+        ("LowerUpper", 1 / 3),
+        ("InverseFactored", 2 / 3),
+        ("SolveTriangular", 0),
+        ("SolveFactored", 0),
+    ],
+)
+def test_flops(operator: str, products: float) -> None:
+    n, m = 120, 3
+    square, packed, right = (TensorType("float32", s) for s in ((2, n, n), (2, n + 1, n), (2, n, m)))
+    output = {"LowerUpper": packed, "SolveTriangular": right, "SolveFactored": right}.get(operator, square)
+    leading = products * n**3 + {"SolveTriangular": 0.5, "SolveFactored": 1.0}.get(operator, 0) * n * n * m
+    assert OPERATORS[operator].flops([square], output) == pytest.approx(2 * 2 * leading, rel=0.03)
+
+
+def test_onnx_runtime_runs_the_functions_that_the_file_carries(workshop: Any) -> None:
+    rng = np.random.default_rng(9)
+    for kind in ("cholesky", "solve"):
+        model = solver_model(workshop.Graph(), kind, changing=True)
+        del model.opset_import[-1]
+        path = workshop.save(model, f"bare_{kind}.onnx")
+        add_functions(model, 18)
+        solver = unfoldc.compile(workshop.save(model, f"full_{kind}.onnx"), backend="onnxruntime", cache=False)
+        matrices, b = problems(rng, "float32", 3)
+        assert error(solver(matrices, b), wanted(matrices, b, True)) < 1e-4
+        assert solver.artifact.iterations == K
+        with pytest.raises(UnfoldcError, match="operator is missing|no sound model"):
+            unfoldc.compile(path, backend="onnxruntime", cache=False)
+
+
+Count = Callable[[str, int], int]
+
+
+@pytest.fixture
+def instructions(workshop: Any, tmp_path: Path) -> Count:
+    """Checks the answer on the emulated Cortex-M4 and counts the instructions of its iterations."""
+
+    def count(kind: str, n: int) -> int:
+        target, rng = find_target("cortex-m4"), np.random.default_rng(n)
+        path = workshop.save(solver_model(workshop.Graph(), kind, changing=True, n=n))
+        artifact = compile_onnx(path, target.spec, "c", "solver")
+        (tmp_path / f"{kind}{n}").mkdir()
+        emulator = Emulator(build_firmware(artifact, target, tmp_path / f"{kind}{n}", strict=True), artifact, target)
+        matrices, b = problems(rng, "float32", 1, n)
+        assert error(emulator.solve([matrices[0], b[0]])[0], wanted(matrices, b, True)) < 1e-4
+        zero = -rho(1) * np.eye(n, dtype=np.float32)  # singular in the second iteration
+        assert not np.isfinite(emulator.solve([zero, b[0]])[0]).all()
+        return sum(emulator.count([matrices[0], b[0]]).iterate)
+
+    return count
+
+
+@pytest.mark.parametrize(("kind", "share"), [("cholesky", 1 / 6), ("solve", 1 / 3), ("inverse", 1)])
+def test_on_a_microcontroller(kind: str, share: float, instructions: Count) -> None:
+    """Of twice the order the count is less than that of the products times 8, and each product takes a few."""
+    small, large = instructions(kind, 16), instructions(kind, 32)
+    per_product = (large - small) / (K * share * (32**3 - 16**3))
+    assert 2.5 < per_product < 9, per_product
