@@ -8,15 +8,18 @@ Computations"): Cholesky n³/6, LU n³/3, a triangular solve n²/2 for each righ
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from unfoldc.unfold_train.call_sites import Memory, Visit
 from unfoldc.unfold_train.inputs import is_batched
@@ -43,44 +46,59 @@ class MultiplyAdds:
 
 @torch.no_grad()
 def count_multiply_adds(network: Unfolded, inputs: Mapping[str, Tensor]) -> MultiplyAdds:
-    """Run the first of these problems on the frozen network and count: what depends on no input is free."""
+    """Run the first of these problems on the frozen network and count what its states and its answer need.
+
+    What depends on no input is free, and so is what `begin` computes only to drop it.
+    """
     network = network if network.is_frozen else network.frozen()
     one = {n: t[:1] if is_batched(network.solver, n, t) else t for n, t in inputs.items()}
-    with _Counter() as counter:
-        _solve(network, one, counter)
-    counts = counter.counts
+    with _Recorder() as recorder:
+        wanted = _solve(network, one, recorder)
+    counts = recorder.needed(wanted)
     steps = tuple(counts.get(f"iteration {k}", 0) for k in range(network.iterations))
     once = {name.removeprefix("once "): n for name, n in counts.items() if name.startswith("once ")}
     return MultiplyAdds(counts.get("begin", 0) + sum(once.values()), steps, counts.get("end", 0), once)
 
 
-def _solve(network: Unfolded, inputs: Mapping[str, Tensor], counter: _Counter) -> None:
+def _solve(network: Unfolded, inputs: Mapping[str, Tensor], recorder: _Recorder) -> set[int]:
+    """Runs the network; the states after each iteration and the answer."""
+
     @contextmanager
     def observer(visit: Visit) -> Iterator[None]:
         alone = visit.operation == "factor" and visit.fixed
-        with counter.within("never" if visit.fixed == "always" else f"once {visit.site}") if alone else _nothing():
+        with recorder.within("never" if visit.fixed == "always" else f"once {visit.site}") if alone else nullcontext():
             yield
 
-    counter.part = "begin"
-    steps = network.trajectory(inputs, memory=Memory(observer=observer, entered=counter.enter, checked=False))
+    wanted: set[int] = set()
+    steps = network.trajectory(inputs, memory=Memory(observer=observer, entered=recorder.enter, checked=False))
     for k, (v, state) in enumerate(steps):
+        wanted |= recorder.numbers(state)
         if k == network.iterations - 1:
-            counter.part = "end"
-            network.end(v, state)
+            recorder.part = "end"
+            wanted |= recorder.numbers(network.end(v, state))
+    return wanted
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+@dataclass(frozen=True)
+class _Operation:
+    """One that ran: in which part, its multiply-adds, and the tensors that it read and made, by number."""
+
+    part: str
+    count: int
+    reads: set[int]
+    makes: set[int]
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up what runs while it is on, by part."""
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes what runs while it is on, by part."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.part = "begin"
-        self.counts: dict[str, int] = {}
+        self.operations: list[_Operation] = []
+        # Tensors come and go: their addresses are used again, their numbers are not.
+        self.known: Any = WeakIdKeyDictionary()
+        self.count = itertools.count()
 
     def enter(self, k: int) -> None:
         """An iteration begins."""
@@ -95,11 +113,26 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         finally:
             self.part = before
 
+    def numbers(self, values: Any) -> set[int]:
+        """The numbers of all tensors in a structure."""
+        tensors = [t for t in tree_leaves(values) if isinstance(t, Tensor)]
+        return {self.known.setdefault(t, next(self.count)) for t in tensors}
+
+    def needed(self, wanted: set[int]) -> dict[str, int]:
+        """Multiply-adds by part, of the operations that these tensors depend on."""
+        counts: dict[str, int] = {}
+        for operation in reversed(self.operations):
+            if operation.makes & wanted:
+                wanted = wanted | operation.reads
+                counts[operation.part] = counts.get(operation.part, 0) + operation.count
+        return {part: n for part, n in counts.items() if part != "never"}
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         rule = _RULES.get(func.overloadpacket)
-        if rule is not None and self.part != "never":
-            self.counts[self.part] = self.counts.get(self.part, 0) + math.ceil(rule(args, result))
+        count = 0 if rule is None else math.ceil(rule(args, result))
+        reads = self.numbers((args, kwargs))
+        self.operations.append(_Operation(self.part, count, reads, self.numbers(result)))
         return result
 
 
@@ -125,8 +158,8 @@ def _solve_rule(args: Any, result: Any) -> float:
 
 
 def _svd_rule(args: Any, result: Any) -> float:
-    m, n = sorted(args[0].shape[-2:], reverse=True)
-    return float(math.prod(args[0].shape[:-2])) * (7 * m * n**2 + 4 * n**3)
+    m, n = sorted(map(int, args[0].shape[-2:]), reverse=True)
+    return float(math.prod(args[0].shape[:-2]) * (7 * m * n**2 + 4 * n**3))
 
 
 def _convolution(args: Any, result: Any) -> float:

@@ -3,10 +3,13 @@
 B = 8 bands, N = 6 users, L = 10 chains, M = 12 antennas, real Gaussian channels, noise 10^(-dB/10), power N B, K = 5.
 Exact: both gradients in every iteration, a learned step size each, 10 numbers. Approximated: the gradient of Wa is all
 ones, that of Wd is computed in iterations 0, 2 and 4 and reused in 1 and 3; step sizes are matrices. Both are trained
-without supervision on the rate, on the same channels, and compared on fresh ones. Rates are means over bands, of all
-users together in nats, and per user in bits. The start is the spectral one, the same for all; the start from which the
-publication's own figures come is not known, so that only their order can be compared. Multiply-adds count the exact SVD
-and the projection too; `svd` says what a truncated SVD in its place changes.
+without supervision on the rate, on the same channels, and compared on fresh ones; the exact one from two sizes of its
+first step, of which the better counts. Rates are means over bands, of all users together in nats, and per user in bits.
+
+The start from which the publication's own figures come is not known, and the order depends on it. From a random
+analogue precoder, the same for all channels, the learned steps do what few scalar steps cannot. From the spectral start
+little is left to gain for Wa, and the approximated gradients come close to the exact ones. Multiply-adds count the
+exact SVD of that start; one row puts a truncated SVD in its place.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from unfoldc.unfold_train.solvers.beamforming import HybridBeamforming, Spectral
 BANDS, USERS, CHAINS, ANTENNAS = 8, 6, 10, 12
 ITERATIONS = 5
 CLASSICAL_ITERATIONS = 30
+STARTS = ("random", "spectral")
+FIRST_STEPS = (0.5, 4.0)
 UNFOLDED_NATS = 12.77  # of another start: reference for K = 5, ten scalars, at 0 dB
 
 Row = dict[str, Any]
@@ -36,30 +41,33 @@ def run(quick: bool) -> tuple[list[Row], list[dict[str, Any]]]:
     """Rows of figures and the checks on them."""
     training, validation, fresh = (
         gaussian_channels(count, seed, BANDS, USERS, ANTENNAS)
-        for count, seed in (((1000, 1), (100, 2), (100, 3)) if quick else ((1000, 1), (100, 2), (400, 3)))
+        for count, seed in (((200, 1), (50, 2), (50, 3)) if quick else ((1000, 1), (100, 2), (400, 3)))
     )
     rows: list[Row] = []
     checks: list[dict[str, Any]] = []
-    for decibels in (0.0,) if quick else (-5.0, 0.0, 5.0):
-        exact = _network(training, decibels, elementwise=False)
-        cheap = approximate(_network(training, decibels, elementwise=True), {"gradient_Wa": ConstantAnswer(1.0)})
+    levels = (0.0,) if quick else (-5.0, 0.0, 5.0)
+    for start, decibels in [(s, d) for s in (STARTS[:1] if quick else STARTS) for d in levels]:
+        cheap = _network(training, start, decibels, None)
+        cheap = approximate(cheap, {"gradient_Wa": ConstantAnswer(1.0)})
         cheap = approximate(cheap, {"gradient_Wd": Reuse()}, iterations=[1, 3])
+        candidates = [(f"exact, first step {m:g}", _network(training, start, decibels, m)) for m in FIRST_STEPS]
         rates = {}
-        for name, network in (("exact", exact), ("approximated", cheap)):
+        for name, network in (*candidates, ("approximated", cheap)):
             before = _rate(network, fresh)
             _train(network, training, validation, quick)
             rates[name] = _rate(network, fresh)
-            rows.append(_row(name, decibels, network, fresh, before, rates[name]))
+            rows.append(_row(f"{name}, {start} start", decibels, network, fresh, before, rates[name]))
+        exact = max(rate for name, rate in rates.items() if name != "approximated")
         checks.append(
             check(
-                f"beamforming at {decibels:g} dB: rate with approximated gradients / exact scalar steps",
-                rates["approximated"] / rates["exact"],
+                f"beamforming, {start} start, {decibels:g} dB: rate with approximated gradients / exact scalar steps",
+                rates["approximated"] / exact,
                 1.0,
                 at_least=True,
             )
         )
-        if decibels == 0.0:
-            more, found = _classical(training, fresh, rates["exact"], cheap)
+        if decibels == 0.0 and start == "spectral":
+            more, found = _classical(training, fresh, exact, cheap)
             rows, checks = rows + more, checks + found
     return rows, checks
 
@@ -86,15 +94,20 @@ def _classical(
     return rows, [over, check(f"{name}, nats", unfolded, UNFOLDED_NATS, at_least=True)]
 
 
-def _network(training: Problems, decibels: float, elementwise: bool) -> Unfolded:
-    steps = {}
-    if elementwise:
+def _network(training: Problems, start: str, decibels: float, step: float | None) -> Unfolded:
+    """With scalar steps of this size at first, or, without one, with a step for each entry."""
+    if step is None:
         # A step of ones moves all entries of Wa alike: it starts small.
         steps = {
             "mu_a": torch.full((ANTENNAS, CHAINS), 0.01),
             "mu_d": torch.full((BANDS, CHAINS, USERS), 0.5),
         }
-    solver = SpectralBeamforming(start=partial_identity(ANTENNAS, CHAINS), noise=noise_at(decibels), **steps)
+    else:
+        steps = {"mu_a": torch.tensor(step), "mu_d": torch.tensor(step)}
+    generator = torch.Generator().manual_seed(4)
+    Wa = torch.randn(ANTENNAS, CHAINS, generator=generator) / math.sqrt(ANTENNAS)
+    kind = SpectralBeamforming if start == "spectral" else HybridBeamforming
+    solver = kind(start=Wa, noise=noise_at(decibels), **steps)
     return unfold(solver, iterations=ITERATIONS, learn=["mu_a", "mu_d"], example=_example(training))
 
 
@@ -104,12 +117,12 @@ def _example(training: Problems) -> dict[str, torch.Tensor]:
 
 def _train(network: Unfolded, training: Problems, validation: Problems, quick: bool) -> None:
     settings = Settings(
-        steps=160 if quick else 400,
+        steps=60 if quick else 400,
         batch=50,
         rate=0.1,
         rates={"mu_a": 0.1 if network.learned["mu_a"].shape == () else 3.0},
         loss=Loss(supervised=False),
-        validate_every=40,
+        validate_every=20 if quick else 40,
     )
     Trainer(network, training, validation, settings, progress=False).run()
 

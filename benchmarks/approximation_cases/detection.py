@@ -17,12 +17,15 @@ networks by symbol error rate, which the rows give too, may be another.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from measuring import check
 
+import unfoldc
 from unfoldc.unfold_train import Compensation, Input, Problems, Settings, Trainer, Unfolded, unfold
 from unfoldc.unfold_train.approximating import approximate
 from unfoldc.unfold_train.approximations import Neumann
@@ -90,6 +93,10 @@ def box_admm(size: Size) -> tuple[list[Row], list[Row]]:
         for variant, r, goal in (("1 warm term, exact once", rows[0], 0.5), ("2 warm terms", rows[1], 0.35)):
             for kind in ("counted", "real", "complex"):
                 checks.append(check(f"{title}, {variant}: cost, {kind}", r[f"ratio_{kind}"], goal, at_least=False))
+        for r, found in zip(rows, (once, each, cold), strict=True):
+            r["instructions"] = [instructions(network, data[-1]) for network in (found.network, found.exact_network)]
+            r["ratio_instructions"] = r["instructions"][0] / r["instructions"][1]
+            checks.append(check(f"{title}, {r['variant']}: instructions", r["ratio_instructions"], 1.0, at_least=False))
     return rows, checks
 
 
@@ -159,6 +166,17 @@ def row(found: Compensation, fresh: Problems) -> Row:
 def classical(network: Unfolded) -> Unfolded:
     """The solver of a network with nothing learned and nothing approximated."""
     return unfold(network.solver, iterations=network.iterations, example=network.example)
+
+
+def instructions(network: Unfolded, fresh: Problems) -> int:
+    """Of one solve on the emulated Cortex-M4."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "detector.onnx"
+        unfoldc.export_onnx(network.frozen(), tuple(value[:2] for value in fresh.inputs.values()), path)
+        solver = unfoldc.compile(path, target="stm32f407", backend="c")
+    counted = solver.profile({key: value[:1].numpy() for key, value in fresh.inputs.items()}).instructions
+    assert counted is not None
+    return counted
 
 
 def cost(size: Size, products: int, factorisations: int) -> Row:

@@ -12,8 +12,10 @@ from unfoldc.kernels.program import Node, Program, attributes_key, content_key
 def share_weights(program: Program) -> Program:
     """Keeps the first of equal constants (same type, shape, bytes) and of equal nodes of `begin`; renames the others.
 
-    Exporters transpose a tied weight once for each layer, often outside the layers.
+    Exporters transpose a tied weight once for each layer, often outside the layers. Nodes whose results the import has
+    computed already, such as the length of a range, go.
     """
+    program = _without_known(program)
     first: dict[object, str] = {}
     rename: dict[str, str] = {}
     kept: dict[str, np.ndarray] = {}
@@ -38,3 +40,11 @@ def share_weights(program: Program) -> Program:
         end=tuple(map(node, program.end)),
         outputs=tuple(rename.get(o, o) for o in program.outputs),
     )
+
+
+def _without_known(program: Program) -> Program:
+    def unknown(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        return tuple(n for n in nodes if any(o not in program.constants or o in program.outputs for o in n.outputs))
+
+    segments = tuple(replace(s, nodes=unknown(s.nodes)) for s in program.segments)
+    return replace(program, begin=unknown(program.begin), segments=segments, end=unknown(program.end))

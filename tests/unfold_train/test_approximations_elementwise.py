@@ -17,6 +17,7 @@ import unfoldc
 from unfoldc.errors import InputError
 from unfoldc.runtime import Status
 from unfoldc.unfold_train import Hyper, Input, Loss, Problems, Settings, Solver, Trainer, View, approximate, unfold
+from unfoldc.unfold_train.approximations import APPROXIMATIONS
 from unfoldc.unfold_train.approximations.exp import PolynomialExp
 from unfoldc.unfold_train.approximations.log import PolynomialLog
 from unfoldc.unfold_train.approximations.polynomial import Elementwise
@@ -25,7 +26,7 @@ from unfoldc.unfold_train.approximations.sigmoid import PolynomialSigmoid
 from unfoldc.unfold_train.approximations.sqrt import NewtonSqrt
 from unfoldc.unfold_train.approximations.tanh import PolynomialTanh
 from unfoldc.unfold_train.exact import ELEMENTWISE
-from unfoldc.unfold_train.multiply_adds import _Counter
+from unfoldc.unfold_train.multiply_adds import count_multiply_adds
 
 CASES: dict[str, tuple[type[Elementwise], dict[str, Any]]] = {
     "exp": (PolynomialExp, {}),
@@ -179,17 +180,51 @@ def test_learned_factors_train(name: str) -> None:
     assert float((a(None, x) - wanted).detach().square().mean()) < 0.5 * before
 
 
+class Once(Solver):
+    """x = f(y)."""
+
+    y = Input("n")
+
+    def __init__(self, operation: str) -> None:
+        super().__init__()
+        self.operation = operation
+
+    def init(self, v: View) -> Tensor:
+        return v.y
+
+    def step(self, v: View, state: Tensor) -> Tensor:
+        answer: Tensor = getattr(v, self.operation)(state)
+        return answer
+
+    def output(self, v: View, state: Tensor) -> Tensor:
+        return state
+
+
 @EACH
 @pytest.mark.parametrize("learn", ["none", "scalar"])
 def test_the_stated_cost_is_what_runs(name: str, learn: str) -> None:
     a = make(name, learn=learn)
-    x = arguments(a, 12).reshape(1, 3, 4)
-    a.prepare(x)
-    with torch.no_grad(), _Counter() as counter:
-        a(None, x)
-    scalars = len(list(a.parameters()))  # each factor times its start, once for all numbers
-    assert counter.counts["begin"] == a.multiply_adds(x) + scalars
-    assert a.multiply_adds(x) == a.multiply_adds(x.expand(7, 3, 4))
+    x = arguments(a, 12).reshape(1, 12)
+    network = approximate(unfold(Once(a.operations[0]), iterations=1, example={"y": x}), {a.operations[0]: a})
+    scalars = len(network.learned_parts)  # each factor times its start, once for all numbers
+    assert count_multiply_adds(network, {"y": x}).iterations == (a.multiply_adds(x) + scalars,)
+    assert a.multiply_adds(x) == a.multiply_adds(x.expand(7, 12))
+
+
+@EACH
+def test_its_options_make_an_equal_one(name: str) -> None:
+    a = make(name, outside="clamp", learn="scalar")
+    again = APPROXIMATIONS[type(a).__name__](**a.options)
+    assert repr(again) == repr(a) and isinstance(again, Elementwise) and again.error == a.error
+    assert not list(a.parameters())  # made by prepare alone
+    x = arguments(a, 100)
+    again.prepare(x)
+    torch.testing.assert_close(again(None, x).detach(), make(name)(None, x), rtol=1e-11, atol=1e-12)
+
+
+def test_every_elementwise_operation_has_an_approximation() -> None:
+    found = {op for kind in APPROXIMATIONS.values() if issubclass(kind, Elementwise) for op in kind.operations}
+    assert found == set(ELEMENTWISE) == {make(name).operations[0] for name in CASES}
 
 
 BAD = [
@@ -267,6 +302,7 @@ def test_exported_and_compiled_it_answers_the_same(name: str, dtype: torch.dtype
         dtype
     )
     for step in module.iteration:
+        assert isinstance(step, Step)
         step.approximation.prepare(x)
         with torch.no_grad():
             for k, p in enumerate(step.approximation.parameters()):

@@ -103,5 +103,5 @@ def test_solvers_are_found_by_name() -> None:
     assert find_solver("Ista") is Ista
     assert find_solver("Circle", [Circle]) is Circle
     assert all(find_solver(name).__name__ == name for name in SOLVERS)
-    with pytest.raises(InputError, match="unknown name 'Circle'; allowed: Fista, Ista"):
+    with pytest.raises(InputError, match="unknown name 'Circle'; allowed: BoxAdmm, Fista"):
         find_solver("Circle")

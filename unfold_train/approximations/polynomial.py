@@ -33,8 +33,8 @@ class Elementwise(Approximation):
 
     `range` is what the arguments may be, `error` the largest absolute error there (before training, without the
     rounding of the type): the largest on 20 001 points, and 0.1 % for what lies between them. Outside of the range the
-    answer is NaN (`outside="nan"`), which a compiled solver's status flags as NOT_FINITE and which takes one more product
-    for each number, or that at the nearer end of the range ("clamp").
+    answer is NaN (`outside="nan"`), which a compiled solver's status flags as NOT_FINITE and which takes one more
+    product for each number, or that at the nearer end of the range ("clamp").
     """
 
     def __init__(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from unfoldc.errors import InputError
 from unfoldc.unfold_train.solver import Solver
+from unfoldc.unfold_train.solvers.beamforming import HybridBeamforming, SpectralBeamforming
 from unfoldc.unfold_train.solvers.box_admm import BoxAdmm, GramBoxAdmm, Lmmse
 from unfoldc.unfold_train.solvers.fista import Fista
 from unfoldc.unfold_train.solvers.ista import Ista, Lista
@@ -16,7 +17,7 @@ SOLVERS: dict[str, type[Solver]] = {
     s.__name__: s
     for s in (
         *(Ista, Lista, Fista, SynthesisIsta, SynthesisLista, SynthesisFista),
-        *(BoxAdmm, GramBoxAdmm, Lmmse, RobustPca, RobustPcaFromFactors),
+        *(BoxAdmm, GramBoxAdmm, Lmmse, RobustPca, RobustPcaFromFactors, HybridBeamforming, SpectralBeamforming),
     )
 }
 
@@ -34,11 +35,13 @@ __all__ = [
     "BoxAdmm",
     "Fista",
     "GramBoxAdmm",
+    "HybridBeamforming",
     "Ista",
     "Lista",
     "Lmmse",
     "RobustPca",
     "RobustPcaFromFactors",
+    "SpectralBeamforming",
     "SynthesisFista",
     "SynthesisIsta",
     "SynthesisLista",

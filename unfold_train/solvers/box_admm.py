@@ -19,7 +19,8 @@ def add_to_diagonal(A: Tensor, d: Tensor) -> Tensor:
 
     Written as a choice, not as a sum with d·I: a compiled solver keeps one mask, not a matrix for each learned d.
     """
-    diagonal = torch.eye(A.shape[-1], dtype=torch.bool, device=A.device)
+    i = torch.arange(A.shape[-1], device=A.device)
+    diagonal = i[:, None] == i
     return torch.where(diagonal, A + d.unsqueeze(-1), A)
 
 
