@@ -35,8 +35,6 @@ def measure(case: str, quick: bool) -> tuple[Result, list[Result]]:
     checks: list[Result] = []
     failed = ""
     try:
-        # Seeds of torch's own generator, for a case that draws from it by mistake.
-        torch.manual_seed(SEEDS[case])
         rows, checks = importlib.import_module(f"approximation_cases.{case}").run(quick)
     except Exception as problem:
         traceback.print_exc()

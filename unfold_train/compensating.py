@@ -99,6 +99,13 @@ def compensate(
 
     Raises InputError where nothing is approximated, TrainingError as `Trainer` does.
     """
+    if not isinstance(network, Unfolded):
+        raise InputError(
+            "compensate",
+            f"a {type(network).__name__}",
+            "an Unfolded network, whose iterates are known",
+            "Train other modules as you always do: what approximations learn is among their parameters.",
+        )
     if not network.approximated:
         raise InputError(
             "compensate", "a network without approximations", "the result of approximate(...)", "Call it first."

@@ -118,6 +118,9 @@ def test_an_interrupted_training_is_reported(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_network_without_approximations_is_refused() -> None:
     data = problems(4)
+    module: Any = torch.nn.Linear(2, 2)
+    with pytest.raises(InputError, match="a Linear; allowed: an Unfolded network"):
+        compensate(module, data, fresh=data)
     with pytest.raises(InputError, match="without approximations"):
         compensate(network(data), data, fresh=data)
 
