@@ -1,6 +1,8 @@
-"""Writes the measured figures into README.md, between its markers, from benchmarks/results/demo.json.
+"""Writes measured figures from benchmarks/results into the documentation, between markers, and draws the plot.
 
-.venv/bin/python benchmarks/write_docs.py
+    .venv/bin/python benchmarks/write_docs.py
+
+README.md takes demo.json; docs/approximations.md and docs/approximations.svg take approximations.json.
 """
 
 from __future__ import annotations
@@ -8,6 +10,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+
+from approximation_tables import tables_text
+from draw_approximations import draw
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -55,14 +60,21 @@ def results_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Replaces the section; the README must hold both markers."""
-    result = json.loads((ROOT / "benchmarks/results/demo.json").read_text())
-    path = ROOT / "README.md"
+def replace_section(path: Path, section: str) -> None:
+    """Put the section between the markers, both of which the file must hold."""
     text = path.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    path.write_text(f"{before}{BEGIN}\n{results_text(result)}\n{END}{after}", encoding="utf-8")
+    path.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Writes all sections and the plot."""
+    results = ROOT / "benchmarks/results"
+    replace_section(ROOT / "README.md", results_text(json.loads((results / "demo.json").read_text())))
+    found = json.loads((results / "approximations.json").read_text())
+    replace_section(ROOT / "docs/approximations.md", tables_text(found))
+    draw(found["rows"]["error_and_cost"]["rows"], ROOT / "docs/approximations.svg")
 
 
 if __name__ == "__main__":

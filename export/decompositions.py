@@ -54,14 +54,18 @@ def _type(node: fx.Node) -> torch.dtype | None:
 def _small(node: fx.Node) -> bool:
     value = node.meta.get("val")
     if node.target == _aten.diagonal.default:
-        whole = node.args[0].meta["val"]  # type: ignore[union-attr]
-        axes = (*node.args[2:], *(node.kwargs.get(name) for name in ("dim1", "dim2")))
-        sizes = [whole.shape[int(a)] for a in axes if isinstance(a, int)] or whole.shape[:2]  # type: ignore[arg-type]
-        return all(isinstance(n, int) for n in sizes)
+        return _of_known_size(node)
     if node.target != _aten.cumprod.default or not isinstance(value, Tensor) or not value.ndim:
         return True
     size = value.shape[int(node.args[1])]  # type: ignore[arg-type]
     return isinstance(size, int) and size <= _MOST_FACTORS
+
+
+def _of_known_size(node: fx.Node) -> bool:
+    """Whether the matrices of a call of `torch.diagonal` have a fixed size."""
+    whole: Any = node.args[0]
+    axes: Any = (*node.args[2:], *(node.kwargs[n] for n in ("dim1", "dim2") if n in node.kwargs))
+    return all(isinstance(whole.meta["val"].shape[axis], int) for axis in axes or (0, 1))
 
 
 def _loses_digits(node: fx.Node) -> bool:

@@ -18,7 +18,6 @@ from unfoldc.kernels.passes.absorb_first import absorb_first
 from unfoldc.kernels.passes.align_layers import Alignment, align, align_shortened, dropped
 from unfoldc.kernels.passes.fold_constants import known_values
 from unfoldc.kernels.passes.outside_reads import CutError, OutsideReads
-from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.share_out import share_out
 from unfoldc.kernels.passes.thread_states import KEPT, Run, SkipError, thread_states
 from unfoldc.kernels.program import Node, Program, Segment, TensorType, unused_name
@@ -94,7 +93,7 @@ def _plausible(program: Program) -> bool:
 def _roll(program: Program, histories: bool) -> Program:
     released = _release_tail(program)
     doubt = _doubt(program, released)
-    program = remove_dead(share_out(released))
+    program = share_out(released)
     known = known_values(program)
     forced: dict[int, str] = {}
     while True:

@@ -45,14 +45,18 @@ def network(kind: type[Solver] = NonNegative, data: Problems | None = None, **op
     return unfold(kind(A=Input()), iterations=K, example=dict(data.inputs), **options)
 
 
+def iterates(network: Unfolded, data: Problems) -> list[Tensor]:
+    return network.iterates(*(data.inputs[name] for name in network.inputs))
+
+
 def test_the_exact_solver_is_the_classical_one_at_every_iterate() -> None:
     data = problems(3)
     for kind in (NonNegative, ByInverse):
-        iterates = network(kind).iterates(**data.inputs)
+        found = iterates(network(kind), data)
         for i in range(3):
             expected = admm(data.inputs["y"][i].numpy(), data.inputs["A"][i].numpy(), [0.5] * K)
-            for found, wanted in zip(iterates, expected, strict=True):
-                np.testing.assert_allclose(found[i], wanted, atol=1e-12)
+            for x, wanted in zip(found, expected, strict=True):
+                np.testing.assert_allclose(x[i], wanted, atol=1e-12)
 
 
 def test_enough_steps_of_an_approximation_are_the_exact_solver() -> None:
@@ -65,7 +69,7 @@ def test_enough_steps_of_an_approximation_are_the_exact_solver() -> None:
     ):
         plain = network(kind)
         found = approximate(plain, {key: close})
-        for a, b in zip(found.iterates(**data.inputs), plain.iterates(**data.inputs), strict=True):
+        for a, b in zip(iterates(found, data), iterates(plain, data), strict=True):
             np.testing.assert_allclose(a.detach(), b.detach(), atol=2e-3 if close.__class__ is Neumann else 1e-5)
         rough = approximate(plain, {key: Neumann(order=1)})
         assert (rough(**data.inputs) - plain(**data.inputs)).norm() > 1e-2 * plain(**data.inputs).norm()
@@ -94,7 +98,7 @@ def test_chosen_iterations_and_one_site_among_two() -> None:
     texts = found.approximated
     assert list(texts) == ["second"]
     assert [t == "exact" for t in texts["second"]] == [True, False, True, False]
-    a, b = found.iterates(**data.inputs), plain.iterates(**data.inputs)
+    a, b = iterates(found, data), iterates(plain, data)
     assert torch.equal(a[0], b[0]) and not torch.allclose(a[1], b[1])
     both = approximate(plain, {"solve": Neumann(order=2)})
     assert list(both.approximated) == ["solve", "second"]
@@ -118,7 +122,7 @@ def test_a_warm_start_carries_the_answer_of_the_iteration_before() -> None:
     """Against the recursion written down by hand, every iterate."""
     data = problems(2)
     found = approximate(network(data=data), {"solve": Neumann(order=2, warm_start=True)})
-    iterates = found.iterates(**data.inputs)
+    answers = iterates(found, data)
     for i in range(2):
         y, A = data.inputs["y"][i].numpy(), data.inputs["A"][i].numpy()
         M, f = A.T @ A + 0.5 * np.eye(5), A.T @ y
@@ -130,7 +134,7 @@ def test_a_warm_start_carries_the_answer_of_the_iteration_before() -> None:
             r = d * (f + 0.5 * (z - u) - M @ x)
             x = x + r + N @ r
             z, u = np.maximum(x + u, 0), u + x - np.maximum(x + u, 0)
-            np.testing.assert_allclose(iterates[k][i].detach(), z, atol=1e-12)
+            np.testing.assert_allclose(answers[k][i].detach(), z, atol=1e-12)
 
 
 def test_a_skipped_iteration_hands_the_warm_start_on() -> None:
@@ -236,7 +240,7 @@ def test_approximated_and_exact_networks_reach_the_device(
     assert inspection.rolled and inspection.iterations == K and inspection.early_stop == ""
     solver = unfoldc.compile(path, backend="c", cache=False)
     inputs = {n: t.numpy() for n, t in data.inputs.items()}
-    for k, wanted in enumerate(found.iterates(**data.inputs), 1):
+    for k, wanted in enumerate(iterates(found, data), 1):
         answer = next(iter(solver.run(inputs, iterations=k).outputs.values()))
         np.testing.assert_allclose(answer, wanted.detach(), atol=1e-10)
 

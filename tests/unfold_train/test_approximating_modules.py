@@ -64,6 +64,8 @@ WAYS: dict[str, tuple[str, Solve]] = {
 
 
 class Layer(nn.Module):
+    A: Tensor
+
     def __init__(self, A: Tensor, way: str) -> None:
         super().__init__()
         self.register_buffer("A", A)

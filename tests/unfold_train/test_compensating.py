@@ -46,7 +46,9 @@ def found() -> Any:
 
 def mean_squared(network: Unfolded, data: Problems) -> list[float]:
     assert data.truth is not None
-    return [float((x - data.truth).square().mean()) for x in network.iterates(**data.inputs)]
+    return [
+        float((x - data.truth).square().mean()) for x in network.iterates(*(data.inputs[n] for n in network.inputs))
+    ]
 
 
 def test_four_figures_on_fresh_problems(found: Any) -> None:
