@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from unfoldc.unfold_train.approximations import (
+    NewtonReciprocal,
+    NewtonSqrt,
+    PolynomialExp,
+    PolynomialLog,
+    PolynomialSigmoid,
+    PolynomialTanh,
+)
+
 Row = dict[str, Any]
 
 
@@ -19,10 +28,28 @@ def tables_text(result: Row) -> str:
         if found is None:
             continue
         lines += ["", *(table(found["rows"]) if not found["failed"] else [f"{case} failed: {found['failed']}"])]
+    lines += ["", *elementwise()]
     missed = [c for c in result["checks"] if not c["met"]]
     lines += ["", f"Goals met: {len(result['checks']) - len(missed)} of {len(result['checks'])}."]
     lines += [f"Not met: {c['name']}: {c['measured']:.3g}, goal {c['goal']}." for c in missed]
     return "\n".join(lines)
+
+
+def elementwise() -> list[str]:
+    """The defaults of the elementwise approximations; these figures are properties of the polynomials."""
+    lines = [
+        "Elementwise functions by default: the range, the largest absolute error on it, multiply-adds for each number "
+        'without the test of the range, which is one more with outside="nan".',
+        "",
+        "| approximation | range | error | multiply-adds |",
+        "|---|---|---|---|",
+    ]
+    for kind in (PolynomialExp, PolynomialLog, PolynomialTanh, PolynomialSigmoid, NewtonSqrt, NewtonReciprocal):
+        found = kind()
+        degree, value = next(iter(found.options.items()))
+        name = f"`{kind.__name__}({degree}={value})`"
+        lines.append(f"| {name} | {found.low:g} to {found.high:g} | {found.error:.1e} | {found.multiply_adds_each} |")
+    return lines
 
 
 def error_and_cost(rows: list[Row]) -> list[str]:

@@ -1,6 +1,6 @@
 """Approximate torch.linalg.solve in a module that knows nothing of unfoldc, train it, export it, compile it.
 
-python examples/approximate_any_module.py    # half a minute
+Half a minute: python examples/approximate_any_module.py
 """
 
 import tempfile
@@ -46,9 +46,9 @@ exact = ReweightedLeastSquares()
 cheap = approximate(exact, {"solve": ConjugateGradient(3, warm_start=True, learn="scalar")}, example_inputs=y[:2])
 for name, model in (("exact", exact), ("approximated", cheap)):
     before = (model(y) - x).norm() / x.norm()
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
-    for step in range(200):
-        inputs, truth = problems(64, seed=1000 + step)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.04)
+    for step in range(150):
+        inputs, truth = problems(32, seed=1000 + step)
         optimiser.zero_grad()
         (model(inputs) - truth).square().mean().backward()
         optimiser.step()

@@ -293,7 +293,10 @@ def export(module: nn.Module, x: Tensor, path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @ONE_OF_EACH
-@pytest.mark.parametrize(("dtype", "learn"), [(torch.float32, "none"), (torch.float64, "scalar")])
+@pytest.mark.parametrize(
+    ("dtype", "learn"),
+    [(torch.float32, "none"), pytest.param(torch.float64, "scalar", marks=pytest.mark.slow)],
+)
 def test_exported_and_compiled_it_answers_the_same(name: str, dtype: torch.dtype, learn: str, tmp_path: Path) -> None:
     a = make(name, learn=learn)
     module = Repeated(a).to(dtype)
@@ -318,7 +321,7 @@ def test_exported_and_compiled_it_answers_the_same(name: str, dtype: torch.dtype
     [found] = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * size)
 
-    solver = unfoldc.compile(path, backend="numba", cache=False)
+    solver = unfoldc.compile(path, backend="c", cache=False)
     assert solver.iterations == 3
     result = solver.run({solver.inputs[0].name: x.numpy()})
     assert result.status is Status.COMPLETE
@@ -342,7 +345,7 @@ def test_clamping_exports(dtype: torch.dtype, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     [found] = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
-    solver = unfoldc.compile(tmp_path / "model.onnx", backend="numba", cache=False)
+    solver = unfoldc.compile(tmp_path / "model.onnx", backend="c", cache=False)
     result = solver.run({solver.inputs[0].name: x.numpy()})
     assert result.status is Status.COMPLETE
     np.testing.assert_allclose(next(iter(result.outputs.values())), wanted, rtol=0, atol=1e-5)

@@ -219,7 +219,7 @@ def test_exported_and_compiled_it_answers_the_same(dtype: torch.dtype, tmp_path:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     [found] = session.run(None, {session.get_inputs()[0].name: X.numpy()})
     np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance)
-    solver = unfoldc.compile(path, backend="numba", cache=False)
+    solver = unfoldc.compile(path, backend="c", cache=False)
     assert solver.iterations == 3
     result = solver.run({solver.inputs[0].name: X.numpy()})
     assert result.status is Status.COMPLETE
