@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from unfoldc.errors import ExportError
 from unfoldc.export.engines import Array, load
+from unfoldc.export.evaluation import comparing
 from unfoldc.export.examples import Examples
 from unfoldc.export.fresh_inputs import fresh, rounded
 from unfoldc.export.outputs import flatten
@@ -126,7 +127,8 @@ def array(tensor: Tensor) -> Array:
 
 def _answer(module: nn.Module, tensors: Sequence[Tensor], size: int) -> Any:
     try:
-        return module(*(t.clone() for t in tensors))
+        with comparing():
+            return module(*(t.clone() for t in tensors))
     except Exception as error:
         raise ExportError(
             f"{type(module).__name__}.forward",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import nn
@@ -30,6 +31,24 @@ def check_weights(module: nn.Module) -> None:
                     "finite weights",
                     "Load a checkpoint from before training diverged, or train again with a smaller learning rate.",
                 )
+
+
+_comparing: ContextVar[bool] = ContextVar("unfoldc_comparing", default=False)
+
+
+@contextmanager
+def comparing() -> Iterator[None]:
+    """While it lasts a module that would refuse an answer which is not finite returns it: the file does so too."""
+    token = _comparing.set(True)
+    try:
+        yield
+    finally:
+        _comparing.reset(token)
+
+
+def may_refuse() -> bool:
+    """Whether a module may raise because of numbers that it sees: not while it is traced or compared with a file."""
+    return not (torch.compiler.is_compiling() or _comparing.get())
 
 
 @contextmanager

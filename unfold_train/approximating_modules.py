@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from unfoldc.errors import InputError
 from unfoldc.unfold_train.approximations.base import Approximation
 from unfoldc.unfold_train.call_sites import CallSites, Memory, Visit
+from unfoldc.unfold_train.conditions_on_data import warnings_of
 from unfoldc.unfold_train.placing import check_names, put
 from unfoldc.unfold_train.torch_calls import Factors, read_call
 
@@ -70,11 +73,26 @@ def approximate_module(
         wrapped.module(*((example,) if isinstance(example, Tensor) else example))
     sites = {site: visit.operation for site, _, visit in recorded.visits}
     check_names(owner, operations, sites)
+    most = max(call for _, call, _ in recorded.visits) + 1
+    if chosen is not None and not chosen <= set(range(most)):
+        wrong = ", ".join(map(str, sorted(chosen - set(range(most)))))
+        raise InputError(
+            f"approximate({owner}, iterations=...)", wrong, f"0 to {most - 1}", "Count the calls of a site from 0."
+        )
     for site, call, visit in recorded.visits:
         found = operations.get(site, operations.get(visit.operation))
         if found is not None and (chosen is None or call in chosen):
             put(wrapped.approximations, f"{site}_{call}", visit, found)
+    now = [replace(visit, approximation=_at(wrapped, site, call)) for site, call, visit in recorded.visits]
+    for text in warnings_of(visit for visit in now if visit.approximation is not None):
+        warnings.warn(f"{owner}: {text}", stacklevel=3)
     return wrapped
+
+
+def _at(module: ApproximatedModule, site: str, call: int) -> Approximation | None:
+    """What runs at a call site."""
+    found = dict(module.approximations.items()).get(f"{site}_{call}")
+    return found if isinstance(found, Approximation) else None
 
 
 def _class_for(module: nn.Module) -> type[ApproximatedModule]:
@@ -118,9 +136,7 @@ class _Interception(TorchFunctionMode):
         site = self.owner.places[place]
         number = self.counts[site]
         self.counts[site] += 1
-        found: Any = (
-            self.owner.approximations[name] if (name := f"{site}_{number}") in self.owner.approximations else None
-        )
+        found = _at(self.owner, site, number)
         if self.record:
             visit = Visit(site, call.operation, number, call.arguments, found, "", False, False)
             self.visits.append((site, number, visit))

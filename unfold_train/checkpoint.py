@@ -57,6 +57,9 @@ def save_checkpoint(
     Raises InputError for a frozen network, which has lost what was learned and how.
     """
     path = Path(path)
+    if not isinstance(network, Unfolded):
+        found, allowed = f"found {type(network).__name__}", "an Unfolded network"
+        raise InputError("save_checkpoint", found, allowed, "Save other modules with safetensors.torch.save_model.")
     if network.is_frozen:
         raise InputError(
             "save_checkpoint", "a frozen network", "the network that was trained", "Save it before frozen()."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,10 +46,11 @@ class Compensation:
         return self.figures[FIGURES.index(name)]
 
     def gap_closed(self, reference: str = "exact") -> float:
-        """The share of the gap between approximated and `reference` that training has closed, at the last iterate."""
+        """The share of the gap between approximated and `reference` that training has closed, at the last iterate; NaN
+        where approximated is as good as that already, to a hundredth."""
         names = ("approximated", "approximated and trained", reference)
         before, after, goal = (self.figure(name).errors[-1] for name in names)
-        return (before - after) / (before - goal) if before != goal else 1.0
+        return (before - after) / (before - goal) if before > goal + 0.01 * abs(goal) else math.nan
 
     def to_json(self) -> str:
         """Figures and warnings as JSON."""
@@ -56,8 +58,8 @@ class Compensation:
         return json.dumps({"figures": figures, "warnings": list(self.warnings)}, indent=2)
 
     def __str__(self) -> str:
-        head = ["iteration", *FIGURES, "multiply-adds: exact", "approximated"]
-        costs = [self.figures[1].multiply_adds, self.figures[3].multiply_adds]
+        head = ["iteration", *FIGURES, "multiply-adds: exact", "exact and trained", "approximated"]
+        costs = [self.figures[i].multiply_adds for i in (0, 1, 3)]
         rows = [["begin", "", "", "", "", *(str(c.begin) for c in costs)]]
         for k in range(len(self.figures[0].errors)):
             errors = [f"{f.errors[k]:.4g}" for f in self.figures]
@@ -75,8 +77,14 @@ class Compensation:
                 found.append(f"{figure.name}: site {site} factors its matrix once, {count} multiply-adds in begin")
             if figure.status:
                 found.append(f"{figure.name}: {figure.status}")
-        found.append(f"training closed {100 * self.gap_closed():.0f} % of the gap to exact")
+        found += [self._gap(name) for name in FIGURES[:2]]
         return [*found, *(f"warning: {text}" for text in self.warnings)]
+
+    def _gap(self, reference: str) -> str:
+        share = self.gap_closed(reference)
+        if math.isnan(share):
+            return f"untrained, approximated is as good as {reference}: there is no gap to close"
+        return f"training closed {100 * share:.0f} % of the gap to {reference}"
 
 
 def compensate(
@@ -86,6 +94,7 @@ def compensate(
     fresh: Problems,
     validation: Problems | None = None,
     settings: Settings | None = None,
+    exact_from: Compensation | None = None,
     progress: bool = True,
 ) -> Compensation:
     """Train an approximated network so that its learned values make up for the approximation.
@@ -93,7 +102,8 @@ def compensate(
     The iterations are trained one after the other, then end to end, unless `settings` says otherwise; the network
     without its approximations is trained in the same way. Four figures come back, on `fresh` problems that neither has
     seen: the classical solver, exact; the exact network, trained; the network as it was given; and trained. None of the
-    networks given is changed.
+    networks given is changed. `exact_from`, an earlier result with the same data and settings, spares the training of
+    the exact network.
 
     Ctrl-C ends the training that is under way, and the one after it does not begin; what was reached is reported.
 
@@ -102,7 +112,7 @@ def compensate(
     if not isinstance(network, Unfolded):
         raise InputError(
             "compensate",
-            f"a {type(network).__name__}",
+            f"found {type(network).__name__}",
             "an Unfolded network, whose iterates are known",
             "Train other modules as you always do: what approximations learn is among their parameters.",
         )
@@ -115,7 +125,9 @@ def compensate(
     trained, outcome = _train(network, training, validation, settings, "approximated", progress)
     plain = exact(network)
     exact_outcome = None
-    if plain.learned and outcome.status is not Status.INTERRUPTED:
+    if exact_from is not None:
+        plain, exact_outcome = exact_from.exact_network, exact_from.exact_outcome
+    elif plain.learned and outcome.status is not Status.INTERRUPTED:
         plain, exact_outcome = _train(plain, training, validation, settings, "exact", progress)
     classical = unfold(network.solver, iterations=network.iterations, example=network.example)
     networks = (classical, plain, network, trained)

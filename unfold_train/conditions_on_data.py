@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,11 +23,24 @@ def convergence_warnings(network: Unfolded, inputs: Mapping[str, Tensor]) -> tup
     """One sentence for each call site whose approximation does not converge on the first of these problems, and for
     each whose matrices are so ill-conditioned that not even the exact answer has right digits."""
     few = {n: t[:MOST_PROBLEMS] if is_batched(network.solver, n, t) else t for n, t in inputs.items()}
-    broken: dict[str, tuple[Convergence, Visit]] = {}
-    conditions: dict[str, tuple[float, Visit]] = {}
+    visits: list[Visit] = []
 
     @contextmanager
     def observer(visit: Visit) -> Iterator[None]:
+        visits.append(visit)
+        yield
+
+    for _ in network.trajectory(few, memory=Memory(observer=observer)):
+        pass
+    return warnings_of(visits)
+
+
+@torch.no_grad()
+def warnings_of(visits: Iterable[Visit]) -> tuple[str, ...]:
+    """The same for calls that were seen."""
+    broken: dict[str, tuple[Convergence, Visit]] = {}
+    conditions: dict[str, tuple[float, Visit]] = {}
+    for visit in visits:
         found = None if visit.approximation is None else visit.approximation.convergence(*visit.arguments)
         if found is not None and not found.holds:
             known = broken.get(visit.site)
@@ -37,10 +50,6 @@ def convergence_warnings(network: Unfolded, inputs: Mapping[str, Tensor]) -> tup
             number = _condition_number(visit.arguments[0])
             if visit.site not in conditions or number > conditions[visit.site][0]:
                 conditions[visit.site] = (number, visit)
-        yield
-
-    for _ in network.trajectory(few, memory=Memory(observer=observer)):
-        pass
     texts = [_broken(site, *found) for site, found in broken.items()]
     return (*texts, *(t for site, found in conditions.items() if (t := _ill_conditioned(site, *found))))
 

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from unfoldc.errors import InputError
 from unfoldc.unfold_train.call_sites import Memory, Visit
 from unfoldc.unfold_train.inputs import is_batched
 from unfoldc.unfold_train.unfolded import Unfolded
@@ -50,6 +51,9 @@ def count_multiply_adds(network: Unfolded, inputs: Mapping[str, Tensor]) -> Mult
 
     What depends on no input is free, and so is what `begin` computes only to drop it.
     """
+    if not isinstance(network, Unfolded):
+        found, allowed = f"found {type(network).__name__}", "an Unfolded network"
+        raise InputError("count_multiply_adds", found, allowed, "Count other modules with torch.utils.flop_counter.")
     network = network if network.is_frozen else network.frozen()
     one = {n: t[:1] if is_batched(network.solver, n, t) else t for n, t in inputs.items()}
     with _Recorder() as recorder:

@@ -201,3 +201,31 @@ def test_what_does_not_fit_is_refused() -> None:
         approximate(model, {"solve": NewtonSchulz()}, example_inputs=y)
     with pytest.raises(InputError, match="its call sites: solve"):
         approximate(model, {"inverse": NewtonSchulz()}, example_inputs=y)
+
+
+def test_a_broken_condition_is_warned_of_and_calls_that_there_are_not_refused() -> None:
+    model, y = Layers("solve"), inputs()
+    with pytest.warns(UserWarning, match=r"Layers: site solve, iteration 0: Neumann\(.*does not converge in 100 %"):
+        approximate(model, {"solve": Neumann(order=2, start="identity")}, example_inputs=y)
+    with pytest.raises(InputError, match="9; allowed: 0 to 3"):
+        approximate(model, {"solve": Neumann(order=2)}, iterations=[0, 9], example_inputs=y)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_range_that_fresh_inputs_leave_does_not_stop_the_export(tmp_path: Path) -> None:
+    """The file gives NaN where the module refuses; both are compared."""
+
+    class Functions(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            for _ in range(2):
+                x = unfoldc.iterate(torch.tanh(x))
+            return x
+
+    x = torch.linspace(-0.9, 0.9, 21)[:, None]
+    found = approximate(Functions(), {"tanh": PolynomialTanh(7, high=1.0)}, example_inputs=x)
+    with pytest.raises(InputError, match="out of range"):
+        found(3 * x)
+    unfoldc.export_onnx(found, (x,), tmp_path / "solver.onnx")
+    solver = unfoldc.compile(tmp_path / "solver.onnx", backend="c", cache=False)
+    result = solver.run({"x": 3 * x.numpy()})
+    assert result.status.name == "NOT_FINITE" and solver.run({"x": x.numpy()}).status.name != "NOT_FINITE"

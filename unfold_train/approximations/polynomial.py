@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unfoldc.errors import InputError
+from unfoldc.export.evaluation import may_refuse
 from unfoldc.unfold_train.approximations.base import Approximation, Convergence, demand
 from unfoldc.unfold_train.approximations.chebyshev_fit import (
     LEARN_FACTORS,
@@ -108,7 +109,7 @@ class Elementwise(Approximation):
         return found
 
     def _demand_range(self, x: Tensor) -> None:
-        if torch.compiler.is_compiling():
+        if not may_refuse():
             return
         bad = ((x < self.low) | (x > self.high)) & (x.abs() != torch.inf)
         if bool(bad.any()):

@@ -59,7 +59,7 @@ _EXAMPLES = {
 
 def run(arguments: argparse.Namespace) -> int:
     """Approximate, train, compile both solvers, and print the table."""
-    from unfoldc.unfold_train import Settings, Status, load_checkpoint, save_checkpoint
+    from unfoldc.unfold_train import Loss, Settings, Status, load_checkpoint, save_checkpoint
     from unfoldc.unfold_train.approximating import approximate
     from unfoldc.unfold_train.compensating import compensate
     from unfoldc.unfold_train.tasks import find_task, problem_sets
@@ -72,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     how = Settings(
         steps=arguments.steps,
         batch=64,
+        loss=Loss("log"),
         schedule="sequential then end to end",
         budget=arguments.seconds,
         validate_every=50,

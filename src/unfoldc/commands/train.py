@@ -41,7 +41,9 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         "--learn", type=_names, metavar="NAMES", help="values to learn, such as W1,W2,theta; A,B,D,mu,theta"
     )
     parser.add_argument("--tied", type=_names, metavar="NAMES", help="those that all iterations share; all matrices")
-    parser.add_argument("--iterations", type=positive, metavar="K", help="number of iterations; 10")
+    parser.add_argument(
+        "--iterations", type=positive, metavar="K", help="number of iterations; 10, or what the problem takes"
+    )
     parser.add_argument("--rho", type=_above_zero, metavar="X", help="weight of the l1 norm; tuned on training data")
     parser.add_argument(
         "--loss", choices=["last", "log"], default="log", help="the last iterate alone, or all of them; log"
@@ -60,9 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, write the checkpoint, and say how it ended."""
     from unfoldc.unfold_train import Loss, Settings, Status, Trainer, save_checkpoint
 
+    network, training, validation, data = _prepare(arguments)
     settings = Settings(
         steps=arguments.steps,
-        batch=256,
+        batch=64 if "problem" in data else 256,
         rate=0.03,
         loss=Loss(arguments.loss, not arguments.unsupervised),
         schedule=arguments.schedule,
@@ -70,7 +73,6 @@ def run(arguments: argparse.Namespace) -> int:
         validate_every=250,
         budget=arguments.seconds,
     )
-    network, training, validation, data = _prepare(arguments)
     trainer = Trainer(network, training, validation, settings, log=arguments.log, progress=not arguments.json)
     outcome = trainer.run()
     save_checkpoint(arguments.output, network, outcome=outcome, settings=settings, data=data)
