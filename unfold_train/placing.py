@@ -35,5 +35,5 @@ def check_names(owner: str, operations: Mapping[str, Approximation], sites: Mapp
             f"approximate({owner})",
             f"it has no operation or call site {', '.join(sorted(unknown))}",
             f"its call sites: {listed}",
-            "Correct the name; v.solve, v.exp, ... are seen in a solver, torch.linalg.solve, torch.exp, ... in a module.",
+            "Correct the name; v.solve, v.exp, ... are seen in a solver, torch.linalg.solve, torch.exp, ... elsewhere.",
         )
