@@ -15,7 +15,7 @@ from unfoldc.unfold_train.approximating_modules import approximate_module
 from unfoldc.unfold_train.approximations import APPROXIMATIONS
 from unfoldc.unfold_train.approximations.base import Approximation
 from unfoldc.unfold_train.call_sites import Memory, Visit
-from unfoldc.unfold_train.placing import check_names, put
+from unfoldc.unfold_train.placing import check_iterations, check_names, put
 from unfoldc.unfold_train.unfolded import Unfolded
 
 
@@ -50,6 +50,8 @@ def approximate(
         if not isinstance(approximation, Approximation):
             found = f"a {type(approximation).__name__}"
             raise InputError(f"approximate, {name}", found, "an Approximation", "Pass e.g. Neumann(order=2).")
+    if isinstance(iterations, int | str):
+        raise InputError("approximate(iterations=...)", repr(iterations), "a list or a range", "Write [2] for one.")
     chosen = None if iterations is None else frozenset(iterations)
     if isinstance(model, Unfolded):
         return _approximate_network(model, operations, chosen, example_inputs)
@@ -96,6 +98,8 @@ def put_approximations(
             if visit is None:
                 raise InputError("approximation", f"no site {entry['site']}", "the sites of the solver", "Correct it.")
             part: Any = network.begin if k < 0 else network.iteration[k]
+            if visit.site in part.approximations:
+                raise InputError("approximation", f"two at the site {visit.site}", "one at each", "Correct it.")
             put(part.approximations, visit.site, visit, approximation)
 
 
@@ -123,7 +127,7 @@ def _approximate_network(
     if network.is_frozen:
         raise InputError("approximate", "a frozen network", "the network it was made from", "Approximate it first.")
     if chosen is not None and not chosen <= set(range(network.iterations)):
-        wrong = ", ".join(map(str, sorted(chosen - set(range(network.iterations)))))
+        wrong = ", ".join(map(str, sorted(chosen - set(range(network.iterations)), key=str)[:10]))
         raise InputError(
             "approximate(iterations=...)", wrong, f"0 to {network.iterations - 1}", "Count iterations from 0."
         )
@@ -133,6 +137,9 @@ def _approximate_network(
     other = copy.deepcopy(network)
     visits = call_sites(other, inputs)
     check_names(type(network.solver).__name__, operations, {v.site: v.operation for v in visits})
+    named = {v.iteration for v in visits if not v.begin and (v.site in operations or v.operation in operations)}
+    if chosen is not None and not chosen & named:
+        check_iterations(chosen, named)
     for visit in visits:
         found = operations.get(visit.site, operations.get(visit.operation))
         if found is None or (not visit.begin and chosen is not None and visit.iteration not in chosen):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -21,11 +24,13 @@ from unfoldc.errors import InputError
 from unfoldc.unfold_train.approximations.base import Approximation
 from unfoldc.unfold_train.call_sites import CallSites, Memory, Visit
 from unfoldc.unfold_train.conditions_on_data import warnings_of
-from unfoldc.unfold_train.placing import check_names, put
-from unfoldc.unfold_train.torch_calls import Factors, read_call
+from unfoldc.unfold_train.placing import check_iterations, check_names, put
+from unfoldc.unfold_train.torch_calls import Factors, TorchCall, read_call
 
-_TORCH = str(Path(torch.__file__).parent)
-Place = tuple[tuple[str, int, int], ...]
+_TORCH = str(Path(torch.__file__).parent) + os.sep
+Place = tuple[str, tuple[tuple[str, int, int], ...]]
+# While an approximation runs, nothing is intercepted, not even for a module around this one.
+_RUNNING: ContextVar[bool] = ContextVar("_RUNNING", default=False)
 
 
 class ApproximatedModule(nn.Module):
@@ -42,10 +47,16 @@ class ApproximatedModule(nn.Module):
         self.module = module
         self.approximations = nn.ModuleDict()
         self.places: dict[Place, str] = {}
+        self.train(module.training)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """As the module's own."""
-        with _Interception(self):
+        """As the module's own; it always runs eagerly: a graph of torch.compile would not see the call sites."""
+        disable: Any = torch.compiler.disable
+        run = disable(self._run) if _compiles() else self._run
+        return run(*inputs, **named)
+
+    def _run(self, *inputs: Any, **named: Any) -> Any:
+        with _eager(), _Interception(self):
             return self.module(*inputs, **named)
 
     @property
@@ -69,20 +80,15 @@ def approximate_module(
         )
     wrapped = copy.deepcopy(module)
     wrapped = wrapped if isinstance(wrapped, ApproximatedModule) else _class_for(wrapped)(wrapped)
-    with torch.no_grad(), _Interception(wrapped, record=True) as recorded:
-        wrapped.module(*((example,) if isinstance(example, Tensor) else example))
+    recorded = _record(wrapped, example)
     sites = {site: visit.operation for site, _, visit in recorded.visits}
     check_names(owner, operations, sites)
-    most = max(call for _, call, _ in recorded.visits) + 1
-    if chosen is not None and not chosen <= set(range(most)):
-        wrong = ", ".join(map(str, sorted(chosen - set(range(most)))))
-        raise InputError(
-            f"approximate({owner}, iterations=...)", wrong, f"0 to {most - 1}", "Count the calls of a site from 0."
-        )
-    for site, call, visit in recorded.visits:
-        found = operations.get(site, operations.get(visit.operation))
-        if found is not None and (chosen is None or call in chosen):
-            put(wrapped.approximations, f"{site}_{call}", visit, found)
+    named = [v for v in recorded.visits if v[0] in operations or v[2].operation in operations]
+    check_iterations(chosen, {call for _, call, _ in named})
+    for site, call, visit in named:
+        if chosen is None or call in chosen:
+            how = operations[site] if site in operations else operations[visit.operation]
+            put(wrapped.approximations, f"{site}_{call}", visit, how)
     now = [replace(visit, approximation=_at(wrapped, site, call)) for site, call, visit in recorded.visits]
     for text in warnings_of(visit for visit in now if visit.approximation is not None):
         warnings.warn(f"{owner}: {text}", stacklevel=3)
@@ -93,6 +99,26 @@ def _at(module: ApproximatedModule, site: str, call: int) -> Approximation | Non
     """What runs at a call site."""
     found = dict(module.approximations.items()).get(f"{site}_{call}")
     return found if isinstance(found, Approximation) else None
+
+
+def _record(wrapped: ApproximatedModule, example: Tensor | Sequence[Tensor]) -> _Interception:
+    """Find the call sites in a run of a copy: statistics, counters and random numbers stay as they were."""
+    trial = copy.deepcopy(wrapped)
+    recorded = _Interception(trial, record=True)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), _eager(), recorded:
+        trial.module(*((example,) if isinstance(example, Tensor) else example))
+    wrapped.places = trial.places
+    return recorded
+
+
+def _compiles() -> bool:
+    """Whether torch.compile may be at work; to ask it would import it, which takes long."""
+    return "torch._dynamo" in sys.modules
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """Compiled parts of the module run as they were written."""
+    return torch.compiler.set_stance("force_eager") if _compiles() else nullcontext()
 
 
 def _class_for(module: nn.Module) -> type[ApproximatedModule]:
@@ -119,15 +145,20 @@ class _Interception(TorchFunctionMode):
         self.counts: Counter[str] = Counter()
         self.sites = CallSites({}, Memory(), lambda tensor: False)
         self.factors = Factors()
+        named: Any = owner.approximations.items()
+        self.warm = {name.rpartition("_")[0] for name, a in named if a.uses_previous}
+        self.shapes: dict[str, list[torch.Size]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if _RUNNING.get():
+            return func(*args, **kwargs)
         call = read_call(func, args, kwargs, self.factors)
         if call is None:
             result = func(*args, **kwargs)
             self.factors.note(func, args, kwargs, result)
             return result
-        place = _place()
+        place = (call.operation, self._place())
         if place not in self.owner.places:
             if not self.record:
                 return func(*args, **kwargs)
@@ -142,27 +173,50 @@ class _Interception(TorchFunctionMode):
             self.visits.append((site, number, visit))
         if found is None:
             result = func(*args, **kwargs)
-            self.sites.memory.answers[site] = call.answer_of(result)
+            if site in self.warm:
+                self._keep(site, call, call.answer_of(result))
             self.factors.note(func, args, kwargs, result)
             return result
         self.sites.approximations = {site: found}
         self.sites.iteration = number
-        return call.result_of(self.sites.run(site, call.operation, _never, *call.arguments))
+        if site in self.warm and self.shapes.get(site) != _shapes(call):
+            self.sites.memory.answers.pop(site, None)
+        running = _RUNNING.set(True)
+        try:
+            answer = self.sites.run(site, call.operation, _never, *call.arguments)
+        finally:
+            _RUNNING.reset(running)
+        if site in self.warm:
+            self._keep(site, call, answer)
+        return call.result_of(answer)
+
+    def _keep(self, site: str, call: TorchCall, answer: Any) -> None:
+        """Keep an answer for a warm start: a copy, for the module may write to what it got."""
+        copied = tuple(t.clone() for t in answer) if isinstance(answer, tuple) else answer.clone()
+        self.sites.memory.keep(site, copied)
+        self.shapes[site] = _shapes(call)
+
+    def _place(self) -> tuple[tuple[str, int, int], ...]:
+        """Where the intercepted call stands: the chain of calls in the module's own code."""
+        found = []
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None and not self._outermost(frame):
+            if not frame.f_code.co_filename.startswith(_TORCH):
+                found.append((frame.f_code.co_filename, frame.f_code.co_firstlineno, frame.f_lasti))
+            frame = frame.f_back
+        return tuple(found)
+
+    def _outermost(self, frame: FrameType) -> bool:
+        return frame.f_code in _OUTERMOST and (frame.f_code is not _RUN or frame.f_locals.get("self") is self.owner)
+
+
+def _shapes(call: TorchCall) -> list[torch.Size]:
+    return [a.shape for a in call.arguments if isinstance(a, Tensor)]
 
 
 def _never(*arguments: Any) -> Any:
     raise AssertionError("an approximated site has no exact answer")
 
 
-def _place() -> Place:
-    """Where the intercepted call stands: the chain of calls in the module's own code."""
-    found = []
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code not in _OUTERMOST:
-        if not frame.f_code.co_filename.startswith(_TORCH):
-            found.append((frame.f_code.co_filename, frame.f_code.co_firstlineno, frame.f_lasti))
-        frame = frame.f_back
-    return tuple(found)
-
-
-_OUTERMOST = (ApproximatedModule.forward.__code__, approximate_module.__code__)
+_RUN = ApproximatedModule._run.__code__
+_OUTERMOST = (_RUN, _record.__code__)

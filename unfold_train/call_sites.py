@@ -56,13 +56,32 @@ class Memory:
     observer: Observer | None = None
     entered: Callable[[int], None] | None = None
     checked: bool = True
+    versions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def keep(self, site: str, answer: Answer) -> None:
+        """Keep the answer at a site for a warm start."""
+        self.answers[site] = answer
+        self.versions[site] = _versions(answer)
+
+    def last(self, site: str) -> Answer | None:
+        """The last answer at a site; raises InputError where it was written to."""
+        found = self.answers.get(site)
+        if found is not None and self.versions[site] != _versions(found):
+            raise InputError(
+                f"site {site}",
+                "its last answer, from which a warm start begins, was changed in place",
+                "steps that write no tensor in place",
+                "Write x = x + u for x.add_(u) in the solver.",
+            )
+        return found
 
 
 @dataclass
 class CallSites:
     """The call sites of one step (or of `init`, with the prefix "init_").
 
-    A site without a name is named by its operation, "inverse", "inverse_2", ...; inside a block `b` "b_inverse". With
+    A site without a name is named by its operation, "inverse", "inverse_2", ...; inside a block or the formula of a
+    value `b` "b_inverse", so that the names of others do not depend on whether the value is a constant. With
     `starting`, a warm-started site gives the first answer that iteration 0 will start from.
     """
 
@@ -76,6 +95,15 @@ class CallSites:
 
     def __post_init__(self) -> None:
         self.first_prefix = self.prefix
+
+    @contextmanager
+    def inside(self, value: str) -> Iterator[None]:
+        """The sites that the formula of a value calls get its name as a prefix, wherever it is read first."""
+        before, self.prefix = self.prefix, f"{self.first_prefix}{value}_"
+        try:
+            yield
+        finally:
+            self.prefix = before
 
     def name(self, operation: str, given: str) -> str:
         """The name of the site that is called now."""
@@ -144,12 +172,12 @@ class CallSites:
             elif self.starting and found.uses_previous:
                 answer = found.start(*given)
             else:
-                previous = self.memory.answers.get(name)
+                previous = self.memory.last(name) if found.uses_previous else self.memory.answers.get(name)
                 if found.uses_previous and previous is None:
                     previous = found.start(*given)
                 answer = found(previous, *given)
         self._check(name, arguments, answer, found)
-        self.memory.answers[name] = answer
+        self.memory.keep(name, answer)
         return answer
 
     def _exact_solve(self, name: str, A: Tensor, b: Tensor, definite: bool) -> Tensor:
@@ -198,6 +226,11 @@ class CallSites:
                 "arguments for which the approximation converges, inside its range",
                 "Check its condition with compensate(...), or take another approximation.",
             )
+
+
+def _versions(answer: Answer) -> tuple[int, ...]:
+    tensors = answer if isinstance(answer, tuple) else (answer,)
+    return () if torch.compiler.is_compiling() else tuple(0 if t.is_inference() else t._version for t in tensors)
 
 
 def _finite(tensors: Iterable[Tensor]) -> bool:

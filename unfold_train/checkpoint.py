@@ -113,7 +113,7 @@ def load_checkpoint(
         raise _damaged(path, problem.found) from problem
     except UnfoldcError as problem:
         raise _damaged(path, str(problem)) from problem
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as problem:
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as problem:
         raise _damaged(path, f"{type(problem).__name__}: {problem}") from problem
     return Checkpoint(
         network,
@@ -154,6 +154,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, kind in _TYPES.items():
         if not isinstance(about.get(name), kind):
             raise _damaged(path, f"the entry {name!r} is no {kind.__name__}")
+    if not isinstance(about.setdefault("approximations", []), list):
+        raise _damaged(path, "the entry 'approximations' is no list")
     for name, tensor in arrays.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise _damaged(path, f"{name} holds NaN or infinite numbers")
@@ -181,7 +183,7 @@ def _rebuild(
         tied=about["tied"],
         example=groups["example"],
     )
-    put_approximations(network, about.get("approximations", []), approximations)
+    put_approximations(network, about["approximations"], approximations)
     network.load_state_dict(groups["state"])
     network.validation_errors = tuple(float(e) for e in about["errors"])
     return network

@@ -120,7 +120,10 @@ def compensate(
         raise InputError(
             "compensate", "a network without approximations", "the result of approximate(...)", "Call it first."
         )
+    if network.is_frozen:
+        raise InputError("compensate", "a frozen network", "the network it was made from", "Compensate it first.")
     settings = settings or Settings(schedule="sequential then end to end")
+    settings.loss.errors(network, fresh)  # data that do not fit are found before training, not after
     warnings = convergence_warnings(network, training.inputs)
     trained, outcome = _train(network, training, validation, settings, "approximated", progress)
     plain = exact(network)

@@ -122,6 +122,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = [t for t in tree_leaves(values) if isinstance(t, Tensor)]
         return {self.known.setdefault(t, next(self.count)) for t in tensors}
 
+    def sharing(self, written: Any) -> set[int]:
+        """The numbers of all tensors that hold the memory of one that is written in place."""
+        if not isinstance(written, Tensor):
+            return set()
+        at = written.untyped_storage().data_ptr()
+        return {number for t, number in self.known.items() if t.untyped_storage().data_ptr() == at}
+
     def needed(self, wanted: set[int]) -> dict[str, int]:
         """Multiply-adds by part, of the operations that these tensors depend on."""
         counts: dict[str, int] = {}
@@ -133,10 +140,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        rule = _RULES.get(func.overloadpacket)
+        packet = func.overloadpacket
+        rule = _RULES.get(packet, _RULES.get(getattr(_aten, packet.__name__.removesuffix("_"), None)))
         count = 0 if rule is None else math.ceil(rule(args, result))
         reads = self.numbers((args, kwargs))
-        self.operations.append(_Operation(self.part, count, reads, self.numbers(result)))
+        makes = self.numbers(result) | (self.sharing(args[0]) if func._schema.is_mutable else set())
+        self.operations.append(_Operation(self.part, count, reads, makes))
         return result
 
 
@@ -172,7 +181,8 @@ def _convolution(args: Any, result: Any) -> float:
 
 _ELEMENTWISE = (
     *("mul", "div", "reciprocal", "square", "sqrt", "rsqrt", "pow", "addcmul", "addcdiv", "lerp"),
-    *("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos"),
+    *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "erf", "erfc", "gelu", "silu"),
+    *("softplus", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh"),
 )
 _RULES: Mapping[Any, Rule] = {
     _aten.mm: _product(0),
@@ -188,6 +198,7 @@ _RULES: Mapping[Any, Rule] = {
     _aten.linalg_inv_ex: _cubes(1.0),
     _aten._linalg_solve_ex: _solve_rule,
     _aten.linalg_solve_triangular: lambda args, result: result.numel() * args[0].shape[-1] / 2,
+    _aten.cholesky_solve: lambda args, result: result.numel() * args[1].shape[-1],
     _aten._linalg_svd: _svd_rule,
     **{getattr(_aten, name): lambda args, result: float(result.numel()) for name in _ELEMENTWISE},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import nn
 
@@ -21,9 +21,27 @@ def put(sites: nn.ModuleDict, name: str, visit: Visit, approximation: Approximat
             f"an approximation of {visit.operation}",
             "Choose another one, or name the sites that it is for.",
         )
+    if "." in name or hasattr(nn.ModuleDict(), name):
+        raise InputError(
+            f"approximate, site {visit.site!r}",
+            "a name that torch.nn.ModuleDict uses itself, or one with a dot",
+            "another name",
+            "Rename the site in the solver.",
+        )
     own = copy.deepcopy(approximation)
     own.prepare(*visit.arguments)
     sites[name] = own
+
+
+def check_iterations(chosen: frozenset[int] | None, called: Collection[int]) -> None:
+    """Raise InputError where an iteration (of a module, a call) is chosen in which nothing that is named is called."""
+    if chosen is None or (chosen and chosen <= set(called)):
+        return
+    wrong = ", ".join(map(str, sorted(chosen - set(called), key=str))) or "none"
+    allowed = ", ".join(map(str, sorted(called)))
+    raise InputError(
+        "approximate(iterations=...)", wrong, f"those that call what is approximated: {allowed}", "Count from 0."
+    )
 
 
 def check_names(owner: str, operations: Mapping[str, Approximation], sites: Mapping[str, str]) -> None:

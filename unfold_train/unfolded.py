@@ -221,7 +221,7 @@ class Unfolded(nn.Module):
         other.shared_values = self.shared_values
         for part, copied in zip((self.begin, *self.iteration), (other.begin, *other.iteration), strict=True):
             copied.approximations = copy.deepcopy(part.approximations)
-        self._fold(other, varying={INPUT})
+        self._fold(other, varying={INPUT}, views=self._approximated_views() if self.approximated else None)
         return other.eval()
 
     def fold_constants(self) -> None:
@@ -256,9 +256,21 @@ class Unfolded(nn.Module):
         }
 
     @torch.no_grad()
-    def _fold(self, other: Unfolded, varying: set[str], postpone: set[str] | None = None) -> None:
-        bound = bind_inputs(self.solver, self.sizes, self.example)
-        views = [self.view(k, bound) for k in range(self.iterations)]
+    def _approximated_views(self) -> list[View]:
+        """The view of each iteration after a call: its values are those that the approximations give."""
+        views = []
+        for v, state in self.trajectory(self.example, memory=Memory(checked=False)):
+            self.end(v, state)
+            views.append(v)
+        return views
+
+    @torch.no_grad()
+    def _fold(
+        self, other: Unfolded, varying: set[str], postpone: set[str] | None = None, views: list[View] | None = None
+    ) -> None:
+        if views is None:
+            bound = bind_inputs(self.solver, self.sizes, self.example)
+            views = [self.view(k, bound) for k in range(self.iterations)]
         for name, depends in needed(self.reads, self._cut(), varying).items():
             if postpone and depends & postpone:
                 continue

@@ -148,7 +148,8 @@ class View(Mathematics):
             )
         self._open.append(name)
         try:
-            return value.formula(self)
+            with self._sites.inside(name):
+                return value.formula(self)
         finally:
             self._open.pop()
 

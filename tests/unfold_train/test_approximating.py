@@ -29,10 +29,12 @@ from unfoldc.unfold_train import (
     save_checkpoint,
     unfold,
 )
+from unfoldc.unfold_train.approximating import put_approximations
 from unfoldc.unfold_train.approximations import (
     GaussSeidel,
     Neumann,
     NewtonSchulz,
+    NewtonSqrt,
     PolynomialExp,
     Skip,
 )
@@ -292,3 +294,61 @@ def test_shapes_are_checked_at_the_call() -> None:
 
     with pytest.raises(InputError, match=r"inverse\(A\): shape .*12, 5"):
         network(Wrong)
+
+
+class ByFormula(NonNegative):
+    """The inverse is a value of its own, that depends on no input but on a learned number."""
+
+    P = Derived(lambda v: v.inverse(v.M), "n", "n")
+    scale = Derived(lambda v: v.sqrt(v.rho))
+
+    def solved(self, v: View, b: Tensor) -> Tensor:
+        return v.scale * v.sqrt(1 / v.rho) * (b @ v.P)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_frozen_network_gives_what_the_network_gives(tied: bool) -> None:
+    """Also where formulas are approximated: they become constants, and the names of the other sites stay."""
+    data = problems(3, each=False)
+    plain = unfold(ByFormula(A=data.inputs["A"]), iterations=K, learn=["rho"], tied=tied)
+    sites = {v.site for v in call_sites(plain)}
+    assert sites == ({"init_P_inverse", "init_scale_sqrt", "sqrt"} if tied else {"P_inverse", "scale_sqrt", "sqrt"})
+    rough = {"inverse": NewtonSchulz(steps=2, start="diagonal"), "sqrt": NewtonSqrt(steps=1, low=0.1, high=3.0)}
+    y = data.inputs["y"]
+    for found in (approximate(plain, rough), approximate(plain, {"sqrt": rough["sqrt"]}, iterations=range(K))):
+        assert (found(y) - plain(y)).abs().max() > 1e-4
+        np.testing.assert_allclose(found.frozen()(y), found(y).detach(), atol=1e-12)
+
+
+def test_an_answer_changed_in_place_is_refused_for_a_warm_start() -> None:
+    class Writes(NonNegative):
+        def solved(self, v: View, b: Tensor) -> Tensor:
+            return v.solve(v.M, b, definite=True).mul_(2)
+
+    found = approximate(network(Writes), {"solve": Neumann(warm_start=True)})
+    with pytest.raises(InputError, match="changed in place"):
+        found(**problems(3).inputs)
+
+
+@pytest.mark.parametrize("site", ["keys", "x.y", "__class__"])
+def test_a_site_whose_name_cannot_be_stored_is_refused(site: str) -> None:
+    class Named(NonNegative):
+        def solved(self, v: View, b: Tensor) -> Tensor:
+            return v.solve(v.M, b, site=site)
+
+    with pytest.raises(InputError, match="Rename the site"):
+        approximate(network(Named), {"solve": Neumann()})
+
+
+def test_iterations_without_a_call_are_refused() -> None:
+    wrong: Any
+    for wrong in ([], 2):
+        options: Any = {"iterations": wrong}
+        with pytest.raises(InputError, match=r"approximate\(iterations="):
+            approximate(network(), {"solve": Neumann()}, **options)
+
+
+def test_a_checkpoint_with_two_approximations_at_one_site_is_refused() -> None:
+    entry = {"site": "solve", "name": "Neumann", "options": {}, "iterations": [1]}
+    with pytest.raises(InputError, match="two at the site solve"):
+        put_approximations(network(), [entry, entry])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from nonnegative_solver import ByInverse, NonNegative, problems
 
-from unfoldc.errors import InputError
+from unfoldc.errors import InputError, TrainingError
 from unfoldc.unfold_train import (
     Derived,
     Input,
@@ -162,3 +162,25 @@ def test_bad_texts_are_refused(text: str, operation: str, says: str) -> None:
 
 def test_every_name_is_read() -> None:
     assert all(names()[name].__name__.lower() == name.replace("-", "") for name in names())
+
+
+@pytest.mark.parametrize(
+    "text", ["neumann:2,warm_start=no", "truncated-svd:2.5", "polynomial-tanh:5,high=1e300", "skip:1"]
+)
+def test_options_of_another_kind_are_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        read_approximation(text)
+
+
+def test_small_letters_are_read_as_truth_values() -> None:
+    assert read_approximation("neumann:2,warm_start=false").uses_previous is False
+
+
+def test_data_without_truth_are_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = problems(4)
+    approximated = approximate(network(data), {"solve": Neumann()})
+    monkeypatch.setattr("unfoldc.unfold_train.compensating.Trainer", None)
+    with pytest.raises(TrainingError, match="no truth"):
+        compensate(approximated, data, fresh=Problems(data.inputs))
+    with pytest.raises(InputError, match="a frozen network"):
+        compensate(approximated.frozen(), data, fresh=data)

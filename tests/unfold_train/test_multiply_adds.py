@@ -73,3 +73,15 @@ def test_every_approximation_of_a_solve_is_counted(name: str) -> None:
     approximation = APPROXIMATIONS[name]()
     products = approximation.multiply_adds(torch.zeros(1, N, N), torch.zeros(1, N, 1))
     assert products <= found.iterations[1] <= products + 2 * N * N + 40 * N
+
+
+def test_what_is_written_in_place_counts() -> None:
+    class InPlace(NonNegative):
+        def step(self, v: Any, state: Any) -> Any:
+            z, u = state
+            z = (z * 2).mul_(3)  # 2 N
+            out = torch.zeros_like(z)
+            out[:, 0] = (z * z)[:, 0]  # N
+            return torch.log1p(out), u  # N
+
+    assert count(InPlace, tied=False).iterations[1:] == (4 * N,) * (K - 1)

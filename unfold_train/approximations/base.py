@@ -51,6 +51,9 @@ class Approximation(nn.Module):
     def __init__(self, **options: Any) -> None:
         super().__init__()
         self.options = options
+        if "warm_start" in options:
+            found = options["warm_start"]
+            demand(f"{type(self).__name__}(warm_start=...)", "True or False", isinstance(found, bool), found)
 
     def prepare(self, *arguments: Any) -> None:
         """Make the parameters whose sizes depend on the arguments; called once, with those of an example."""

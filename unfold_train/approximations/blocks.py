@@ -74,7 +74,12 @@ class ConstantAnswer(Approximation):
 
     def __init__(self, value: float = 1.0, learn: LearnFactors = "none") -> None:
         super().__init__(value=value, learn=learn)
-        demand("ConstantAnswer(value=...)", "a finite number", math.isfinite(value), value)
+        demand(
+            "ConstantAnswer(value=...)",
+            "a finite number",
+            isinstance(value, int | float) and abs(value) < math.inf,
+            value,
+        )
         demand("ConstantAnswer(learn=...)", ", ".join(LEARN_FACTORS), learn in LEARN_FACTORS, learn)
         self.value = float(value)
         self.learn = learn

@@ -34,7 +34,7 @@ class PolynomialExp(Affine):
         learn: LearnFactors = "none",
     ) -> None:
         super().__init__(degree, low, high, outside, learn, squarings=squarings)
-        demand("PolynomialExp(squarings=...)", "0 to 10", 0 <= squarings <= 10, squarings)
+        demand("PolynomialExp(squarings=...)", "0 to 10", type(squarings) is int and 0 <= squarings <= 10, squarings)
         demand("PolynomialExp(low=..., high=...)", "-80 to 80", low >= -80 and high <= 80, (low, high))
         self.squarings = squarings
         self.fit_range(lambda x: np.exp(x * 2.0**-squarings))

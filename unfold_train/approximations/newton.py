@@ -21,9 +21,9 @@ class Newton(Elementwise):
     def __init__(self, steps: int, low: float, high: float, guess: int, outside: Outside, learn: LearnFactors) -> None:
         super().__init__(low, high, outside, learn, {"steps": steps, "low": low, "high": high, "guess": guess})
         name = type(self).__name__
-        demand(f"{name}(steps=...)", "1 to 16", 1 <= steps <= 16, steps)
+        demand(f"{name}(steps=...)", "1 to 16", type(steps) is int and 1 <= steps <= 16, steps)
         demand(f"{name}(low=...)", "a number above zero", low > 0, low)
-        demand(f"{name}(guess=...)", "a degree from 1 to 16", 1 <= guess <= 16, guess)
+        demand(f"{name}(guess=...)", "a degree from 1 to 16", type(guess) is int and 1 <= guess <= 16, guess)
         self.steps = steps
         self.guess = guess
 

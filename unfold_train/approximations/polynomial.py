@@ -26,6 +26,8 @@ Outside = Literal["nan", "clamp"]
 OUTSIDES = ("nan", "clamp")
 FIT_POINTS = 4001
 _ERROR_POINTS = 20001
+# Squares of what is larger do not fit float32.
+LARGEST = 1e18
 _BETWEEN_POINTS = 1.001
 
 
@@ -43,8 +45,13 @@ class Elementwise(Approximation):
     ) -> None:
         super().__init__(**options, outside=outside, learn=learn)
         name = type(self).__name__
-        finite = math.isfinite(low) and math.isfinite(high)
-        demand(f"{name}(low=..., high=...)", "two finite numbers, low < high", finite and low < high, (low, high))
+        numbers = all(isinstance(x, int | float) and abs(x) <= LARGEST for x in (low, high))
+        demand(
+            f"{name}(low=..., high=...)",
+            "two finite numbers, low < high, below 1e18",
+            numbers and low < high,
+            (low, high),
+        )
         demand(f"{name}(outside=...)", ", ".join(OUTSIDES), outside in OUTSIDES, outside)
         demand(f"{name}(learn=...)", ", ".join(LEARN_FACTORS), learn in LEARN_FACTORS, learn)
         self.low, self.high = float(low), float(high)
@@ -140,7 +147,12 @@ class Polynomial(Elementwise):
         options: Mapping[str, Any],
     ) -> None:
         super().__init__(low, high, outside, learn, {"degree": degree, **options})
-        demand(f"{type(self).__name__}(degree=...)", "1 to 32", 1 <= degree <= 32, degree)
+        demand(
+            f"{type(self).__name__}(degree=...)",
+            "1 to 32",
+            type(degree) is int and 1 <= degree <= 32,
+            degree,
+        )
         self.degree = degree
 
     def fit(self, t: Array, wanted: Array, weight: Array, count: int) -> None:
@@ -190,7 +202,12 @@ class Odd(Polynomial):
     limit = 1.0
 
     def __init__(self, degree: int, high: float, outside: Outside, learn: LearnFactors) -> None:
-        demand(f"{type(self).__name__}(high=...)", "a number above zero", high > 0, high)
+        demand(
+            f"{type(self).__name__}(high=...)",
+            "a number above zero, not below 1e-9",
+            isinstance(high, int | float) and high >= 1e-9,
+            high,
+        )
         super().__init__(degree, -high, high, outside, learn, {"high": high})
         demand(f"{type(self).__name__}(degree=...)", "an odd number", degree % 2 == 1, degree)
         self.scale = 2 / high**2

@@ -28,7 +28,8 @@ def read_approximation(text: str, operation: str = "") -> Approximation:
     where = f"approximation {text!r}"
     if kind is None:
         raise InputError(where, f"unknown name {name!r}", ", ".join(sorted(known)), "Correct the name.")
-    parameters = inspect.signature(kind).parameters
+    declared = inspect.signature(kind).parameters
+    parameters = {n: p for n, p in declared.items() if p.kind is not p.VAR_KEYWORD}
     order = list(parameters)
     options: dict[str, object] = {}
     for part in (p.strip() for p in rest.split(",") if p.strip()):
@@ -51,8 +52,8 @@ def _shown(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
 
 
 def _value(text: str) -> object:
-    if text in ("True", "False"):
-        return text == "True"
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)

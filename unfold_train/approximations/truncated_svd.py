@@ -37,8 +37,13 @@ class TruncatedSvd(Approximation):
 
     def __init__(self, steps: int = 2, warm_start: bool = False, first_steps: int = 8) -> None:
         super().__init__(steps=steps, warm_start=warm_start, first_steps=first_steps)
-        demand("TruncatedSvd(steps=...)", "1 to 64", 1 <= steps <= 64, steps)
-        demand("TruncatedSvd(first_steps=...)", "1 to 256", 1 <= first_steps <= 256, first_steps)
+        for name, found, most in (("steps", steps, 64), ("first_steps", first_steps, 256)):
+            demand(
+                f"TruncatedSvd({name}=...)",
+                f"1 to {most}",
+                type(found) is int and 1 <= found <= most,
+                found,
+            )
         self.steps = steps
         self.first_steps = first_steps
         self.uses_previous = warm_start

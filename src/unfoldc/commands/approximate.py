@@ -90,7 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
             for title, net in (("exact", found.exact_network), ("approximated", found.network))
         }
     _report(arguments, found, devices)
-    return 130 if found.outcome.status is Status.INTERRUPTED else 0
+    outcomes = (found.outcome, found.exact_outcome)
+    return 130 if any(o is not None and o.status is Status.INTERRUPTED for o in outcomes) else 0
 
 
 def _operations(arguments: argparse.Namespace) -> dict[str, Approximation]:
@@ -156,13 +157,20 @@ def _report(arguments: argparse.Namespace, found: Compensation, devices: dict[st
 def _iterations(text: str) -> list[int]:
     first, dash, last = text.partition("-")
     try:
-        return list(range(int(first), int(last if dash else first) + 1))
+        low, high = int(first), int(last if dash else first)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is not a number or a range such as 1-4") from None
+        low, high = 0, -1
+    # More than a network has are refused later; a list of them all may not fit the memory.
+    if not 0 <= low <= high <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number or a range such as 1-4")
+    return list(range(low, high + 1))
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above zero")
     return number
