@@ -37,7 +37,7 @@ def coupled(two: LoopProgram, one: LoopProgram, problems: int = 2) -> str:
             batched[name] = axes[0]
         if buffer.space == "constant":
             content = np.broadcast_to(one.constants[name], shape)
-            if not np.array_equal(two.constants[name], content):
+            if not np.array_equal(two.constants[name], content, equal_nan=content.dtype.kind == "f"):
                 return "a constant depends on the number of problems"
     return _compare(two, one, batched)
 

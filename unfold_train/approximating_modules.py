@@ -39,7 +39,8 @@ class ApproximatedModule(nn.Module):
 
     A call site is a place in the source, found by the chain of calls that leads there; its n-th call in a run counts as
     its iteration n. A warm start carries the answer from call to call of one run; the first call begins cold.
-    Approximations are parameters `approximations.<site>_<n>`.
+    Approximations are parameters `approximations.<site>_<n>`. What torch.utils.checkpoint computes again, it computes
+    outside of this module, exactly: do not use it inside.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -47,6 +48,8 @@ class ApproximatedModule(nn.Module):
         self.module = module
         self.approximations = nn.ModuleDict()
         self.places: dict[Place, str] = {}
+        self.calls: Counter[str] = Counter()
+        self.warned: set[str] = set()
         self.train(module.training)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
@@ -107,7 +110,7 @@ def _record(wrapped: ApproximatedModule, example: Tensor | Sequence[Tensor]) -> 
     recorded = _Interception(trial, record=True)
     with torch.no_grad(), torch.random.fork_rng(devices=[]), _eager(), recorded:
         trial.module(*((example,) if isinstance(example, Tensor) else example))
-    wrapped.places = trial.places
+    wrapped.places, wrapped.calls = trial.places, recorded.counts
     return recorded
 
 
@@ -161,12 +164,15 @@ class _Interception(TorchFunctionMode):
         place = (call.operation, self._place())
         if place not in self.owner.places:
             if not self.record:
+                self._warn(call.operation)
                 return func(*args, **kwargs)
             taken = sum(name.split("__")[0] == call.operation for name in self.owner.places.values())
             self.owner.places[place] = f"{call.operation}__{taken + 1}" if taken else call.operation
         site = self.owner.places[place]
         number = self.counts[site]
         self.counts[site] += 1
+        if not self.record and number >= self.owner.calls[site]:
+            self._warn(call.operation)
         found = _at(self.owner, site, number)
         if self.record:
             visit = Visit(site, call.operation, number, call.arguments, found, "", False, False)
@@ -189,6 +195,15 @@ class _Interception(TorchFunctionMode):
         if site in self.warm:
             self._keep(site, call, answer)
         return call.result_of(answer)
+
+    def _warn(self, operation: str) -> None:
+        """Say once that an operation which is approximated elsewhere stays exact here."""
+        approximated = {o.partition("__")[0] for o in (n.rpartition("_")[0] for n in self.owner.approximations)}
+        if operation in approximated and operation not in self.owner.warned:
+            self.owner.warned.add(operation)
+            where = type(self.owner.module).__name__
+            text = f"{where}: a call of {operation} that the example did not make stays exact; approximate it with both"
+            warnings.warn(text, stacklevel=4)
 
     def _keep(self, site: str, call: TorchCall, answer: Any) -> None:
         """Keep an answer for a warm start: a copy, for the module may write to what it got."""

@@ -11,11 +11,11 @@ from unfoldc.kernels.expansions.table import Call, Maker, expands
 def _check(call: Call, inputs: int, *attributes: str) -> None:
     """Raises ValueError unless the node has so many inputs, one result, and no attributes but these, each 0 or 1."""
     if len(call.inputs) != inputs or not all(call.inputs):
-        raise ValueError(f"{len(call.inputs)} inputs, where {inputs} are needed")
+        raise ValueError(f"{len(list(filter(None, call.inputs)))} inputs, where {inputs} are needed")
     if len(call.outputs) != 1 or not call.outputs[0]:
         raise ValueError(f"{len(call.outputs)} results, where there is 1")
     for name, value in call.attributes.items():
-        if name not in attributes or value not in (0, 1):
+        if name not in attributes or type(value) is not int or value not in (0, 1):
             raise ValueError(f"attribute {name!r} = {value!r}, where {', '.join(attributes) or 'none'} may be 0 or 1")
 
 

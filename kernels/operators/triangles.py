@@ -159,8 +159,7 @@ def _inverse(_: Mapping[str, Any], v: Arrays) -> tuple[np.ndarray, ...]:
     factors = w[..., :n, :]
     lower = np.array(np.broadcast_to(np.eye(n, dtype=w.dtype), factors.shape))
     for i in range(n):
-        for k in range(i):
-            lower[..., i, : k + 1] -= w[..., i, k, None] * lower[..., k, : k + 1]
+        lower[..., i, :i] = -(w[..., i, None, :i] @ lower[..., :i, :i])[..., 0, :]
     x = _substituted(factors, lower, backwards=True)
     for at in np.ndindex(*w.shape[:-2]):
         for j, chosen in reversed(list(enumerate(_exchanges(w[at])))):

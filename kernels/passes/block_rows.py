@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from unfoldc.kernels import build
-from unfoldc.kernels.index_bounds import Ranges, bounds, linear, loop_range
+from unfoldc.kernels.index_bounds import Ranges, bounds, linear, longest, loop_range
 from unfoldc.kernels.loops import Assign, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
 
 
@@ -22,7 +22,7 @@ def block_rows(body: Sequence[Stmt], rows: int, around: Ranges | None = None) ->
     for s in body:
         if isinstance(s, Nest):
             result.append(Nest(s.origins, block_rows(s.body, rows, ranges)))
-        elif isinstance(s, For) and rows > 1 and encloses_reduction(s) and rows_are_independent(s, ranges):
+        elif isinstance(s, For) and _fills_a_block(s, rows, ranges) and rows_are_independent(s, ranges):
             result.extend(_block(s, rows))
         elif isinstance(s, For):
             inner = block_rows(s.body, rows, {**ranges, s.var: loop_range(s)})
@@ -30,6 +30,12 @@ def block_rows(body: Sequence[Stmt], rows: int, around: Ranges | None = None) ->
         else:
             result.append(s)
     return tuple(result)
+
+
+def _fills_a_block(loop: For, rows: int, around: Ranges) -> bool:
+    """Whether it is a result loop to be blocked; one in a triangle that is always shorter than a block is not."""
+    enough = isinstance(loop.extent, int) or longest(loop.extent, around) >= rows
+    return rows > 1 and enough and encloses_reduction(loop)
 
 
 def encloses_reduction(loop: For) -> bool:

@@ -22,6 +22,8 @@ from unfoldc.kernels.repetition import find_repetition
 
 REPEATED = "operations that repeat"
 SUPPORTED_OPSETS = range(13, 27)
+# The version of the functions of the domain `unfoldc` that the compiler knows.
+_OWN_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,10 @@ def _opset(model: onnx.ModelProto, where: str) -> int:
         found = f"operator set {versions[0]}" if len(versions) == 1 else f"{len(versions)} versions of the operator set"
         allowed = f"one of {SUPPORTED_OPSETS.start} to {SUPPORTED_OPSETS.stop - 1}"
         raise ModelError(where, f"it uses {found}", allowed, "Export it with one of those.")
+    own = {int(entry.version) for entry in model.opset_import if entry.domain == "unfoldc"}
+    if not own <= {_OWN_VERSION}:
+        found = f"version {max(own - {_OWN_VERSION})} of the functions of domain 'unfoldc'"
+        raise ModelError(where, f"it uses {found}", f"version {_OWN_VERSION}", "Take the unfoldc that exported it.")
     return versions[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,36 @@ def test_back_ends(backend: str, dtype: str, workshop: Any) -> None:
                 assert error(solver(matrices, b), wanted(matrices, b, changing)) < LIMITS[dtype]
 
 
+def small_filter(g: Any) -> onnx.ModelProto:
+    """One step of a Kalman filter of order 2 whose gain solves with the inverse of an inverse."""
+    prior, y = g.input("G", 2, 2), g.input("y", "batch", 2, 8)
+    one, transition = g.weight("one", np.eye(2)), g.weight("F", [[0.1, -0.6], [0.2, 0.3]])
+    g.k = 0
+    p = g("Add", g("MatMul", g("MatMul", transition, prior), g("Transpose", transition, perm=[1, 0])), one)
+    s = g("Inverse", g("Inverse", g("Add", p, one), domain=OURS), domain=OURS)
+    gain = g("Transpose", g("Solve", s, p, domain=OURS), perm=[1, 0])
+    state = g("Add", g("MatMul", transition, y), g("MatMul", gain, g("Sub", y, g("MatMul", transition, y))))
+    after = g("Sub", p, g("MatMul", gain, p))
+    after = g("Mul", g("Add", after, g("Transpose", after, perm=[1, 0])), g.weight("half", 0.5))
+    g.k = None
+    return g.model(g("Neg", state), g("Neg", after))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_matrices_of_order_2_in_a_filter(backend: str, workshop: Any) -> None:
+    """The compiler unrolls their loops wholly, and must not mix their elements up."""
+    solver = unfoldc.compile(workshop.save(small_filter(workshop.Graph())), backend=backend, cache=False)
+    rng, step = np.random.default_rng(4), np.array([[0.1, -0.6], [0.2, 0.3]])
+    for _ in range(5):
+        x = rng.normal(size=(2, 4))
+        prior, y = (x @ x.T).astype(np.float32), rng.normal(size=(3, 2, 8)).astype(np.float32)
+        p = step @ prior @ step.T + np.eye(2)
+        gain = np.linalg.solve(p + np.eye(2), p).T
+        state, after = solver(prior, y)
+        assert error(state, -(step @ y + gain @ (y - step @ y))) < 1e-5
+        assert error(np.broadcast_to(after, (*after.shape[:-2], 2, 2)).reshape(-1, 2, 2)[0], gain @ p - p) < 1e-5
+
+
 def test_problems_side_by_side(workshop: Any) -> None:
     """Cholesky has a form for several problems at once; pivots differ from problem to problem."""
     host = find_target("host").spec
@@ -144,6 +175,16 @@ def test_code_does_not_grow_with_the_matrix(backend: str, workshop: Any) -> None
 
     for spec in ("host", "cortex-m4"):
         assert abs(lines(32, spec) - lines(96, spec)) < 12  # where a long line ends is all that differs
+
+
+def test_a_triangle_shorter_than_a_block_is_not_blocked(workshop: Any) -> None:
+    """Blocks of 16 rows that a matrix of order 2 never fills would only lengthen the code."""
+    lengths = []
+    for n in (2, 32):
+        path = workshop.save(solver_model(workshop.Graph(), "solve", changing=True, n=n))
+        spec = replace(find_target("host").spec, vector_bits=512, accumulators=16, batch_lanes=0)
+        lengths.append(len(compile_onnx(path, spec, "c", "s").sources["s.c"].splitlines()))
+    assert lengths[0] < 0.7 * lengths[1]
 
 
 # -- matrices that have no answer ----------------------------------------------------------------------------------
@@ -257,11 +298,37 @@ def test_what_is_refused(workshop: Any) -> None:
     refused("Solve", [(2, 3, 3), (4, 3, 1)], "broadcast", domain=OURS)
     refused("SolveTriangular", [(3, 3), (3, 1)], "attribute 'upper' = 2", domain=OURS, upper=2)
     refused("SolveTriangular", [(3, 3), (3, 1)], "attribute 'lower'", domain=OURS, lower=1)
+    refused("SolveTriangular", [(3, 3), (3, 1)], "attribute 'upper' = 1.0", domain=OURS, upper=1.0)
     refused("Inverse", [(3, 2)], "square matrices", domain="com.microsoft")
     refused("Cholesky", [(3, 3)], "not known")
     refused("LowerUpper", [(3, 3)], "not known")
     refused("unfoldc.Cholesky", [(3, 3)], "not known")
     refused("LowerUpper", [(3, 3)], "unfoldc.LowerUpper is not known", domain=OURS)
+
+
+def test_an_input_that_is_left_out_is_counted_out(workshop: Any) -> None:
+    model = one_node(workshop.Graph(), "Solve", 3)
+    model.graph.node[0].input[0] = ""
+    with pytest.raises(ModelError, match="1 inputs, where 2"):
+        import_onnx(workshop.save(model))
+
+
+def test_another_version_of_the_functions_is_refused(workshop: Any) -> None:
+    model = one_node(workshop.Graph(), "Inverse", 3)
+    model.opset_import.append(helper.make_opsetid(OURS, 2))
+    with pytest.raises(ModelError, match="version 2 of the functions of domain 'unfoldc'"):
+        import_onnx(workshop.save(model))
+
+
+@pytest.mark.parametrize("operator", ["Cholesky", "Inverse"])
+def test_a_constant_that_has_no_inverse_gives_nan(operator: str, workshop: Any) -> None:
+    """It is computed when the model is read, and is no reason to refuse batches."""
+    g = workshop.Graph()
+    made = g(operator, g.weight("W", np.zeros((3, 3))), domain=OURS)
+    path = workshop.save(g.model(g("MatMul", made, g.input("b", "batch", 3, 1))))
+    for backend in ("reference", "c"):
+        x = unfoldc.compile(path, backend=backend, cache=False)(np.ones((2, 3, 1), np.float32))
+        assert np.isnan(x).all()
 
 
 def couples(g: Any) -> onnx.ModelProto:

@@ -166,6 +166,22 @@ def test_elementwise_functions_and_quotients() -> None:
     np.testing.assert_allclose(found(x).detach(), Functions()(x), atol=1e-4)
 
 
+def test_a_call_that_the_example_did_not_make_is_warned_of() -> None:
+    class Branches(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            for _ in range(1 if self.training else 3):
+                x = torch.tanh(x)
+            return x if self.training else x + torch.tanh(2 * x)
+
+    x = torch.linspace(-0.5, 0.5, 11)[None]
+    found = approximate(Branches(), {"tanh": PolynomialTanh(9, high=2.0)}, example_inputs=x)
+    found(x)
+    with pytest.warns(UserWarning, match="Branches: a call of tanh that the example did not make stays exact") as seen:
+        found.eval()(x)
+    assert len(seen) == 1
+    np.testing.assert_allclose(found(x).detach(), Branches().eval()(x), atol=5e-3)
+
+
 def test_singular_values() -> None:
     class LowRank(nn.Module):
         def forward(self, X: Tensor) -> Tensor:
