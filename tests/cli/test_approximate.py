@@ -81,6 +81,7 @@ def test_the_table_as_text_and_sites(capsys: Capture, tmp_path: Path) -> None:
         (["--site", "solve"], "NAME=HOW"),
         (["--solve", "neumann:0"], "1 to 64"),
         (["--solve", "neumann", "--iterations", "7"], "0 to 1"),
+        (["--solve", "neumann", "--target", "toaster"], "toaster"),
     ],
 )
 def test_what_does_not_fit_is_said_in_a_paragraph(capsys: Capture, detector: Path, more: list[str], says: str) -> None:

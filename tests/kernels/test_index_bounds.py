@@ -75,7 +75,8 @@ def test_blocks_of_a_triangle(rows: int) -> None:
     verify_loops(plain)
     blocked = replace(plain, begin=block_rows(plain.begin, rows))
     verify_loops(blocked)
-    assert len(build.statements(blocked.begin)) > len(build.statements(plain.begin))
+    longer = len(build.statements(blocked.begin)) > len(build.statements(plain.begin))
+    assert longer == (rows <= 8)  # no row of the triangle fills a block of 16
     x = np.random.default_rng(2).normal(size=(9, 9)).astype(np.float32)
     np.testing.assert_allclose(run(blocked, {"x": x})["y"], run(plain, {"x": x})["y"], rtol=1e-6)
 

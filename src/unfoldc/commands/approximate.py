@@ -59,11 +59,13 @@ _EXAMPLES = {
 
 def run(arguments: argparse.Namespace) -> int:
     """Approximate, train, compile both solvers, and print the table."""
+    from unfoldc.targets import find_target
     from unfoldc.unfold_train import Loss, Settings, Status, load_checkpoint, save_checkpoint
     from unfoldc.unfold_train.approximating import approximate
     from unfoldc.unfold_train.compensating import compensate
     from unfoldc.unfold_train.tasks import find_task, problem_sets
 
+    find_target(arguments.target)  # a name that is wrong should not be found out after the training
     operations = _operations(arguments)
     known = load_checkpoint(arguments.checkpoint)
     network = approximate(known.network, operations, iterations=arguments.iterations)
