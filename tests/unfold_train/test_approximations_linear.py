@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from linear_family import FAMILY, LINEAR, Case, N, arguments, dominant, error, every, every_solve, exact, normal
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,78 +17,11 @@ import unfoldc
 from unfoldc.errors import InputError
 from unfoldc.unfold_train.approximations.base import Approximation
 from unfoldc.unfold_train.approximations.chebyshev import Chebyshev
-from unfoldc.unfold_train.approximations.conditions import CANDIDATES, that_hold
 from unfoldc.unfold_train.approximations.conjugate_gradient import ConjugateGradient
 from unfoldc.unfold_train.approximations.gauss_seidel import GaussSeidel
 from unfoldc.unfold_train.approximations.jacobi import Jacobi
 from unfoldc.unfold_train.approximations.neumann import Neumann
 from unfoldc.unfold_train.approximations.newton_schulz import NewtonSchulz
-
-N = 9
-
-
-@dataclass(frozen=True)
-class Case:
-    """A member of the family: its class, the name of its number of steps, and other options."""
-
-    kind: type[Approximation]
-    steps: str
-    options: dict[str, Any]
-
-    def make(self, steps: int, **options: Any) -> Approximation:
-        return self.kind(**{self.steps: steps, **self.options, **options})
-
-    def __str__(self) -> str:
-        return "-".join([self.kind.__name__, *(f"{k}={v}" for k, v in self.options.items())])
-
-
-FAMILY = [
-    Case(Neumann, "order", {"start": "diagonal"}),
-    Case(Neumann, "order", {"start": "norm"}),
-    Case(Neumann, "order", {"start": "identity"}),
-    Case(Jacobi, "sweeps", {}),
-    Case(Jacobi, "sweeps", {"damping": 0.7}),
-    Case(GaussSeidel, "sweeps", {}),
-    Case(GaussSeidel, "sweeps", {"start": "zero"}),
-    Case(GaussSeidel, "sweeps", {"relaxation": 1.1, "start": "norm"}),
-    Case(ConjugateGradient, "steps", {}),
-    Case(ConjugateGradient, "steps", {"start": "diagonal"}),
-    Case(Chebyshev, "order", {}),
-    Case(Chebyshev, "order", {"lower": 0.5, "upper": 1.5}),
-    Case(NewtonSchulz, "steps", {}),
-    Case(NewtonSchulz, "steps", {"start": "diagonal"}),
-]
-SOLVES = [case for case in FAMILY if "solve" in case.kind.operations]
-LINEAR = [case for case in SOLVES if case.kind is not ConjugateGradient]
-every = pytest.mark.parametrize("case", FAMILY, ids=str)
-every_solve = pytest.mark.parametrize("case", SOLVES, ids=str)
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def dominant(seed: int, *batch: int, n: int = N, dominance: float = 4.0) -> Tensor:
-    """Symmetric, positive definite, diagonally dominant, eigenvalues around 1."""
-    S = normal(seed, *batch, n, n)
-    S = S + S.mT
-    S = S - torch.diag_embed(S.diagonal(dim1=-2, dim2=-1))
-    spread = 1 + 0.1 * torch.tanh(normal(seed + 1, *batch, n))
-    return torch.diag_embed(spread) + S / (dominance * S.abs().sum(-1).amax(-1)[..., None, None])
-
-
-def arguments(case: Case, A: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-    return (A, b) if "solve" in case.kind.operations else (A,)
-
-
-def exact(*given: Tensor) -> Tensor:
-    A = given[0].double().numpy()
-    b = given[1].double().numpy() if len(given) == 2 else np.broadcast_to(np.eye(A.shape[-1]), A.shape)
-    return torch.from_numpy(np.linalg.solve(A, b))
-
-
-def error(found: Any, truth: Tensor) -> float:
-    return float((found.detach().double() - truth).norm() / truth.norm())
 
 
 @every
@@ -283,113 +215,6 @@ def test_conjugate_gradient_keeps_an_exact_hit(dtype: torch.dtype, warm: bool) -
 
 
 @every
-@pytest.mark.parametrize("learn", ["none", "scalar", "diagonal", "matrix"])
-def test_learned_parts_start_at_the_classical_method(case: Case, learn: str) -> None:
-    if case.kind is GaussSeidel and learn == "matrix":
-        return
-    given = arguments(case, dominant(22, 4), normal(23, 4, N, 2))
-    approximation = case.make(3, learn=learn)
-    approximation.prepare(*given)
-    assert error(approximation(None, *given), case.make(3)(None, *given)) < 1e-14
-    shapes = {"none": set(), "scalar": {(1, 1)}, "diagonal": {(N, 1)}, "matrix": {(N, N)}}
-    assert {tuple(p.shape) for p in approximation.parameters()} == shapes[learn]
-    assert {p.dtype for p in approximation.parameters()} <= {torch.float64}
-    found = approximation(None, *given)
-    if learn != "none":
-        found.square().sum().backward()
-        assert all(p.grad is not None and bool((p.grad != 0).any()) for p in approximation.parameters())
-        smaller = [a[..., : N - 1, : N - 1] if i == 0 else a[..., : N - 1, :] for i, a in enumerate(given)]
-        if learn != "scalar":
-            with pytest.raises(InputError, match=f"called with .{N - 1}"):
-                approximation(None, *smaller)
-        with pytest.raises(InputError, match="before it knows its size"):
-            case.make(3, learn=learn)(None, *given)
-
-
-@every
-def test_equal_starts_get_different_gradients(case: Case) -> None:
-    given = arguments(case, dominant(24, 40, dominance=1.2), normal(25, 40, N, 1))
-    truth = exact(*given)
-    approximation = case.make(3, learn="scalar")
-    approximation.prepare(*given)
-    (approximation(None, *given) - truth).square().sum().backward()
-    gradients = sorted(float(p.grad) for p in approximation.parameters() if p.grad is not None)
-    largest = max(abs(g) for g in gradients)
-    assert len(gradients) >= 3
-    assert min(b - a for a, b in zip(gradients, gradients[1:], strict=False)) > 1e-6 * largest > 0
-
-
-def one_factor_per_step(
-    inverse: Callable[[Tensor, Tensor], Tensor], factors: list[Tensor], A: Tensor, b: Tensor
-) -> Tensor:
-    """x ← x + cᵢ M⁻¹(b - A x) from zero: the form whose equal starts have equal gradients."""
-    x = torch.zeros_like(b)
-    for c in factors:
-        x = x + c * inverse(A, b - A @ x)
-    return x
-
-
-def diagonal_inverse(A: Tensor, r: Tensor) -> Tensor:
-    return r / A.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
-
-
-def triangular_inverse(A: Tensor, r: Tensor) -> Tensor:
-    return torch.linalg.solve_triangular(A.tril(), r, upper=False)
-
-
-@pytest.mark.parametrize("inverse", [diagonal_inverse, triangular_inverse])
-def test_factors_of_whole_steps_would_have_equal_gradients(inverse: Callable[[Tensor, Tensor], Tensor]) -> None:
-    A, b = dominant(24, 40, dominance=1.2), normal(25, 40, N, 1)
-    factors = [torch.ones(1, 1, dtype=torch.float64, requires_grad=True) for _ in range(4)]
-    found = one_factor_per_step(inverse, factors, A, b)
-    classical = Jacobi(sweeps=3) if inverse is diagonal_inverse else GaussSeidel(sweeps=4, start="zero")
-    assert error(found, classical(None, A, b)) < 1e-13
-    (found - exact(A, b)).square().sum().backward()
-    gradients = [float(c.grad) for c in factors if c.grad is not None]
-    assert len(gradients) == 4 and gradients == pytest.approx([gradients[0]] * 4, rel=1e-10) and gradients[0] != 0
-
-
-def channels(seed: int, count: int, antennas: int = 64, users: int = 16) -> tuple[Tensor, Tensor, Tensor]:
-    """A, b and the symbols: A⁻¹b is their linear estimate of least error."""
-    H = normal(seed, count, antennas, users) / antennas**0.5
-    symbols = normal(seed + 1, count, users, 1).sign()
-    received = H @ symbols + 0.1 * normal(seed + 2, count, antennas, 1)
-    return H.mT @ H + 0.01 * torch.eye(users, dtype=torch.float64), H.mT @ received, symbols
-
-
-def fit(model: Callable[[], Tensor], truth: Tensor, parameters: list[Any], steps: int = 300) -> None:
-    optimizer = torch.optim.Adam(parameters, lr=0.02)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        (model() - truth).square().mean().backward()
-        optimizer.step()
-
-
-def test_training_separates_the_coefficients_and_closes_more_of_the_gap() -> None:
-    A, b, symbols = channels(51, 300)
-    fresh_A, fresh_b, fresh = channels(61, 1000)
-    approximation = Neumann(order=2, learn="scalar")
-    approximation.prepare(A, b)
-    untrained = error(approximation(None, fresh_A, fresh_b), fresh) ** 2
-    best = error(exact(fresh_A, fresh_b), fresh) ** 2
-    coefficients = list(approximation.parameters())
-    factors = [torch.ones(1, 1, dtype=torch.float64, requires_grad=True) for _ in coefficients]
-    fit(lambda: approximation(None, A, b), symbols, coefficients)
-    fit(lambda: one_factor_per_step(diagonal_inverse, factors, A, b), symbols, list(factors))
-
-    def closed(answer: Tensor) -> float:
-        return (untrained - error(answer, fresh) ** 2) / (untrained - best)
-
-    ours = closed(approximation(None, fresh_A, fresh_b))
-    theirs = closed(one_factor_per_step(diagonal_inverse, factors, fresh_A, fresh_b))
-    learned = [float(c.detach()) for c in coefficients]
-    assert max(learned) - min(learned) > 0.2
-    stuck = [float(c.detach()) for c in factors]
-    assert max(stuck) - min(stuck) < 1e-6 and abs(stuck[0] - 1) > 0.1
-    assert ours > 0.82 and theirs < ours - 0.08, (ours, theirs)
-
-
-@every
 def test_leading_axes_are_batch_axes(case: Case) -> None:
     A, b = dominant(26, 2, 3), normal(27, 2, 3, N, 2)
     approximation = case.make(2)
@@ -511,30 +336,6 @@ def test_shapes_that_do_not_fit_are_refused(case: Case) -> None:
     if "solve" in case.kind.operations:
         with pytest.raises(InputError, match=r"A \(2, 3, 3\), b \(2, 4, 1\)"):
             case.make(2)(None, dominant(1, 2, n=3), b)
-
-
-def test_conditions_name_what_holds_cheapest_first() -> None:
-    A, b = dominant(71, 3), normal(72, 3, N, 1)
-    for operation, given in (("solve", (A, b)), ("inverse", (A,))):
-        texts = that_hold(operation, given)
-        names = {kind.__name__: kind for kind, _ in CANDIDATES}
-        found = [eval(text, {}, names) for text in texts]
-        assert len(found) == sum(operation in kind.operations for kind, _ in CANDIDATES)
-        costs = [a.multiply_adds(*given) for a in found]
-        assert costs == sorted(costs)
-        assert all(a.convergence(*given).holds for a in found)
-    assert that_hold("exp", (b,)) == []
-    assert that_hold("solve", (torch.full_like(A, torch.nan), b)) == []
-
-
-def test_conditions_leave_out_what_does_not_hold() -> None:
-    H = normal(73, 20, 12, 10)
-    gram = 5 * (H.mT @ H + 0.5 * torch.eye(10, dtype=torch.float64))
-    texts = that_hold("solve", (gram, normal(74, 20, 10, 1)))
-    assert not any("Jacobi(sweeps=2)" in text or "identity" in text for text in texts)
-    assert {"Neumann(order=2, start='norm')", "GaussSeidel(sweeps=2)", "ConjugateGradient(steps=2)"} <= set(texts)
-    lopsided = that_hold("inverse", (normal(75, 3, 6, 6),))
-    assert "NewtonSchulz(steps=16)" in lopsided and not any("Gradient" in text for text in lopsided)
 
 
 class Step(nn.Module):
