@@ -148,4 +148,24 @@ def _approximate_network(
             continue
         part: Any = other.begin if visit.begin else other.iteration[visit.iteration]
         put(part.approximations, visit.site, visit, found)
+    _demand_changes(other)
     return other
+
+
+@torch.no_grad()
+def _demand_changes(network: Unfolded) -> None:
+    """Raise InputError where an iteration hands on the very state that it got: it could not be exported as one."""
+    used = [a for part in network.iteration for a in part.modules() if isinstance(a, Approximation)]
+    if not any("block" in a.operations for a in used):
+        return
+    before: Any = None
+    for k, (_, state) in enumerate(network.trajectory(network.example, memory=Memory(checked=False))):
+        tensors = state if isinstance(state, tuple) else (state,)
+        if before is not None and all(a is b for a, b in zip(tensors, before, strict=True)):
+            raise InputError(
+                f"approximate, iteration {k}",
+                "all its blocks are skipped or reused, so that it changes nothing",
+                "iterations that change the state",
+                f"Leave a block of iteration {k} exact, or unfold fewer iterations.",
+            )
+        before = tensors

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -92,10 +91,18 @@ def approximate_module(
         if chosen is None or call in chosen:
             how = operations[site] if site in operations else operations[visit.operation]
             put(wrapped.approximations, f"{site}_{call}", visit, how)
-    now = [replace(visit, approximation=_at(wrapped, site, call)) for site, call, visit in recorded.visits]
-    for text in warnings_of(visit for visit in now if visit.approximation is not None):
+    for text in _objections(wrapped, example):
         warnings.warn(f"{owner}: {text}", stacklevel=3)
     return wrapped
+
+
+def _objections(wrapped: ApproximatedModule, example: Tensor | Sequence[Tensor]) -> tuple[str, ...]:
+    """What is wrong with the approximations on the example, with the arguments that they themselves lead to."""
+    try:
+        visits = [visit for _, _, visit in _record(wrapped, example).visits]
+    except InputError as problem:
+        return (str(problem),)
+    return warnings_of(visit for visit in visits if visit.approximation is not None)
 
 
 def _at(module: ApproximatedModule, site: str, call: int) -> Approximation | None:

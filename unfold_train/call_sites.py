@@ -31,7 +31,7 @@ class Visit:
     site: str
     operation: str
     iteration: int
-    arguments: tuple[Any, ...]
+    arguments: tuple[Any, ...] = field(repr=False)
     approximation: Approximation | None
     fixed: Fixed
     begin: bool
@@ -167,18 +167,22 @@ class CallSites:
         found = self.approximations.get(name)
         given = (exactly, *arguments) if operation == "block" else arguments
         with self._observed(name, operation, given, found):
-            if found is None:
-                answer = exactly(*arguments)
-            elif self.starting and found.uses_previous:
-                answer = found.start(*given)
-            else:
-                previous = self.memory.last(name) if found.uses_previous else self.memory.answers.get(name)
-                if found.uses_previous and previous is None:
-                    previous = found.start(*given)
-                answer = found(previous, *given)
+            answer = exactly(*arguments) if found is None else self._approximate(name, found, given)
         self._check(name, arguments, answer, found)
         self.memory.keep(name, answer)
         return answer
+
+    def _approximate(self, name: str, found: Approximation, given: tuple[Any, ...]) -> Any:
+        try:
+            if self.starting and found.uses_previous:
+                return found.start(*given)
+            previous = self.memory.last(name) if found.uses_previous else self.memory.answers.get(name)
+            if found.uses_previous and previous is None:
+                previous = found.start(*given)
+            return found(previous, *given)
+        except InputError as problem:
+            where = f"site {name}, iteration {self.iteration}: {problem.where}"
+            raise InputError(where, problem.found, problem.allowed, problem.do) from None
 
     def _exact_solve(self, name: str, A: Tensor, b: Tensor, definite: bool) -> Tensor:
         factored = self._once(name, "factor", A, lambda A: exact.factor(A, definite))

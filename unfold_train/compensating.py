@@ -32,12 +32,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Compensation:
-    """Result of `compensate`: the four figures in the order of `FIGURES`, the trained networks, and warnings."""
+    """Result of `compensate`: the four figures in the order of `FIGURES`, warnings, and the networks: `network` is
+    approximated and trained, `exact_network` exact and trained, `classical_network` exact with nothing learned.
+    """
 
     figures: tuple[Figure, ...]
     warnings: tuple[str, ...]
     network: Unfolded
     exact_network: Unfolded
+    classical_network: Unfolded
     outcome: Outcome
     exact_outcome: Outcome | None
 
@@ -83,7 +86,9 @@ class Compensation:
     def _gap(self, reference: str) -> str:
         share = self.gap_closed(reference)
         if math.isnan(share):
-            return f"untrained, approximated is as good as {reference}: there is no gap to close"
+            return f"approximated, as it was given, is no worse than {reference}: there is no gap to close"
+        if share > 1:
+            return f"training closed the gap to {reference} and went below it"
         return f"training closed {100 * share:.0f} % of the gap to {reference}"
 
 
@@ -139,7 +144,7 @@ def compensate(
         Figure(name, tuple(settings.loss.errors(n, fresh)), count_multiply_adds(n, fresh.inputs), how)
         for name, n, how in zip(FIGURES, networks, ended, strict=True)
     )
-    return Compensation(figures, warnings, trained, plain, outcome, exact_outcome)
+    return Compensation(figures, warnings, trained, plain, classical, outcome, exact_outcome)
 
 
 def _train(

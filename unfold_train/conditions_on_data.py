@@ -56,11 +56,13 @@ def warnings_of(visits: Iterable[Visit]) -> tuple[str, ...]:
 
 def _broken(site: str, found: Convergence, visit: Visit) -> str:
     others = that_hold(visit.operation, visit.arguments)
-    instead = f"; {', '.join(others)} would hold" if others else "; none of the family holds on these data"
+    matrices = visit.operation in ("solve", "inverse", "svd")
+    fails, of = ("does not converge", "problems") if matrices else ("is out of its range", "arguments")
+    instead = "none of the family holds on these data" if matrices else 'a wider range or outside="clamp" would hold'
     return (
-        f"site {site}, iteration {visit.iteration}: {visit.approximation!r} does not converge in "
-        f"{100 * found.broken:.3g} % of the problems: {found.name} is {found.number:.4g}, not below {found.limit:g}"
-        f"{instead}"
+        f"site {site}, iteration {visit.iteration}: {visit.approximation!r} {fails} in "
+        f"{100 * found.broken:.3g} % of the {of}: {found.name} is {found.number:.4g}, not below {found.limit:g}"
+        f"; {', '.join(others) + ' would hold' if others else instead}"
     )
 
 

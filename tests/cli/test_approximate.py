@@ -75,7 +75,10 @@ def test_the_table_as_text_and_sites(capsys: Capture, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ([], "nothing to approximate"),
+        (
+            [],
+            "nothing to approximate; allowed: an operation (--solve, --inverse, ...) or --site; its call sites: solve",
+        ),
         (["--solve", "newton-schulz"], "unknown name 'newton-schulz'"),
         (["--inverse", "newton-schulz"], "its call sites: solve"),
         (["--site", "solve"], "NAME=HOW"),

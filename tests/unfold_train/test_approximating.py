@@ -160,6 +160,18 @@ def test_float32_and_other_batches_and_one_matrix_for_all() -> None:
     np.testing.assert_allclose(whole[3:4].detach(), found(y[3:4]).detach(), atol=1e-6)
 
 
+def test_an_iteration_that_changes_nothing_is_refused() -> None:
+    class Whole(NonNegative):
+        def step(self, v: View, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            z, u = state
+            z = v.block("z", lambda z, u: torch.relu(v.solve(v.M, v.f + v.rho * (z - u))), z, u)
+            return z, u
+
+    assert approximate(network(Whole), {"z_solve": Neumann()}) is not None
+    with pytest.raises(InputError, match="iteration 2: all its blocks are skipped"):
+        approximate(network(Whole), {"z": Skip()}, iterations=[2])
+
+
 def test_init_has_sites_of_its_own() -> None:
     class Started(NonNegative):
         def init(self, v: View) -> tuple[Tensor, Tensor]:

@@ -61,13 +61,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Approximate, train, compile both solvers, and print the table."""
     from unfoldc.targets import find_target
     from unfoldc.unfold_train import Loss, Settings, Status, load_checkpoint, save_checkpoint
-    from unfoldc.unfold_train.approximating import approximate
+    from unfoldc.unfold_train.approximating import approximate, call_sites
     from unfoldc.unfold_train.compensating import compensate
     from unfoldc.unfold_train.tasks import find_task, problem_sets
 
     find_target(arguments.target)  # a name that is wrong should not be found out after the training
     operations = _operations(arguments)
     known = load_checkpoint(arguments.checkpoint)
+    if not operations:
+        sites = dict.fromkeys(f"{visit.site} ({visit.operation})" for visit in call_sites(known.network))
+        allowed = f"an operation (--solve, --inverse, ...) or --site; its call sites: {', '.join(sites) or 'none'}"
+        raise InputError("approximate", "nothing to approximate", allowed, "Give at least one of these options.")
     network = approximate(known.network, operations, iterations=arguments.iterations)
     name, task, settings = find_task(known.data)
     training, validation, fresh = problem_sets(task, settings, arguments.seed)
@@ -89,7 +93,11 @@ def run(arguments: argparse.Namespace) -> int:
         one = {n: t[:1].numpy() for n, t in fresh.inputs.items()}
         devices = {
             title: _device(net, one, arguments.target)
-            for title, net in (("exact", found.exact_network), ("approximated", found.network))
+            for title, net in (
+                ("exact", found.classical_network),
+                ("exact and trained", found.exact_network),
+                ("approximated", found.network),
+            )
         }
     _report(arguments, found, devices)
     outcomes = (found.outcome, found.exact_outcome)
@@ -106,9 +114,6 @@ def _operations(arguments: argparse.Namespace) -> dict[str, Approximation]:
         if not equals or not site or site in operations:
             raise InputError("--site", item, "NAME=HOW, each site once, such as L=skip", "Correct the option.")
         operations[site] = read_approximation(text)
-    if not operations:
-        allowed = ", ".join(f"--{name}" for name in _OPERATIONS) + ", --site"
-        raise InputError("approximate", "nothing to approximate", allowed, "Give at least one of these options.")
     return operations
 
 
