@@ -137,7 +137,9 @@ def small_filter(g: Any) -> onnx.ModelProto:
     return g.model(g("Neg", state), g("Neg", after))  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend", [pytest.param(b, marks=[pytest.mark.slow] if b == "numba" else []) for b in BACKENDS]
+)
 def test_matrices_of_order_2_in_a_filter(backend: str, workshop: Any) -> None:
     """The compiler unrolls their loops wholly, and must not mix their elements up."""
     solver = unfoldc.compile(workshop.save(small_filter(workshop.Graph())), backend=backend, cache=False)

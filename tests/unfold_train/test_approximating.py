@@ -232,7 +232,7 @@ def test_an_approximation_of_ones_own(tmp_path: Path) -> None:
     ("kind", "key", "approximation"),
     [
         (NonNegative, "solve", Neumann(order=2, warm_start=True, learn="scalar")),
-        (NonNegative, "solve", GaussSeidel(sweeps=2)),
+        pytest.param(NonNegative, "solve", GaussSeidel(sweeps=2), marks=pytest.mark.slow),
         (ByInverse, "inverse", NewtonSchulz(steps=1, warm_start=True, first_steps=3)),
         (NonNegative, "solve", None),
         (ByInverse, "inverse", None),

@@ -369,7 +369,17 @@ class TwoIterations(nn.Module):
         return x
 
 
-@pytest.mark.parametrize("case", {case.kind: case for case in reversed(FAMILY)}.values(), ids=str)
+# An export takes seconds: the others in the long suite.
+_QUICK = (Neumann, GaussSeidel, NewtonSchulz)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=str(case), marks=[] if case.kind in _QUICK else pytest.mark.slow)
+        for case in {case.kind: case for case in reversed(FAMILY)}.values()
+    ],
+)
 def test_an_export_runs_in_onnx_runtime_equal(case: Case, tmp_path: Path) -> None:
     def normals(seed: int, count: int) -> tuple[Tensor, Tensor]:
         return normal(seed, count, 12, 4).float(), normal(seed + 1, count, 12, 1).float()

@@ -275,7 +275,9 @@ def test_the_diagonal_is_inverted() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("dtype", "first_steps"), [(torch.float32, 8), (torch.float64, 4)])
+@pytest.mark.parametrize(
+    ("dtype", "first_steps"), [pytest.param(torch.float32, 8, marks=pytest.mark.slow), (torch.float64, 4)]
+)
 def test_compiled_with_newton_schulz_every_iterate_agrees(
     dtype: torch.dtype, first_steps: int, problems: Problems, factors: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:
