@@ -47,7 +47,8 @@ def found() -> Any:
 def mean_squared(network: Unfolded, data: Problems) -> list[float]:
     assert data.truth is not None
     return [
-        float((x - data.truth).square().mean()) for x in network.iterates(*(data.inputs[n] for n in network.inputs))
+        float((x.detach() - data.truth).square().mean())
+        for x in network.iterates(*(data.inputs[n] for n in network.inputs))
     ]
 
 
