@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from unfoldc.errors import InputError
 from unfoldc.unfold_train.approximating_modules import approximate_module
 from unfoldc.unfold_train.approximations import APPROXIMATIONS
 from unfoldc.unfold_train.approximations.base import Approximation
-from unfoldc.unfold_train.call_sites import Memory, Visit
+from unfoldc.unfold_train.call_sites import Memory, Visit, recording
 from unfoldc.unfold_train.placing import check_iterations, check_names, put
 from unfoldc.unfold_train.unfolded import Unfolded
 
@@ -106,14 +105,10 @@ def put_approximations(
 def call_sites(network: Unfolded, inputs: Mapping[str, Tensor] | None = None) -> list[Visit]:
     """Every call of an operation that can be approximated, in order, on these inputs or the network's example."""
     visits: list[Visit] = []
-
-    @contextmanager
-    def observer(visit: Visit) -> Iterator[None]:
-        visits.append(visit)
-        yield
-
     with torch.no_grad():
-        for _ in network.trajectory(network.example if inputs is None else inputs, memory=Memory(observer=observer)):
+        for _ in network.trajectory(
+            network.example if inputs is None else inputs, memory=Memory(observer=recording(visits))
+        ):
             pass
     return [v for v in visits if not v.starting and v.operation != "factor"]
 
@@ -142,9 +137,7 @@ def _approximate_network(
         check_iterations(chosen, named)
     for visit in visits:
         found = operations.get(visit.site, operations.get(visit.operation))
-        if found is None or (not visit.begin and chosen is not None and visit.iteration not in chosen):
-            continue
-        if visit.begin and chosen is not None:
+        if found is None or (chosen is not None and (visit.begin or visit.iteration not in chosen)):
             continue
         part: Any = other.begin if visit.begin else other.iteration[visit.iteration]
         put(part.approximations, visit.site, visit, found)

@@ -41,6 +41,17 @@ class Visit:
 Observer = Callable[[Visit], AbstractContextManager[None]]
 
 
+def recording(visits: list[Visit]) -> Observer:
+    """An observer that adds each call to a list."""
+
+    @contextmanager
+    def observer(visit: Visit) -> Iterator[None]:
+        visits.append(visit)
+        yield
+
+    return observer
+
+
 @dataclass
 class Memory:
     """What one call of a network keeps from iteration to iteration besides the state.

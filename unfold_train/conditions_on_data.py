@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from unfoldc.unfold_train.approximations.base import Convergence
 from unfoldc.unfold_train.approximations.conditions import that_hold
-from unfoldc.unfold_train.call_sites import Memory, Visit
+from unfoldc.unfold_train.call_sites import Memory, Visit, recording
 from unfoldc.unfold_train.inputs import is_batched
 from unfoldc.unfold_train.unfolded import Unfolded
 
@@ -24,13 +23,7 @@ def convergence_warnings(network: Unfolded, inputs: Mapping[str, Tensor]) -> tup
     each whose matrices are so ill-conditioned that not even the exact answer has right digits."""
     few = {n: t[:MOST_PROBLEMS] if is_batched(network.solver, n, t) else t for n, t in inputs.items()}
     visits: list[Visit] = []
-
-    @contextmanager
-    def observer(visit: Visit) -> Iterator[None]:
-        visits.append(visit)
-        yield
-
-    for _ in network.trajectory(few, memory=Memory(observer=observer)):
+    for _ in network.trajectory(few, memory=Memory(observer=recording(visits))):
         pass
     return warnings_of(visits)
 

@@ -104,10 +104,10 @@ class Unfolded(nn.Module):
     def approximated(self) -> dict[str, list[str]]:
         """What runs at each call site that is approximated anywhere: one text for each iteration, "exact" or the
         approximation; one text for the sites of `init`."""
-        found = {name: [repr(a)] for name, a in self.begin.approximations.items()}
-        for name in dict.fromkeys(n for it in self.iteration for n in it.approximations):  # type: ignore[union-attr]
-            at = [it.approximations for it in self.iteration]
-            found[name] = [repr(a[name]) if name in a else "exact" for a in at]  # type: ignore[index,operator]
+        found = {name: [repr(a)] for name, a in _by_site(self.begin).items()}
+        at = [_by_site(iteration) for iteration in self.iteration]
+        for name in dict.fromkeys(n for sites in at for n in sites):
+            found[name] = [repr(sites[name]) if name in sites else "exact" for sites in at]
         return found
 
     def forward(self, *inputs: Tensor, iterations: int | None = None, **named: Tensor) -> Tensor:
@@ -142,8 +142,8 @@ class Unfolded(nn.Module):
         starting = (
             self._view(0, bound, memory, first, starting=True) if any(a.uses_previous for a in first.values()) else None
         )
-        shared = self._read_by_iterations()
-        state = self.begin(self._view(0, bound, memory, _by_site(self.begin), prefix="init_"), shared, starting)
+        begin = self._view(0, bound, memory, _by_site(self.begin), prefix="init_")
+        state = self.begin(begin, self._read_by_iterations, starting)
         for k in range(last):
             if memory.entered is not None:
                 memory.entered(k)
@@ -195,6 +195,7 @@ class Unfolded(nn.Module):
         sites = CallSites(approximations, memory, self._is_constant, iteration=k, **options)
         return View(self.solver, self._lookup(bound), k, sites, self.shared_values)
 
+    @functools.cached_property
     def _read_by_iterations(self) -> list[str]:
         """The shared values that the iterations read, directly or through values of their own."""
         read = {n for reader, names in self.reads.items() if reader not in self.shared_values for n in names}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from unfoldc.unfold_train.approximations.base import Approximation, Convergence, demand
@@ -13,6 +12,8 @@ from unfoldc.unfold_train.approximations.iteration_matrix import (
     Coefficients,
     Learn,
     inverse_diagonal,
+    right_side,
+    sizes,
     spectral_radius,
 )
 
@@ -40,14 +41,12 @@ class Diagonal(Approximation):
 
     def forward(self, previous: Tensor | None, A: Tensor, b: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """D⁻¹b for A (..., n, n) and b (..., n, m); D⁻¹ without b."""
-        right = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) if b is None else b
-        answer: Tensor = self.coefficients(0, inverse_diagonal(A, "diagonal") * right)
+        answer: Tensor = self.coefficients(0, inverse_diagonal(A, "diagonal") * right_side(A, b))
         return answer
 
     def multiply_adds(self, A: Tensor, b: Tensor | None = None) -> int:
         """n² for each right-hand side with a matrix as coefficient, else none."""
-        n = int(A.shape[-1])
-        return self.coefficients.multiply_adds(n, n if b is None else int(b.shape[-1]))
+        return self.coefficients.multiply_adds(*sizes(A, b))
 
     def convergence(self, A: Tensor, b: Tensor | None = None) -> Convergence:
         """The spectral radius of I - D⁻¹A."""

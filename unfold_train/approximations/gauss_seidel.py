@@ -14,12 +14,12 @@ from unfoldc.unfold_train.approximations.iteration_matrix import (
     demand_between,
     demand_count,
     diagonal,
-    identity,
     inverse_diagonal,
     radius_below_1,
     right_side,
     sizes,
 )
+from unfoldc.unfold_train.operations import identity_like
 
 Learn = Literal["none", "scalar", "diagonal"]
 LEARNS = ("none", "scalar", "diagonal")
@@ -90,7 +90,7 @@ class GaussSeidel(Approximation):
                 right = b - upper @ x
             else:
                 right = w * (b - upper @ x) + (1 - w) * D * x
-            matrix = A.tril() if plain else w * lower + identity(A) * D
+            matrix = A.tril() if plain else w * lower + identity_like(A) * D
             x = torch.linalg.solve_triangular(matrix, right, upper=False)
         assert x is not None
         return x
@@ -112,7 +112,7 @@ class GaussSeidel(Approximation):
         """The spectral radius of a sweep's iteration matrix, with the plain `relaxation`."""
         with torch.no_grad():
             A, w = A.double(), self.relaxation
-            D = identity(A) * diagonal(A)
+            D = identity_like(A) * diagonal(A)
             right = (1 - w) * D - w * A.triu(1)
             matrix = D + w * A.tril(-1)
             return radius_below_1(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unfoldc.errors import InputError
 from unfoldc.unfold_train.approximations.base import Convergence, below, demand
+from unfoldc.unfold_train.operations import identity_like
 
 Start = Literal["identity", "norm", "diagonal"]
 Learn = Literal["none", "scalar", "diagonal", "matrix"]
@@ -39,7 +40,7 @@ def right_side(A: Tensor, b: Tensor | None) -> Tensor:
             "A (..., n, n) and b (..., n, m)",
             "Correct the shapes.",
         )
-    return identity(A) if b is None else b
+    return identity_like(A) if b is None else b
 
 
 def sizes(A: Tensor, b: Tensor | None) -> tuple[int, int]:
@@ -66,17 +67,12 @@ def diagonal(A: Tensor) -> Tensor:
     return A.flatten(-2)[..., :: A.shape[-1] + 1].unsqueeze(-1)
 
 
-def identity(A: Tensor) -> Tensor:
-    """I like A, (n, n)."""
-    return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
-
-
 def spectral_radius(A: Tensor, start: str, damping: float = 1.0) -> Convergence:
     """The condition that the spectral radius of I - ωD⁻¹A is below 1."""
     with torch.no_grad():
         A = A.double()
         name = "I - D⁻¹A" if damping == 1.0 else f"I - {damping:g} D⁻¹A"
-        return radius_below_1(name, identity(A) - damping * inverse_diagonal(A, start) * A)
+        return radius_below_1(name, identity_like(A) - damping * inverse_diagonal(A, start) * A)
 
 
 def radius_below_1(name: str, N: Tensor) -> Convergence:

@@ -14,11 +14,11 @@ from unfoldc.unfold_train.approximations.iteration_matrix import (
     Coefficients,
     Learn,
     demand_count,
-    identity,
     inverse_diagonal,
     radius_below_1,
     right_side,
 )
+from unfoldc.unfold_train.operations import identity_like
 
 
 class NewtonSchulz(Approximation):
@@ -89,7 +89,7 @@ class NewtonSchulz(Approximation):
         """The spectral radius of I - A X₀ with the cold start X₀; k steps raise it to the power 2ᵏ."""
         with torch.no_grad():
             A = A.double()
-            return radius_below_1("I - A X₀", identity(A) - A @ self._cold(A))
+            return radius_below_1("I - A X₀", identity_like(A) - A @ self._cold(A))
 
     def _cold(self, A: Tensor) -> Tensor:
         if self.kind == "transpose":
