@@ -41,15 +41,16 @@ def interleaved(
             for _ in range(n):
                 call()
             samples[name].append((time.perf_counter() - start) / n)
-    return {name: {**_spread(s), "samples": s} for name, s in samples.items()}  # type: ignore[dict-item]
+    return {name: {**spread(s), "samples": s} for name, s in samples.items()}  # type: ignore[dict-item]
 
 
 def ratios(timed: Mapping[str, Any], slow: str, fast: str) -> dict[str, float]:
     """How many times longer `slow` takes than `fast`, from the rounds of one interleaved run."""
-    return _spread([a / b for a, b in zip(timed[slow]["samples"], timed[fast]["samples"], strict=True)])
+    return spread([a / b for a, b in zip(timed[slow]["samples"], timed[fast]["samples"], strict=True)])
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and quartiles."""
     low, middle, high = statistics.quantiles(values, n=4)
     return {"median": middle, "quartile_1": low, "quartile_3": high}
 
@@ -82,7 +83,7 @@ def write_results(name: str, rows: Any, checks: list[dict[str, Any]], seeds: Map
 
 def print_checks(checks: list[dict[str, Any]]) -> None:
     """The checks as a table."""
-    width = max(len(c["name"]) for c in checks)
+    width = max((len(c["name"]) for c in checks), default=0)
     for c in checks:
         print(f"{c['name']:<{width}}  {c['measured']:>12.5g}  goal {c['goal']:<10} {'met' if c['met'] else 'NOT MET'}")
 

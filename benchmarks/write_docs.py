@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/write_docs.py
 
-README.md takes demo.json; docs/approximations.md and docs/approximations.svg take approximations.json.
+README.md takes demo.json; docs/approximations.md and docs/approximations.svg take approximations.json;
+docs/performance.md and docs/performance.svg take speed.json, where there is one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import draw_speed
+import speed_tables
 from approximation_tables import tables_text
 from draw_approximations import draw
 
@@ -69,12 +72,16 @@ def replace_section(path: Path, section: str) -> None:
 
 
 def main() -> None:
-    """Writes all sections and the plot."""
+    """Writes all sections and the plots."""
     results = ROOT / "benchmarks/results"
     replace_section(ROOT / "README.md", results_text(json.loads((results / "demo.json").read_text())))
     found = json.loads((results / "approximations.json").read_text())
     replace_section(ROOT / "docs/approximations.md", tables_text(found))
     draw(found["rows"]["error_and_cost"]["rows"], ROOT / "docs/approximations.svg")
+    if (results / "speed.json").is_file():
+        speed = json.loads((results / "speed.json").read_text())
+        replace_section(ROOT / "docs/performance.md", speed_tables.tables_text(speed))
+        draw_speed.draw(speed["rows"]["scaling"], ROOT / "docs/performance.svg")
 
 
 if __name__ == "__main__":

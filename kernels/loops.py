@@ -14,7 +14,7 @@ import numpy as np
 
 ITERATION = "k"
 SPACES = ("input", "output", "constant", "state", "scratch")
-LOOP_KINDS = ("serial", "vector", "unroll")
+LOOP_KINDS = ("serial", "vector", "unroll", "lanes")
 BINARY_OPERATORS = (
     "add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "pow", "fmod",
     "lt", "le", "gt", "ge", "eq", "ne", "and", "or",
@@ -127,6 +127,9 @@ class Store:
 @dataclass(frozen=True)
 class For:
     """Runs `body` for `var` = 0 .. extent - 1; `kind` is one of `LOOP_KINDS`.
+
+    The runs of one of the kind "lanes", whose extent is a power of 2, may advance side by side, each in an element of
+    a vector: they are independent, and what they read or write at places that differ lies side by side as well.
 
     The extent is a number of at least 1, or an int32 expression of literals and the variables of loops around this one,
     as in a triangle; where that is 0 or less, the loop does not run.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unfoldc.errors import InputError, ModelError
 from unfoldc.kernels.artifact import Artifact, MemoryPlan, Port
+from unfoldc.kernels.batch_form import why_one_by_one
 from unfoldc.kernels.check_batch import STRUCTURE, coupled
 from unfoldc.kernels.cost import cost
 from unfoldc.kernels.element_types import ELEMENT_TYPES
@@ -19,6 +20,7 @@ from unfoldc.kernels.passes.find_streams import port_streams
 from unfoldc.kernels.passes.fold_constants import fold_constants
 from unfoldc.kernels.passes.fuse import stored_values
 from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
+from unfoldc.kernels.passes.recognise_structure import recognise_structure
 from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.repeat_nests import repeat_nests
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
@@ -33,6 +35,7 @@ from unfoldc.kernels.program import Program
 from unfoldc.kernels.reading.from_onnx import ImportedModel, import_onnx
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.split_onnx.artifact import compile_split
+from unfoldc.kernels.sweeps import in_sweeps
 from unfoldc.kernels.target_spec import TargetSpec
 from unfoldc.kernels.verify import verify_program
 
@@ -48,6 +51,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     stack_histories,
     doubt_guesses,
     fold_constants,
+    recognise_structure,
     hoist_invariants,
     remove_dead,
 )
@@ -196,7 +200,7 @@ def build_artifact(
 ) -> Artifact:
     """Lowers, schedules and prints an optimised program."""
     plain = repeat_nests(lower(program))
-    scheduled = schedule(plain, spec)
+    scheduled = schedule(in_sweeps(plain, spec), spec, vectors=host and backend == "c")
     notes: dict[str, object] = {
         "boundaries": model.boundaries,
         "not_rolled": list(program.notes),
@@ -206,11 +210,19 @@ def build_artifact(
     }
     sources: dict[str, str] = {}
     if backend == "c":
-        wide = schedule(plain, spec, spec.batch_lanes) if spec.batch_lanes > 1 and _wide(model) else None
+        lanes = spec.batch_lanes if spec.batch_lanes > 1 and _wide(model) else 0
+        kept_apart = why_one_by_one(scheduled, lanes) if lanes else ""
+        wide = schedule(plain, spec, lanes) if lanes and not kept_apart else None
+        if wide is not None:  # both forms share what they read alike
+            scheduled = replace(
+                scheduled,
+                buffers={**scheduled.buffers, **{n: wide.buffers[n] for n in wide.constants}},
+                constants={**wide.constants, **scheduled.constants},
+            )
         sources, reason = c_sources(
             symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=spec.batch_lanes
         )
-        notes["one_by_one"] = reason
+        notes["one_by_one"] = reason or kept_apart
     elif backend == "numba":
         sources = numba_sources(symbol, scheduled, model.inputs, model.outputs)
     elif backend == "tvm":

@@ -8,25 +8,28 @@ from dataclasses import replace
 from unfoldc.kernels.loops import LoopProgram, Step, Stmt
 from unfoldc.kernels.passes.block_rows import block_rows
 from unfoldc.kernels.passes.plan_memory import plan_memory
+from unfoldc.kernels.passes.split_ranges import split_ranges
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
+from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.target_spec import TargetSpec
 
 _COLUMNS = 4
-_LANE_ROWS = 6
 _CACHE_LINE = 64  # bytes; a vector that crosses its end takes two accesses
 
 
-def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1) -> LoopProgram:
+def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bool = False) -> LoopProgram:
     """The program as the target should run it: rows blocked, columns swept where vectors pay, memory planned.
 
     lanes > 1 schedules for that many problems side by side: every operation is a vector over problems already, so rows
-    are blocked for registers only.
+    are blocked for registers only. `vectors` is for printers that know loops of the kind "lanes".
     """
+    if vectors and lanes == 1 and spec.vector_bits >= 128:
+        program = vector_results(_map_parts(program, split_ranges), spec.vector_bits, spec.accumulators * 3 // 2)
     buffers = dict(program.buffers)
 
     def transform(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         if lanes > 1:
-            return block_rows(body, _LANE_ROWS)
+            return block_rows(body, max(1, spec.accumulators * 3 // 4))  # each row's sum takes two registers
         if spec.vector_bits >= 128:
             body, added = sweep_columns(body, buffers, _COLUMNS, shortest=spec.vector_bits // 32)
             buffers.update(added)

@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -175,10 +175,11 @@ def read_build(folder: Path, *, check: bool = True) -> Build:
     return build
 
 
-def copy_build(build: Build, folder: Path) -> Path:
+def copy_build(build: Build, folder: Path, other_texts: Mapping[str, str] | None = None) -> Path:
     """Copy a build to `folder` under its final name at the end, so that nothing half-written stays behind.
 
-    An earlier build there is replaced; a folder that holds anything else is refused with InputError.
+    `other_texts` replace sources of the same names. An earlier build there is replaced; a folder that holds anything
+    else is refused with InputError.
     """
     if folder.exists() and not (folder / INDEX).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
@@ -198,8 +199,27 @@ def copy_build(build: Build, folder: Path) -> Path:
                 str(folder), f"the compiled files are gone ({error})", "a solver whose cache entry still exists",
                 "Compile or load the model again, then save.",
             ) from None  # fmt: skip
+        if other_texts:
+            _replace_texts(partial, other_texts)
         replace_folder(partial, folder)
     return folder
+
+
+def add_note(build: Build, name: str, value: str) -> Build:
+    """The build with one note more, in its index too."""
+    file = build.folder / INDEX
+    index = json.loads(file.read_text(encoding="utf-8"))
+    index["artifact"]["notes"][name] = value
+    file.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    return replace(build, artifact=replace(build.artifact, notes={**build.artifact.notes, name: value}))
+
+
+def _replace_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        index["files"][name] = digest(folder / name)
+    (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

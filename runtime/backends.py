@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unfoldc.errors import InputError, ToolError
 
 if TYPE_CHECKING:
+    from unfoldc.kernels.artifact import Artifact
     from unfoldc.runtime.artifact_folder import Build
     from unfoldc.runtime.engine import Engine
 
@@ -37,6 +39,11 @@ BACKENDS = {
     )
 }
 _AUTOMATIC = {"host": ("c", "numba", "reference"), "emulated": ("c",)}
+# What "auto" measures against C, and the largest source in bytes for which compiling that takes at most a second: Numba
+# takes 0.1 s per kB. TVM takes part only where the caller has imported it already, since that alone takes 4 s.
+_RIVALS = {"numba": 10_000, "tvm": 40_000}
+# Those that let other threads run while they compute.
+_THREADED = ("c", "numba", "tvm", "onnxruntime")
 # Runs what the compilers refuse.
 _FALLBACK = {"host": "onnxruntime"}
 _DISTRIBUTIONS = {"tvm": "apache-tvm"}
@@ -79,6 +86,23 @@ def choose(backend: str, target: str, kind: str) -> tuple[str, str]:
     )
 
 
+def measures(backend: str, chosen: str, kind: str) -> bool:
+    """Whether "auto" measures `chosen` against others: C on the host, unless `UNFOLDC_AUTO` is "first"."""
+    return (backend, chosen, kind) == ("auto", "c", "host") and os.environ.get("UNFOLDC_AUTO") != "first"
+
+
+def rivals() -> list[str]:
+    """The back ends that are worth measuring against C in this process."""
+    return [name for name in _RIVALS if not missing(name) and (name != "tvm" or name in sys.modules)]
+
+
+def compiles_fast(artifact: Artifact) -> bool:
+    """Whether a rival's artifact is compiled in about a second: not where the graph is unrolled or large."""
+    return sum(len(artifact.sources.get(f"{artifact.symbol}.{end}", "")) for end in ("py", "tir")) <= _RIVALS.get(
+        artifact.backend, 0
+    )
+
+
 def fallback(kind: str) -> str:
     """The back end for models that the compilers refuse; "" where none is installed that reaches such a target."""
     name = _FALLBACK.get(kind, "")
@@ -102,26 +126,51 @@ def _asked_for(backend: str, target: str, kind: str) -> tuple[str, str]:
 
 
 def run_options(backend: str, providers: Sequence[str] | None, threads: int | None) -> dict[str, Any]:
-    """The options of ONNX Runtime that were given, checked; raises InputError for any other back end."""
+    """The options that ONNX Runtime's sessions are made with, checked; `checked_threads` has seen the threads.
+
+    Raises InputError for providers given to any other back end.
+    """
     given: dict[str, Any] = {}
     if providers is not None:
         given["providers"] = [providers] if isinstance(providers, str) else list(providers)
-    if threads is not None:
-        given["threads"] = threads
-    if given and backend != "onnxruntime":
-        found, allowed = f"given for backend {backend}", "backend onnxruntime with it, or another without"
-        raise InputError(next(iter(given)), found, allowed, "Leave it out, or choose backend onnxruntime.")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise InputError("threads", repr(threads), "1 or more", "Change the option.")
-    if providers is not None:
+        if backend != "onnxruntime":
+            found, allowed = f"given for backend {backend}", "backend onnxruntime with it, or another without"
+            raise InputError("providers", found, allowed, "Leave it out, or choose backend onnxruntime.")
         from unfoldc.runtime.onnxruntime_sessions import checked_providers
 
         checked_providers(given["providers"])
+    if threads is not None and backend == "onnxruntime":
+        given["threads"] = threads
     return given
 
 
-def open_engine(build: Build) -> Engine:
-    """The engine that executes this build."""
+def checked_threads(backend: str, kind: str, threads: int | None) -> int:
+    """The number of threads, 1 where none is given.
+
+    Raises InputError for what is no such number, and for more than one where a solver cannot use them.
+    """
+    if threads is None:
+        return 1
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InputError("threads", repr(threads), "1 or more", "Change the option.")
+    if threads > 1 and (kind != "host" or backend not in _THREADED):
+        where = f"backend {backend}" if kind == "host" else "an emulated device"
+        found, allowed = f"{threads} for {where}", f"1, or back end {', '.join(_THREADED)} on the host"
+        raise InputError("threads", found, allowed, "Leave it out, or choose one of these back ends.")
+    return threads
+
+
+def open_engine(build: Build, threads: int = 1) -> Engine:
+    """The engine that executes this build; with several threads, one that splits batches."""
+    engine = _open_engine(build)
+    if threads == 1 or build.artifact.backend == "onnxruntime":  # which has threads of its own
+        return engine
+    from unfoldc.runtime.parallel import ParallelEngine
+
+    return ParallelEngine(engine, build.artifact, threads)
+
+
+def _open_engine(build: Build) -> Engine:
     artifact = build.artifact
     if build.kind == "emulated":
         from unfoldc.runtime.engine_emulator import EmulatorEngine

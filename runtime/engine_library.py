@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from unfoldc.kernels.artifact import Artifact
 # promises that to every extension. `array.ctypes.data` takes 0.9 us, which is more than many a solve.
 _DATA = object.__basicsize__
 _ALIGNMENT = 64
+# The driver's struct `prepared`: workspace, inputs, outputs, batch, iterations. ctypes passes `bytes` as the address of
+# their content and takes 0.1 us for it; converting five arguments takes 0.6 us.
+_pack = struct.Struct("@PPPqq").pack
 
 
 def address(array: np.ndarray) -> int:
@@ -30,26 +35,45 @@ def aligned(size: int) -> tuple[int, np.ndarray]:
     return start + -start % _ALIGNMENT, memory
 
 
-class Workspace(ctypes.c_void_p):
+class Workspace:
     """An aligned block of memory, and tables of addresses for solvers with several inputs or outputs."""
 
-    memory: np.ndarray
-    inputs: Any
-    outputs: Any
+    def __init__(self, size: int, inputs: int, outputs: int) -> None:
+        self.address, self.memory = aligned(size)
+        self.inputs: Any = (ctypes.c_void_p * max(inputs, 1))()
+        self.outputs: Any = (ctypes.c_void_p * max(outputs, 1))()
+        self.tables = ctypes.addressof(self.inputs), ctypes.addressof(self.outputs)
+
+    def fill(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> tuple[int, int]:
+        """Write the arrays' addresses into the tables; the addresses of these."""
+        for i, array in enumerate(inputs):
+            self.inputs[i] = address(array)
+        for i, array in enumerate(outputs):
+            self.outputs[i] = address(array)
+        return self.tables
+
+
+class PreparedCall(functools.partial[None]):
+    """A call of the driver with its arguments packed; it keeps alive what they point to."""
+
+    kept: tuple[Any, ...]
 
 
 class LibraryEngine:
     """A compiled solver in a shared library; ctypes releases the GIL while it runs.
 
     Each call takes a workspace from a pool and puts it back (`list.pop` and `append` are atomic), so that threads
-    never share one. Raises ToolError where the library cannot be loaded or lacks the entry points.
+    never share one. `group` problems are solved side by side. Raises ToolError where the library cannot be loaded or
+    lacks the entry points.
     """
+
+    group = 1
 
     def __init__(self, artifact: Artifact, library: Path) -> None:
         try:
             loaded = ctypes.CDLL(str(library))
             size = _entry(loaded, f"{artifact.symbol}_host_workspace", ctypes.c_long)()
-            solve = _entry(loaded, f"{artifact.symbol}_host_solve", None)
+            call = _entry(loaded, f"{artifact.symbol}_host_call", None)
             profile = _entry(loaded, f"{artifact.symbol}_host_profile", None)
         except (OSError, AttributeError) as error:
             raise ToolError(
@@ -58,17 +82,18 @@ class LibraryEngine:
                 "a shared library built by unfoldc for this machine",
                 "Compile the model again on this machine.",
             ) from None
-        self._bind(artifact, size, solve, profile)
+        if hasattr(loaded, f"{artifact.symbol}_host_group"):
+            self.group = int(_entry(loaded, f"{artifact.symbol}_host_group", ctypes.c_long)())
+        self._bind(artifact, size, call, profile)
 
-    def _bind(self, artifact: Artifact, size: int, solve: Any, profile: Any) -> None:
+    def _bind(self, artifact: Artifact, size: int, call: Any, profile: Any) -> None:
         """Take the two entry points, and the bytes of a workspace."""
         self._size = size
         self._counts = (len(artifact.inputs), len(artifact.outputs))
         self._one = self._counts == (1, 1)
         pointers = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_int]
-        solve.argtypes = pointers
         profile.argtypes = [*pointers, ctypes.c_void_p]
-        self._solve: Callable[..., None] = solve
+        self._call: Callable[[bytes], None] = call
         self._profile: Callable[..., None] = profile
         self._pool: list[Workspace] = []
 
@@ -79,10 +104,20 @@ class LibraryEngine:
         except IndexError:
             workspace = self._new_workspace()
         if self._one:  # the array objects themselves are the tables of one address
-            self._solve(workspace, id(inputs[0]) + _DATA, id(outputs[0]) + _DATA, batch, iterations)
+            self._call(_pack(workspace.address, id(inputs[0]) + _DATA, id(outputs[0]) + _DATA, batch, iterations))
         else:
-            self._solve(workspace, *_fill(workspace, inputs, outputs), batch, iterations)
+            self._call(_pack(workspace.address, *workspace.fill(inputs, outputs), batch, iterations))
         self._pool.append(workspace)
+
+    def bind(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int
+    ) -> Callable[[], None]:
+        """`solve` with these arguments and a workspace of its own, which nothing else uses; it allocates nothing."""
+        workspace = self._new_workspace()
+        record = _pack(workspace.address, *workspace.fill(inputs, outputs), batch, iterations)
+        call = PreparedCall(self._call, record)
+        call.kept = (workspace, *inputs, *outputs, self)
+        return call
 
     def profile(
         self,
@@ -97,31 +132,18 @@ class LibraryEngine:
             workspace = self._pool.pop()
         except IndexError:
             workspace = self._new_workspace()
-        tables = _fill(workspace, inputs, outputs)
-        self._profile(workspace, *tables, batch, iterations, address(ticks))
+        tables = workspace.fill(inputs, outputs)
+        self._profile(workspace.address, *tables, batch, iterations, address(ticks))
         self._pool.append(workspace)
 
     def _new_workspace(self) -> Workspace:
-        start, memory = aligned(self._size)
-        workspace = Workspace(start)
-        workspace.memory = memory
-        workspace.inputs = (ctypes.c_void_p * max(self._counts[0], 1))()
-        workspace.outputs = (ctypes.c_void_p * max(self._counts[1], 1))()
-        return workspace
+        return Workspace(self._size, *self._counts)
 
 
 def _entry(library: ctypes.CDLL, name: str, result: Any) -> Any:
     function = library[name]
     function.restype = result
     return function
-
-
-def _fill(workspace: Workspace, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> tuple[Any, Any]:
-    for i, array in enumerate(inputs):
-        workspace.inputs[i] = address(array)
-    for i, array in enumerate(outputs):
-        workspace.outputs[i] = address(array)
-    return workspace.inputs, workspace.outputs
 
 
 def _check_layout() -> None:

@@ -31,7 +31,7 @@ class NumbaEngine(LibraryEngine):
         self._weights = [_gather(artifact, *group) for group in facts["weights"]]
         self._code = _load(object_file)  # the machine code lives as long as this
         kind = ctypes.CFUNCTYPE(None)
-        names = (f"{artifact.symbol}_host_solve", f"{artifact.symbol}_host_profile")
+        names = (f"{artifact.symbol}_host_call", f"{artifact.symbol}_host_profile")
         found = [self._code.get_function_address(name) for name in names]
         if not all(found):
             raise _unusable(object_file, f"it has no {' or no '.join(names)}")
@@ -39,7 +39,7 @@ class NumbaEngine(LibraryEngine):
 
     def _new_workspace(self) -> Workspace:
         workspace = super()._new_workspace()
-        places = (ctypes.c_int64 * len(self._weights)).from_address((workspace.value or 0) + self._place)
+        places = (ctypes.c_int64 * len(self._weights)).from_address(workspace.address + self._place)
         places[:] = [address(array) for array in self._weights]
         return workspace
 

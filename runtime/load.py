@@ -10,35 +10,40 @@ from dataclasses import replace
 from pathlib import Path
 
 from unfoldc.runtime.artifact_folder import Build, read_build, write_build
-from unfoldc.runtime.backends import open_engine, run_options
+from unfoldc.runtime.backends import checked_threads, open_engine, run_options
 from unfoldc.runtime.machine import processor
 from unfoldc.runtime.products import make_product
 from unfoldc.runtime.solver import Solver
 
 
-def open_build(build: Build, *, backend_reason: str = "", temporary: bool = False) -> Solver:
+def open_build(build: Build, *, backend_reason: str = "", temporary: bool = False, threads: int = 1) -> Solver:
     """The solver of a build; a `temporary` folder is removed with the solver."""
-    solver = Solver(build, open_engine(build), backend_reason=backend_reason)
+    if build.artifact.backend == "onnxruntime":  # its sessions are made with them
+        threads = int(build.options.get("threads") or 1)
+    solver = Solver(build, open_engine(build, threads), backend_reason=backend_reason, threads=threads)
     if temporary:
         weakref.finalize(solver, shutil.rmtree, build.folder, ignore_errors=True)
     return solver
 
 
-def load(folder: str | Path, *, providers: Sequence[str] | None = None) -> Solver:
+def load(folder: str | Path, *, providers: Sequence[str] | None = None, threads: int | None = None) -> Solver:
     """The solver in a folder written by `Solver.save`. Runs code from it: load only what you would execute.
 
     A library that was compiled for another processor is compiled again from its sources, beside the folder's own.
     providers: execution providers of ONNX Runtime, instead of those that a solver of that back end was compiled with.
+    threads: as for `unfoldc.compile`; 1, or for ONNX Runtime those that it was compiled with.
     Raises ModelError for a missing, truncated or changed file or an unknown format, InputError for a provider that is
     not there.
     """
     build = read_build(Path(folder))
-    if providers is not None:
-        build = replace(build, options={**build.options, **run_options(build.artifact.backend, providers, None)})
+    count = checked_threads(build.artifact.backend, build.kind, threads)
+    if providers is not None or threads is not None:
+        build = replace(build, options={**build.options, **run_options(build.artifact.backend, providers, threads)})
     reason = f"saved with backend {build.artifact.backend}"
     if build.kind != "host" or not build.product or build.processor == processor():
-        return open_build(build, backend_reason=reason)
-    return open_build(_rebuilt(build), backend_reason=f"{reason}; compiled again for this processor", temporary=True)
+        return open_build(build, backend_reason=reason, threads=count)
+    reason = f"{reason}; compiled again for this processor"
+    return open_build(_rebuilt(build), backend_reason=reason, temporary=True, threads=count)
 
 
 def _rebuilt(build: Build) -> Build:

@@ -52,6 +52,7 @@ def measure(
         constant_bytes=artifact.memory.constant_bytes,
         state_bytes=artifact.memory.state_bytes,
         error_of=error_of,
+        threads=getattr(engine, "threads", 1),
         **{"batch": batch, **parts},
     )
 
@@ -84,11 +85,13 @@ def _time(
     }
     if not stamps:
         return figures
-    single = timing
-    if batch > 1 and artifact.batch is None:
+    single, plain = timing, getattr(engine, "engine", engine)
+    if plain is not engine and artifact.batch is not None:  # stamps are made on one thread
+        single = _repeat(artifact, plain, inputs, batch, repeats, seconds, stamps)
+    elif batch > 1 and artifact.batch is None:
         # Several problems may be solved side by side between two stamps: what one costs a solve shows at batch 1.
         one = [array[:1] if port.batched else array for port, array in zip(artifact.inputs, inputs, strict=True)]
-        single = _repeat(artifact, engine, one, 1, repeats, seconds, stamps)
+        single = _repeat(artifact, plain, one, 1, repeats, seconds, stamps)
     return figures | {
         "rows": timing.parts(),
         "stamp_seconds": single.stamps / (artifact.iterations + 3),

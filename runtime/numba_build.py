@@ -24,12 +24,27 @@ define void @"{symbol}_host_solve"(i64 %0, i64 %1, i64 %2, i64 %3, i32 %4) {{
   call void @"{symbol}_host_profile"(i64 %0, i64 %1, i64 %2, i64 %3, i32 %4, i64 0)
   ret void
 }}
+define void @"{symbol}_host_call"(ptr %prepared) {{
+  %to_inputs = getelementptr i64, ptr %prepared, i64 1
+  %to_outputs = getelementptr i64, ptr %prepared, i64 2
+  %to_batch = getelementptr i64, ptr %prepared, i64 3
+  %to_iterations = getelementptr i64, ptr %prepared, i64 4
+  %memory = load i64, ptr %prepared
+  %inputs = load i64, ptr %to_inputs
+  %outputs = load i64, ptr %to_outputs
+  %batch = load i64, ptr %to_batch
+  %wide = load i64, ptr %to_iterations
+  %iterations = trunc i64 %wide to i32
+  call void @"{symbol}_host_solve"(i64 %memory, i64 %inputs, i64 %outputs, i64 %batch, i32 %iterations)
+  ret void
+}}
 """
 _FOREIGN = ("Py", "_Py", "NRT_", "numba_")  # only a process that runs Numba has them
 
 
 def build_object(artifact: Artifact, folder: Path) -> Path:
-    """`<symbol>.o` in `folder`, for this processor, with a shared library's `<symbol>_host_solve` and `_host_profile`.
+    """`<symbol>.o` in `folder`, for this processor, with a shared library's `<symbol>_host_solve`, `_host_call` and
+    `_host_profile`.
 
     Raises ToolError where Numba is missing or refuses the source, or where the code would call into Numba.
     """

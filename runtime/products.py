@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +21,13 @@ def make_product(artifact: Artifact, target: str, kind: str, folder: Path) -> st
     if artifact.backend == "c":
         from unfoldc.targets.host_build import build_library
 
-        library = build_library(artifact, folder)
+        with _weights_file(artifact, folder) as flags:
+            library = build_library(artifact, folder, flags=flags)
     elif artifact.backend == "tvm":
         from unfoldc.targets.tvm_build import build_tvm_library
 
-        library = build_tvm_library(artifact, folder)
+        with _weights_file(artifact, folder) as flags:
+            library = build_tvm_library(artifact, folder, flags=flags)
     elif artifact.backend == "numba":
         from unfoldc.runtime.numba_build import build_object
 
@@ -46,6 +50,35 @@ def with_notes(artifact: Artifact, target: str, kind: str, product: Path) -> Art
 
     bound = read_firmware(product, artifact.symbol, find_target(target)).stack_bound_bytes
     return replace(artifact, notes={**artifact.notes, STACK_NOTE: bound})
+
+
+def weights_as_text(artifact: Artifact) -> dict[str, str]:
+    """The file of weights with all numbers in it, where the artifact's own takes them from a binary file."""
+    from unfoldc.kernels.printers.c_api.header import HOST_ALIGNMENT
+    from unfoldc.kernels.printers.c_api.weights import needs_binary, weights_body
+
+    name = f"{artifact.symbol}_weights.c"
+    if name not in artifact.sources or not needs_binary(artifact.sources[name]):
+        return {}
+    return {name: weights_body(artifact.symbol, artifact.weights, HOST_ALIGNMENT)}
+
+
+@contextmanager
+def _weights_file(artifact: Artifact, folder: Path) -> Iterator[tuple[str, ...]]:
+    """The binary file of the weights, where the sources ask for it, and the flags with which it is found."""
+    from unfoldc.kernels.printers.c_api.header import HOST_ALIGNMENT
+    from unfoldc.kernels.printers.c_api.weights import needs_binary, weights_binary
+
+    source = artifact.sources.get(f"{artifact.symbol}_weights.c", "")
+    if not needs_binary(source):
+        yield ()
+        return
+    file = folder / f"{artifact.symbol}_weights.bin"
+    file.write_bytes(weights_binary(artifact.weights, HOST_ALIGNMENT))
+    try:
+        yield "-I", str(folder.resolve())
+    finally:
+        file.unlink()
 
 
 def _firmware(artifact: Artifact, target: str, folder: Path) -> str:

@@ -36,9 +36,9 @@ class Profile:
     Seconds are those of one call for the whole batch. The whole call, `seconds_p50` and `seconds_p99`, is timed without
     stamps and contains the way from Python into the compiled code and back, `dispatch_seconds`. The rest is shared out
     over begin, the iterations and end by the stamps inside the compiled program: their counter is calibrated against
-    that time, so that the rows add up to it. `stamp_seconds` is the cost of one stamp and `stamp_overhead` that of all
-    of them (0.02: 2 %), both at batch 1 from medians of interleaved runs with and without stamps; noise may make them
-    slightly negative.
+    that time, so that the rows add up to it; with several `threads` the stamps are made on one of them. `stamp_seconds`
+    is the cost of one stamp and `stamp_overhead` that of all of them (0.02: 2 %), both at batch 1 from medians of
+    interleaved runs with and without stamps; noise may make them slightly negative.
 
     On an emulated device instructions are counted for one problem and nothing is timed. `flash_bytes`, `ram_bytes` and
     `stack_bytes` are measured there; `stack_bound_bytes` is the most stack that any input can make it take, read from
@@ -66,6 +66,7 @@ class Profile:
     ram_bytes: int | None = None
     stack_bytes: int | None = None
     stack_bound_bytes: int | None = None
+    threads: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, as written by `to_json`."""
@@ -77,7 +78,8 @@ class Profile:
 
     def __str__(self) -> str:
         emulated = self.instructions is not None
-        runs = "one problem, emulated" if emulated else f"batch {self.batch}, {self.repeats} repetitions"
+        shared = f" over up to {self.threads} threads" if self.threads > 1 else ""
+        runs = "one problem, emulated" if emulated else f"batch {self.batch}{shared}, {self.repeats} repetitions"
         title = f"{len(self.iterations)} iterations on {self.target}, backend {self.backend}, {runs}"
         return "\n".join([title, *_table(self), *_notes(self)])
 

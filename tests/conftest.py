@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Set before NumPy, Numba and torch are imported, which read it once.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "TVM_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+# Which back end is the fastest hangs on the moment; tests that are about it give the measurement a clock of their own.
+os.environ["UNFOLDC_AUTO"] = "first"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,6 +2,7 @@
 
 from unfoldc.kernels.operators import (  # noqa: F401  (they register)
     activations,
+    bands,
     correlate,
     cumulative,
     diagonals,

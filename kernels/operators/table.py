@@ -97,6 +97,7 @@ def register(operator: Operator) -> None:
 # Operators of our own, made by expansions; no file may use them.
 INTERNAL_OPERATORS: frozenset[str] = frozenset(
     {"Window", "Diagonal", "Padded", "Patches", "Correlate", "Pick", "Place", "Put", "TopIndices"}
+    | {"Band", "Toeplitz"}
     | {"Cholesky", "LowerUpper", "SolveTriangular", "SolveFactored", "InverseFactored"}
 )
 

@@ -22,6 +22,8 @@ def block_rows(body: Sequence[Stmt], rows: int, around: Ranges | None = None) ->
     for s in body:
         if isinstance(s, Nest):
             result.append(Nest(s.origins, block_rows(s.body, rows, ranges)))
+        elif isinstance(s, For) and s.kind == "lanes":
+            result.append(s)  # has its rows already
         elif isinstance(s, For) and _fills_a_block(s, rows, ranges) and rows_are_independent(s, ranges):
             result.extend(_block(s, rows))
         elif isinstance(s, For):

@@ -31,7 +31,7 @@ def sweep_columns(
     def visit(stmts: Sequence[Stmt], ranges: Ranges) -> tuple[Stmt, ...]:
         result: list[Stmt] = []
         for s in stmts:
-            if isinstance(s, For):
+            if isinstance(s, For) and s.kind != "lanes":
                 length = longest(s.extent, ranges)
                 parts = _parts(s) if length >= shortest else None
                 if parts is not None and _contiguous(parts, s.var, buffers) and rows_are_independent(s, ranges):

@@ -14,8 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from unfoldc.cache import cache_folder, cache_key, prune, touch
 from unfoldc.errors import InputError, ModelError, UnfoldcError
-from unfoldc.runtime.artifact_folder import Build, aside, digest, read_build, replace_folder, write_build
-from unfoldc.runtime.backends import choose, fallback, run_options
+from unfoldc.runtime.artifact_folder import Build, add_note, aside, digest, read_build, replace_folder, write_build
+from unfoldc.runtime.backends import (
+    checked_threads,
+    choose,
+    compiles_fast,
+    fallback,
+    measures,
+    open_engine,
+    rivals,
+    run_options,
+)
+from unfoldc.runtime.contest import Verdict, contest
+from unfoldc.runtime.engine_reference import ReferenceEngine
 from unfoldc.runtime.load import load, open_build
 from unfoldc.runtime.machine import processor
 from unfoldc.runtime.products import make_product, with_notes
@@ -24,6 +35,7 @@ from unfoldc.targets import find_target
 
 if TYPE_CHECKING:
     from unfoldc.kernels.artifact import Artifact
+    from unfoldc.runtime.engine import Engine
     from unfoldc.targets import Target
 
 __all__ = ["compile", "load"]
@@ -45,6 +57,8 @@ class _Request:
     progress: Progress
     run: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    threads: int = 1
+    measure: bool = False  # whether the back end is one of several, the fastest of which is kept
 
 
 def compile(
@@ -62,13 +76,18 @@ def compile(
 ) -> Solver:
     """Compile an ONNX file for a target and open it as a `Solver`.
 
-    backend: "auto" takes C where zig is installed, else Numba, else NumPy (`solver.backend_reason` says why). On the
-    host it falls back to ONNX Runtime, where installed, for a sound model that the compiler refuses (`solver.notes`).
+    backend: "auto" takes C where zig is installed, else Numba, else NumPy. On the host it measures C against Numba,
+    where that compiles the model in about a second, and against TVM, where that is imported already: for 0.3 s, on
+    random problems, one alone and 64 together where the batch is open. The fastest whose answers are right is kept, and
+    the cache remembers it; the environment variable UNFOLDC_AUTO=first does without. `solver.backend_reason` says what
+    was found. It falls back to ONNX Runtime, where installed, for a sound model that the compiler refuses
+    (`solver.notes`).
     batch: a number fixes the model's dynamic leading axis; None or "dynamic" leaves it to each call. dimensions binds
     other dynamic lengths by name. symbol prefixes the functions of generated C. cache: keep the result in
     `$XDG_CACHE_HOME/unfoldc` and take it from there. progress is called with a line of text at each step.
-    providers, threads: for backend "onnxruntime", execution providers in the order of preference (the processor) and
-    threads per operation (1).
+    threads: a batch is split over so many (1) where its first calls show that it pays, with the same bits as on one;
+    for backend "onnxruntime", threads per operation. providers: for that back end, execution providers in the order of
+    preference (the processor).
 
     Raises ModelError for a damaged or unsupported model, InputError for a wrong option, TargetError where the program
     does not fit the device, ToolError for a missing tool.
@@ -85,6 +104,8 @@ def compile(
         _symbol(symbol),
         progress or _silent,
         run_options(chosen, providers, threads),
+        threads=checked_threads(chosen, found.kind, threads),
+        measure=measures(backend, chosen, found.kind),
     )
     try:
         return _obtain(request, reason, cache)
@@ -94,7 +115,10 @@ def compile(
             raise
         note = f"{other}, because {chosen} refuses the model ({refusal.where}: {refusal.found})"
         try:
-            return _obtain(replace(request, backend=other, note=note), f"auto: {note}", cache)
+            again = replace(
+                request, backend=other, note=note, measure=False, run=run_options(other, providers, threads)
+            )
+            return _obtain(again, f"auto: {note}", cache)
         except UnfoldcError:  # it is not the compiler that lacks something: its message says more
             raise refusal from None
 
@@ -105,7 +129,9 @@ def _obtain(request: _Request, reason: str, cache: bool) -> Solver:
     if store is None:
         folder = Path(tempfile.mkdtemp(prefix="unfoldc-"))
         try:
-            return open_build(_compile_into(request, folder), backend_reason=reason, temporary=True)
+            made = _compile_into(request, folder)
+            found = _reason(made, reason)
+            return open_build(made, backend_reason=found, temporary=True, threads=request.threads)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -125,7 +151,12 @@ def _obtain(request: _Request, reason: str, cache: bool) -> Solver:
                     "a file at rest",
                     f"Compile again ({made.target}).",
                 )
-    return open_build(build, backend_reason=reason)
+    return open_build(build, backend_reason=_reason(build, reason), threads=request.threads)
+
+
+def _reason(build: Build, otherwise: str) -> str:
+    choice = build.artifact.notes.get("choice")
+    return f"auto: {choice}" if choice else otherwise
 
 
 def _key(request: _Request) -> str:
@@ -139,6 +170,7 @@ def _key(request: _Request) -> str:
             "backend": request.backend,
             "run": request.run,
             "note": request.note,
+            "measure": request.measure,
             "symbol": request.symbol,
             "external": _external_digests(request),
         },
@@ -168,7 +200,58 @@ def _publish(partial: Path, entry: Path) -> None:
 
 def _compile_into(request: _Request, folder: Path) -> Build:
     request.progress("compiling the model")
-    artifact = _compiled(request)
+    if request.measure:
+        return _compile_fastest(request, folder)
+    return _build(request, _compiled(request), folder)
+
+
+def _compile_fastest(request: _Request, folder: Path) -> Build:
+    """Build with C and with what is worth measuring against it; the fastest that is right ends up in `folder`."""
+    from unfoldc.kernels.pipeline import build_artifact, load_program
+
+    model, program = load_program(request.path, **request.options)
+    spec, symbol = request.target.spec, request.symbol
+    builds = {"c": _build(request, build_artifact(model, program, spec, "c", symbol, host=True), folder)}
+    left_out = []
+    with tempfile.TemporaryDirectory(prefix="unfoldc-") as aside_:
+        for name in rivals():
+            artifact = build_artifact(model, program, spec, name, symbol, host=True)
+            if not compiles_fast(artifact):
+                left_out.append(f"{name} would take long to compile")
+                continue
+            place = Path(aside_) / name
+            place.mkdir()
+            try:
+                builds[name] = _build(request, artifact, place)
+            except UnfoldcError as error:
+                left_out.append(f"{name} cannot compile it: {error.found}")
+        verdict = _verdict(request, builds)
+        if verdict.winner != "c":
+            _take_over(builds[verdict.winner].folder, folder)
+    won = replace(builds[verdict.winner], folder=folder)
+    return add_note(won, "choice", "; ".join([verdict.text, *left_out]))
+
+
+def _verdict(request: _Request, builds: Mapping[str, Build]) -> Verdict:
+    if len(builds) == 1:
+        return Verdict("c", "c")
+    request.progress("measuring the back ends")
+    first = builds["c"]
+
+    def arbiter() -> Engine:
+        return ReferenceEngine(first.artifact, first.folder / first.model, request.options)
+
+    return contest({name: open_engine(build) for name, build in builds.items()}, first.artifact, arbiter)
+
+
+def _take_over(folder: Path, destination: Path) -> None:
+    for old in destination.iterdir():
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    for new in folder.iterdir():
+        shutil.move(new, destination / new.name)
+
+
+def _build(request: _Request, artifact: Artifact, folder: Path) -> Build:
     names = _external_names(request.path)
     model = _MODEL
     while Path(model).name in names:

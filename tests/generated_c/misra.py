@@ -48,6 +48,11 @@ ARGUMENTS: Mapping[str, tuple[str, str]] = {
         "operands of different precedence without brackets",
         "They have brackets: cppcheck overlooks those between `?` and `:`.",
     ),
+    "19.2": (
+        "`union` is used",
+        "`exp`, `tanh` and `erf` read and make the bits of a number through one, as C99 defines it. The other ways are "
+        "a pointer of the wrong type, which is undefined, and `memcpy`, which is a call where nothing is optimised.",
+    ),
     "21.2": (
         "a name of the standard library is declared",
         "Compilers without a C library have no `<math.h>`. The functions are the standard's, declared as there, and "

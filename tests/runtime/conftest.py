@@ -52,6 +52,10 @@ void lista_host_solve(void *w, const void *const *in, void *const *out, long bat
     lista_end(s, (float *)out[0] + %(n)d * b);
   }
 }
+typedef struct { void *memory; const void *const *in; void *const *out; int64_t batch, iterations; } prepared;
+void lista_host_call(const prepared *p) {
+  lista_host_solve(p->memory, p->in, p->out, (long)p->batch, (int)p->iterations);
+}
 void lista_host_profile(void *w, const void *const *in, void *const *out, long batch, int iterations, uint64_t *ticks) {
   lista_state *s = w;
   for (long b = 0; b < batch; b++) {

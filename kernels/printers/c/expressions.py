@@ -65,10 +65,14 @@ class Expressions:
         return self.print(e)[0]
 
     def element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
-        """One element of a buffer, to be read or written."""
+        """One element of a buffer, to be read."""
         shape = self.program.buffers[buffer].shape
         safe = [build.ZERO if n == 1 else self._inside(i, n) for i, n in zip(indices, shape, strict=True)]
         return f"{self.place[buffer]}[{linear(safe, shape, self._term)}]"
+
+    def target(self, buffer: str, indices: tuple[Expr, ...]) -> str:
+        """One element of a buffer, to be written."""
+        return self.element(buffer, indices)
 
     def stored(self, e: Expr) -> str:
         """The value as an element of a buffer."""

@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from unfoldc.kernels.printers.c.freestanding import FREESTANDING
+from unfoldc.kernels.printers.c.freestanding import BRANCHLESS, FREESTANDING
 from unfoldc.kernels.printers.c.lane_helpers import lane_helper
+from unfoldc.kernels.printers.c.vector_functions import PARTS, part, vector_function
 from unfoldc.kernels.printers.c_api.text import C_TYPES, number, wrap
+from unfoldc.kernels.printers.elementary import FUNCTIONS
 
 # Operators with a C library function, and its name for double.
 LIBRARY = {
@@ -21,6 +23,9 @@ LIBRARY = {
 }  # fmt: skip
 _WORD = re.compile(r"\b[A-Z][A-Z0-9]*\b")
 _LITERALS = {"ZERO": 0.0, "LOW32": -(2.0**31), "HIGH32": 2.0**31, "LOW64": -(2.0**63), "HIGH64": 2.0**63}
+
+# Helpers that others call, and last those that call others; 3 is the place of the rest.
+_ORDER = {"splat": 1, "select": 2, **dict.fromkeys(PARTS, 1), **dict.fromkeys((name for name, _ in FUNCTIONS), 4)}
 
 # name -> parameters, body. T is the element type, U the unsigned integer type, capitals are literals.
 _FLOAT: Mapping[str, tuple[str, str]] = {
@@ -98,7 +103,12 @@ class Helpers:
         return f"{self.symbol}_{name}_{dtype}{'_v' if lanes else ''}"
 
     def function(self, operator: str, dtype: str) -> str:
-        """The name of the library's function for an operator, or of what stands in for it."""
+        """The name of the library's function for an operator, or of what stands in for it.
+
+        On the host loops should become vector code, which a call prevents. Bare metal takes what is shorter there.
+        """
+        if (operator, dtype) in (BRANCHLESS if self.freestanding else FUNCTIONS):
+            return self.call(operator, dtype)
         name = library_name(operator, dtype)
         if self.freestanding and name in FREESTANDING:
             self._used.add((name, "", False))
@@ -115,8 +125,7 @@ class Helpers:
             kind = C_TYPES[dtype]
             parameters = f"{kind} a, {kind} b" if operator in ("pow", "fmod") else f"{kind} a"
             lines.append(f"{kind} {library_name(operator, dtype)}({parameters});")
-        order = {"splat": 1, "select": 2}
-        used = sorted(self._used, key=lambda h: (h[2], order.get(h[0], 3), h))
+        used = sorted(self._used, key=lambda h: (h[2], _ORDER.get(h[0], 3), h))
         definitions = [line for h in used for line in self._define(*h)]
         return [*lines, *([""] if lines and definitions else []), *definitions]
 
@@ -125,6 +134,10 @@ class Helpers:
             return FREESTANDING[name][1].replace("@", f"{self.symbol}_").splitlines()
         if lanes:
             return lane_helper(self, name, dtype)
+        if name in PARTS:
+            return part(self, name, dtype)
+        if (name, dtype) in FUNCTIONS:
+            return vector_function(self, name, dtype)
         floating = dtype.startswith("float")
         parameters, body = (_FLOAT if floating else _INTEGER)[name]
         words = {"T": C_TYPES[dtype], "U": f"u{C_TYPES[dtype]}"}

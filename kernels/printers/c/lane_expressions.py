@@ -1,7 +1,7 @@
-"""Expressions on several problems side by side: GNU vectors with one element per problem.
+"""Expressions on several problems or results side by side: GNU vectors with one element for each.
 
-An expression is uniform (the same for all problems: constants, indices, inputs that the problems share) and printed as
-for one problem, or varying and printed as a vector. C lets the two meet in arithmetic; elsewhere a uniform one is
+An expression is uniform (the same for all of them: constants, indices, inputs that the problems share) and printed as
+for one, or varying and printed as a vector. C lets the two meet in arithmetic; elsewhere a uniform one is
 spread. Comparisons of varying values give masks.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from unfoldc.kernels import build
 from unfoldc.kernels.loops import (
     COMPARISONS,
     Binary,
@@ -30,12 +31,21 @@ from unfoldc.kernels.printers.c.lane_helpers import vector_type
 _BITWISE = {"and": "&", "or": "|"}
 
 
+def memory_vector(vector: str) -> str:
+    """The type of such a vector anywhere in memory."""
+    return f"{vector}_at"
+
+
 class NotVectorisable(ValueError):
     """The program has no form for several problems side by side; the message says why."""
 
 
 class LaneExpressions(Expressions):
-    """`varying` are the buffers with one element per problem, all of type `dtype`; `symbol` is the solver's."""
+    """`varying` are the buffers with one element per problem, all of type `dtype`; `symbol` is the solver's.
+
+    With `lane`, the variable of a loop of the kind "lanes", the elements are its runs instead: what is read or written
+    at places that move with it are vectors in memory, at any multiple of the element's size.
+    """
 
     def __init__(
         self,
@@ -45,8 +55,10 @@ class LaneExpressions(Expressions):
         symbol: str,
         varying: frozenset[str],
         dtype: str,
+        lane: str = "",
     ) -> None:
         super().__init__(program, place, helpers)
+        self.lane = lane
         self.varying, self.dtype = varying, dtype
         self.vector, self.mask = vector_type(symbol, dtype), vector_type(symbol, dtype, mask=True)
         self._varying_scalars: set[str] = set()
@@ -61,7 +73,7 @@ class LaneExpressions(Expressions):
             case Load(buffer, indices):
                 if any(self.varies(i) for i in indices):
                     raise NotVectorisable("an index depends on data")
-                return buffer in self.varying
+                return buffer in self.varying or self._moves(indices)
             case Unary(a=a) | Cast(a=a):
                 return self.varies(a)
             case Binary(a=a, b=b):
@@ -73,7 +85,13 @@ class LaneExpressions(Expressions):
         """One element of a buffer, to be read or written."""
         if any(self.varies(i) for i in indices):
             raise NotVectorisable("an index depends on data")
-        return super().element(buffer, indices)
+        if not self._moves(indices):
+            return super().element(buffer, indices)
+        return self._vector_at("const ", buffer, indices)
+
+    def target(self, buffer: str, indices: tuple[Expr, ...]) -> str:
+        """One element of a buffer, or a vector of neighbours, to be written."""
+        return self._vector_at("", buffer, indices) if self._moves(indices) else self.element(buffer, indices)
 
     def element_type(self, buffer: str) -> str:
         """The C type of a buffer's elements."""
@@ -150,6 +168,16 @@ class LaneExpressions(Expressions):
         a, b = (e.b, e.a) if self.never_nan(e.a) else (e.a, e.b)
         name = self.helpers.call(e.operator + ("_known" if self.never_nan(b) else ""), e.dtype, lanes=True)
         return f"{name}({self.spread(a)}, {self.spread(b)})", PREFIX + 1
+
+    def _moves(self, indices: tuple[Expr, ...]) -> bool:
+        return bool(self.lane) and any(Var(self.lane) in build.walk(i) for i in indices)
+
+    def _vector_at(self, constant: str, buffer: str, indices: tuple[Expr, ...]) -> str:
+        first = super().element(buffer, tuple(build.map_expr(i, self._first) for i in indices))
+        return f"(({constant}{memory_vector(self.vector)} *)&{first})[0]"
+
+    def _first(self, e: Expr) -> Expr | None:
+        return build.ZERO if e == Var(self.lane) else None
 
     def _choice(self, e: Select) -> Text:
         if not self.varies(e.condition):

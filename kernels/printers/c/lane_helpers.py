@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from unfoldc.kernels.printers.c.vector_functions import vector_function
 from unfoldc.kernels.printers.c_api.text import wrap
+from unfoldc.kernels.printers.elementary import FUNCTIONS
 
 # name -> parameters, body. V is the vector type, M the mask type, S the element type.
 _VECTOR: Mapping[str, tuple[str, str]] = {
@@ -22,6 +24,9 @@ _VECTOR: Mapping[str, tuple[str, str]] = {
     "abs": ("V a", "return select(a < splat(0), -a, a);"),
     "isnan": ("V a", "return a != a;"),
 }
+
+# Operators that a processor has for whole vectors, and what clang calls them there.
+_WHOLE = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "round": "rint"}
 
 
 class Calls(Protocol):
@@ -42,22 +47,15 @@ def vector_type(symbol: str, dtype: str, mask: bool = False) -> str:
 
 
 def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
-    """The definition of a helper for vectors of `dtype`; what has no vector form goes from element to element."""
+    """The definition of a helper for vectors of `dtype`."""
     solver = calls.symbol.removesuffix("_lanes")
     vector, mask = vector_type(solver, dtype), vector_type(solver, dtype, mask=True)
     result = mask if name == "isnan" else vector
     own = f"{calls.symbol}_{name}_{dtype}_v"
+    if (name, dtype) in FUNCTIONS:
+        return vector_function(calls, name, dtype, vector)
     if name not in _VECTOR:
-        two = name in ("pow", "fmod")
-        return [
-            f"static inline {result} {own}({vector} a{f', {vector} b' if two else ''}) {{",
-            f"    {vector} r;",
-            f"    for (int l = 0; l < {solver}_LANES; l++) {{",
-            f"        r[l] = {calls.function(name, dtype)}(a[l]{', b[l]' if two else ''});",
-            "    }",
-            "    return r;",
-            "}",
-        ]
+        return _by_element(calls, name, dtype, vector, own)
     parameters, body = _VECTOR[name]
     for other in ("splat", "select"):
         if f"{other}(" in body:
@@ -67,3 +65,18 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
         parameters = parameters.replace(f"{letter} ", f"{word} ")
         body = body.replace(f"({letter})", f"({word})")
     return [f"static inline {result} {own}({parameters}) {{", *wrap(f"    {body}"), "}"]
+
+
+def _by_element(calls: Calls, name: str, dtype: str, vector: str, own: str) -> list[str]:
+    """A library function on each element in turn, unless the compiler makes one instruction of them all."""
+    two = name in ("pow", "fmod")
+    lines = [
+        f"    for (int l = 0; l < {calls.symbol.removesuffix('_lanes')}_LANES; l++) {{",
+        f"        r[l] = {calls.function(name, dtype)}(a[l]{', b[l]' if two else ''});",
+        "    }",
+    ]
+    if name in _WHOLE:
+        whole = f"    r = __builtin_elementwise_{_WHOLE[name]}(a);"
+        lines = ["#if defined(__clang__) && __clang_major__ >= 17", whole, "#else", *lines, "#endif"]
+    head = f"static inline {vector} {own}({vector} a{f', {vector} b' if two else ''}) {{"
+    return [head, f"    {vector} r;", *lines, "    return r;", "}"]

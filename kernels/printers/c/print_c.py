@@ -13,6 +13,7 @@ from unfoldc.kernels.printers.c.helpers import Helpers
 from unfoldc.kernels.printers.c.lane_expressions import NotVectorisable
 from unfoldc.kernels.printers.c.lanes import lane_sources
 from unfoldc.kernels.printers.c.statements import Statements
+from unfoldc.kernels.printers.c.vectors import Vectors
 from unfoldc.kernels.printers.c_api import (
     HOST_ALIGNMENT,
     StateLayout,
@@ -75,7 +76,8 @@ def _solver_text(symbol: str, program: LoopProgram, layout: StateLayout, streams
     mark = f"{symbol}_VECTOR"
     heads = prototypes(symbol, program, layout, restrict=True, streams=streams)
     sliced = take_slices(program, streams.inputs)
-    statements = Statements(Expressions(sliced, place, helpers), mark)
+    vectors = Vectors(symbol, sliced)
+    statements = Statements(Expressions(sliced, place, helpers), mark, vectors)
     functions = Functions(symbol, sliced, layout, heads, statements, f"{symbol}_ITERATIONS", streams)
     bodies = [*functions.begin(), *functions.iterate(), *functions.end(), *functions.solve()]
     head = [f"/* {symbol}: {program.iterations} iterations. Made by unfoldc. */"]
@@ -83,5 +85,5 @@ def _solver_text(symbol: str, program: LoopProgram, layout: StateLayout, streams
     head += [f'#include "{symbol}.h"', f'#include "{symbol}_weights.h"', ""]
     if statements.vector_loops:
         head += [*_VECTOR_MARK.replace("@", mark).splitlines(), ""]
-    needed = helpers.texts()
+    needed = [*helpers.texts(), *vectors.texts()]
     return "\n".join([*head, *needed, *([""] if needed else []), *bodies])

@@ -9,18 +9,23 @@ from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import loop_range
 from unfoldc.kernels.loops import Assign, Binary, Expr, For, Let, Local, Nest, Stmt, Store
 from unfoldc.kernels.printers.c.expressions import Expressions
+from unfoldc.kernels.printers.c.vectors import Vectors
 from unfoldc.kernels.printers.c_api.text import comment, wrap
 
 _PAD = "    "
 
 
 class Statements:
-    """Prints bodies. `vector_loops` says whether a loop was marked with the macro `vector_mark` (no mark if empty)."""
+    """Prints bodies. `vector_loops` says whether a loop was marked with the macro `vector_mark` (no mark if empty).
 
-    def __init__(self, expressions: Expressions, vector_mark: str) -> None:
+    `vectors` prints the loops of the kind "lanes"; without, they are loops like others.
+    """
+
+    def __init__(self, expressions: Expressions, vector_mark: str, vectors: Vectors | None = None) -> None:
         self.expressions = expressions
         self.vector_loops = False
         self._mark = vector_mark
+        self._vectors = vectors
 
     def block(self, body: Sequence[Stmt], depth: int) -> list[str]:
         """The lines of a body."""
@@ -42,11 +47,14 @@ class Statements:
             case Assign(name, value):
                 line = self._assign(name, value)
             case Store(buffer, indices, value):
-                line = f"{self.expressions.element(buffer, indices)} = {self.expressions.stored(value)};"
+                line = f"{self.expressions.target(buffer, indices)} = {self.expressions.stored(value)};"
         return wrap(pad + line)
 
     def _loop(self, s: For, depth: int) -> list[str]:
         pad = _PAD * depth
+        if s.kind == "lanes" and self._vectors is not None:
+            inner = Statements(self._vectors.expressions(s, self.expressions), "")
+            return [pad + "{", *inner.block(s.body, depth + 1), pad + "}"]
         outer = self.expressions.ranges.get(s.var)
         extent = str(s.extent) if isinstance(s.extent, int) else self.expressions.text(s.extent)
         self.expressions.ranges[s.var] = loop_range(s)

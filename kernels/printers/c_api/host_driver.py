@@ -39,8 +39,19 @@ typedef struct workspace {
     ${symbol}_state one;
 ${members}} workspace;
 
+typedef struct prepared {
+    void *memory;
+    const void *const *inputs;
+    void *const *outputs;
+    int64_t batch;
+    int64_t iterations;
+} prepared;
+
 /* Bytes of a workspace, which starts at a multiple of 64; each thread needs its own. */
 long ${symbol}_host_workspace(void);
+
+/* Problems that are solved side by side: a batch that is split at multiples of it gives the same bits. */
+long ${symbol}_host_group(void);
 
 /* The counter that stamps are read from. */
 uint64_t ${symbol}_host_ticks(void);
@@ -50,6 +61,9 @@ uint64_t ${symbol}_host_ticks(void);
 void ${symbol}_host_solve(
         void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations);
 
+/* The same with its arguments in one place: foreign callers convert each argument. */
+void ${symbol}_host_call(const prepared *p);
+
 /* The same; adds the ticks of begin, of each iteration and of end to the ${count} + 2 counts. */
 void ${symbol}_host_profile(
         void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations,
@@ -57,6 +71,10 @@ void ${symbol}_host_profile(
 
 long ${symbol}_host_workspace(void) {
     return (long)sizeof(workspace);
+}
+
+long ${symbol}_host_group(void) {
+    return ${group};
 }
 
 uint64_t ${symbol}_host_ticks(void) {
@@ -69,6 +87,10 @@ ${packing}void ${symbol}_host_solve(
     long b = 0;
 
 ${unused}${solve}}
+
+void ${symbol}_host_call(const prepared *p) {
+    ${symbol}_host_solve(p->memory, p->inputs, p->outputs, (long)p->batch, (int)p->iterations);
+}
 
 void ${symbol}_host_profile(
         void *memory, const void *const *inputs, void *const *outputs, long batch, int iterations,
@@ -151,6 +173,7 @@ def host_driver_text(
         values,
         symbol=symbol,
         count=count,
+        group=groups[0]["step"],
         solve="".join(_SOLVE.substitute(group) for group in groups),
         profile="".join(_PROFILE.substitute(group, count=count) for group in groups),
     )

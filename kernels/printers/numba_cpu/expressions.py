@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 
 from unfoldc.kernels.loops import Binary, Expr, Load, Unary, Var
+from unfoldc.kernels.printers.elementary import FUNCTIONS
 from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
 from unfoldc.kernels.printers.python_text import ATOM, PythonPrinter, Text
 
@@ -18,17 +19,22 @@ _WIDE = frozenset({"int32", "int64", "bool", "float32", "float64"})
 
 
 class NumbaExpressions(PythonPrinter):
-    """Buffers are pointers to their elements, named in the role `buffer`; `shape` gives a buffer's shape."""
+    """Buffers are pointers to their elements, named in the role `buffer`; `shape` gives a buffer's shape.
+
+    Operators that have a formula are collected in `functions`, each with its element type.
+    """
 
     calls = {
-        "abs": "abs", "sqrt": "sqrt", "exp": "math.exp", "log": "math.log", "tanh": "math.tanh", "erf": "math.erf",
-        "sin": "math.sin", "cos": "math.cos", "floor": "floor", "ceil": "ceil", "round": "nearest",
-        "isnan": "isnan", "fmod": "np.fmod", "min": "minimum", "max": "maximum",
+        "abs": "abs", "sqrt": "sqrt", "sin": "math.sin", "cos": "math.cos", "floor": "floor", "ceil": "ceil",
+        "round": "nearest", "isnan": "isnan", "fmod": "np.fmod", "min": "minimum", "max": "maximum",
     }  # fmt: skip
 
-    def __init__(self, name: Callable[[str, str], str], shape: Callable[[str], tuple[int, ...]]) -> None:
+    def __init__(
+        self, name: Callable[[str, str], str], shape: Callable[[str], tuple[int, ...]], functions: set[tuple[str, str]]
+    ) -> None:
         super().__init__(name)
         self._shape = shape
+        self._functions = functions
 
     def print(self, e: Expr) -> Text:
         """The expression and its strength; an element of type bool is a byte."""
@@ -60,6 +66,9 @@ class NumbaExpressions(PythonPrinter):
 
     def unary(self, e: Unary) -> Text:
         """An operator of one operand, cut back to its type."""
+        if (e.operator, e.dtype) in FUNCTIONS:
+            self._functions.add((e.operator, e.dtype))
+            return self.call(f"{e.operator}_{e.dtype}", e.a)
         return self._narrow(super().unary(e), e.dtype)
 
     def binary(self, e: Binary) -> Text:

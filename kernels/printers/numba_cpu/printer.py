@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from unfoldc.kernels.loops import ITERATION, Assign, For, Let, LoopProgram, Nest, Stmt, Store
+from unfoldc.kernels.printers.elementary import FUNCTIONS
 from unfoldc.kernels.printers.expressions import buffers_used
+from unfoldc.kernels.printers.numba_cpu.elementary import elementary_text
 from unfoldc.kernels.printers.numba_cpu.expressions import NumbaExpressions
 from unfoldc.kernels.printers.numba_cpu.layout import Layout, plan
 from unfoldc.kernels.printers.numba_cpu.prelude import PRELUDE
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from unfoldc.kernels.artifact import Port
 
 _OWN = "workspace addresses inputs outputs batch iterations ticks problem last begin end solve abs range"
-_RESERVED = frozenset(_OWN.split()) | frozenset(compile(PRELUDE, "prelude", "exec").co_names)
+_GIVEN = "\n\n".join([PRELUDE, *elementary_text(FUNCTIONS)])
+_RESERVED = frozenset(_OWN.split()) | frozenset(compile(_GIVEN, "prelude", "exec").co_names)
 _INDENT = "    "
 
 
@@ -44,6 +47,7 @@ class _Module:
         self.ports = (*zip(program.inputs, inputs, strict=True), *zip(program.outputs, outputs, strict=True))
         self.layout: Layout = plan(program)
         self.names = Names(_RESERVED, prefixes=("weights_", "iterate_"))
+        self.functions: set[tuple[str, str]] = set()
         self.slots = {name: i for i, (name, _) in enumerate(self.ports)}
         self.bases = ["workspace", *(f"weights_{dtype}" for dtype in self.layout.weights)]
 
@@ -54,7 +58,7 @@ class _Module:
         functions += [self._function(f"iterate_{i}", step.body, k) for i, step in enumerate(steps)]
         functions.append(self._function("end", self.program.end))
         head = f"# The solver {self.symbol}: begin, {self.program.iterations} iterations, end.\n"
-        return "\n\n".join([head + PRELUDE, *functions, self._driver()])
+        return "\n\n".join([head + PRELUDE, *elementary_text(self.functions), *functions, self._driver()])
 
     def facts(self) -> str:
         layout = self.layout
@@ -77,7 +81,7 @@ class _Module:
             address = f"addresses[{self.slots[buffer]}]" if port else _sum(*self.layout.places[buffer])
             elements = f"elements({address}, np.{'uint8' if facts.dtype == 'bool' else facts.dtype})"
             lines.append(f"{_INDENT}{self.names(buffer, 'buffer')} = {elements}")
-        printer = NumbaExpressions(self.names, lambda buffer: self.program.buffers[buffer].shape)
+        printer = NumbaExpressions(self.names, lambda buffer: self.program.buffers[buffer].shape, self.functions)
         lines += self._block(body, printer, 1)
         return "\n".join([*lines, ""]) if len(lines) > 2 else "\n".join([*lines, f"{_INDENT}pass", ""])
 

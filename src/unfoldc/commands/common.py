@@ -57,7 +57,9 @@ def add_compilation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--provider", action="append", metavar="NAME", help="execution provider of ONNX Runtime; CPUExecutionProvider"
     )
-    parser.add_argument("--threads", type=positive, metavar="N", help="threads of ONNX Runtime per operation; 1")
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="threads to split a batch over, or of ONNX Runtime; 1"
+    )
     add_dimensions(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile even if the cache has the result")
 
@@ -69,7 +71,7 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
     path = Path(arguments.model)
     if path.is_dir():
         _refuse_options(arguments)
-        return pipeline.load(path, providers=arguments.provider)
+        return pipeline.load(path, providers=arguments.provider, threads=arguments.threads)
     with status() as progress:
         solver = pipeline.compile(
             path,
@@ -89,7 +91,7 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
 
 
 def _refuse_options(arguments: argparse.Namespace) -> None:
-    for name in ("target", "backend", "batch", "dimension", "threads"):
+    for name in ("target", "backend", "batch", "dimension"):
         if getattr(arguments, name):
             raise InputError(
                 f"--{name}",

@@ -55,13 +55,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _random(solver: Solver) -> dict[str, Any]:
-    """One problem of normal random numbers; zeros for ports of integers, whose range is not known."""
-    import numpy as np
+    """One problem of random numbers, or as many as the solver was compiled for."""
+    from unfoldc.runtime.contest import random_inputs
 
-    generator = np.random.default_rng(0)
-    arrays: dict[str, Any] = {}
-    for port in solver.inputs:
-        shape = (solver.batch or 1, *port.shape) if port.batched else port.shape
-        floating = np.dtype(port.dtype).kind == "f"
-        arrays[port.name] = (generator.standard_normal(shape) if floating else np.zeros(shape)).astype(port.dtype)
-    return arrays
+    arrays = random_inputs(solver.artifact, solver.batch or 1)
+    return {port.name: array for port, array in zip(solver.inputs, arrays, strict=True)}

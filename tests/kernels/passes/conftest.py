@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 from unfoldc.kernels import build
 from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.loops import Assign, Buffer, Expr, For, Let, Load, Local, LoopProgram, Nest, Step, Stmt, Store, Var
-from unfoldc.kernels.verify import verify_loops
+from unfoldc.kernels.lower import lower
+from unfoldc.kernels.passes.fold_constants import fold_constants
+from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
+from unfoldc.kernels.passes.remove_dead import remove_dead
+from unfoldc.kernels.passes.roll_iterations import roll_iterations
+from unfoldc.kernels.passes.share_weights import share_weights
+from unfoldc.kernels.printers.reference import iterate_outputs
+from unfoldc.kernels.program import Program
+from unfoldc.kernels.verify import verify_loops, verify_program
 
 F = "float32"
 I = Var("i")  # noqa: E741
@@ -76,3 +85,41 @@ class Products:
 @pytest.fixture(scope="session")
 def products() -> Products:
     return Products()
+
+
+class Structures:
+    """For passes that replace products: the program before, and the laws that hold after."""
+
+    @staticmethod
+    def prepared(workshop: Any, model: Any) -> Program:
+        """A model rolled and folded."""
+        return fold_constants(roll_iterations(share_weights(workshop.imported(model).program)))
+
+    @staticmethod
+    def operators(program: Program) -> list[str]:
+        """Those of the first iteration's body."""
+        return [n.operator for n in program.segments[0].nodes]
+
+    @staticmethod
+    def compared(before: Program, pass_: Callable[[Program], Program], limit: float = 2e-6) -> Program:
+        """The program after a pass: every iterate is the one before, in float64, and as float32 loops."""
+        after = remove_dead(hoist_invariants(pass_(before)))
+        verify_program(after, after=pass_.__name__)
+        rng = np.random.default_rng(7)
+        types = [before.types[name] for name in before.inputs]
+        inputs = {n: rng.standard_normal(t.shape).astype(t.dtype) for n, t in zip(before.inputs, types, strict=True)}
+        loops = lower(after)
+        verify_loops(loops)
+        rounded = run(loops, dict(zip(loops.inputs, inputs.values(), strict=True)))
+        wanted = iterate_outputs(before, inputs)
+        for found, expected in zip(iterate_outputs(after, inputs), wanted, strict=True):
+            for f, w in zip(found, expected, strict=True):
+                assert np.linalg.norm(f - w) <= limit * np.linalg.norm(w)
+        for name, w in zip(loops.outputs, wanted[-1], strict=True):
+            assert np.linalg.norm(rounded[name] - w) <= 1e-5 * np.linalg.norm(w)
+        return after
+
+
+@pytest.fixture(scope="session")
+def structures() -> Structures:
+    return Structures()

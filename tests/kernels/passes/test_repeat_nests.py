@@ -144,7 +144,7 @@ def test_three_loops_behind_each_other(workshop: Any) -> None:
     for t, operator in enumerate(("Tanh", "Sigmoid", "Softplus")):
         weight = g.weight(f"W{t}", g.random(f"W{t}", N, N))
         for _ in range(4):
-            x = g("MatMul", g(operator, g("MatMul", x, weight)), "W0")
+            x = g("Relu", g("MatMul", g(operator, g("MatMul", x, weight)), "W0"))
         ends.append(x)
         x = g("Sub", g("Sum", *ends), g("MatMul", x, "W0"))
     assert loops_over_nests(check(optimise(workshop.imported(g.model(x)).program))) == [4, 4, 4]

@@ -1,0 +1,25 @@
+"""Whether problems of a batch are better solved side by side, one in each element of a vector, or one after the other.
+
+Side by side, what all problems share (the weights) is read once for all of them and vectors are always full; but what
+each problem owns must stay in the cache for all of them at once, and the inputs must be rearranged.
+"""
+
+from __future__ import annotations
+
+from unfoldc.kernels.loops import LoopProgram
+
+# Bytes: most processors have 32 or 48 KiB of first-level and 0.5 to 2 MiB of second-level cache.
+_FIRST_CACHE = 32 * 1024
+_SECOND_CACHE = 1024 * 1024
+
+
+def why_one_by_one(program: LoopProgram, lanes: int) -> str:
+    """Why `lanes` problems side by side would not pay; empty if they would. `program` has its memory plan."""
+    own = program.scratch_bytes + sum(
+        b.nbytes for b in program.buffers.values() if b.space in ("input", "output", "state")
+    )
+    shared = sum(value.nbytes for value in program.constants.values())
+    together = lanes * own
+    if together <= _FIRST_CACHE or (own <= shared and together <= _SECOND_CACHE):
+        return ""
+    return f"{lanes} problems with {own} bytes each do not fit the cache"

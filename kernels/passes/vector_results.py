@@ -1,0 +1,132 @@
+"""Makes a vector of neighbouring results share one reduction loop, together with further vectors and rows of results.
+
+    for o: for i: acc = 0; for j: acc += w[i, j] x[o, j]; y[o, i] = f(acc)
+becomes, for R rows and V vectors of L lanes,
+    for i by V L: for o by R: for lane < L at once:
+        acc_00 .. acc_RV = 0; for j: acc_rv += w[j, i + v L] x[o + r, j]; ...
+so that all sums stay in registers, each vector that is loaded serves R sums and each number V vectors of them. What is
+read along the results must be contiguous: constants are laid out for it, other matrices are left to other passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unfoldc.kernels import build
+from unfoldc.kernels.index_bounds import Ranges, linear, loop_range
+from unfoldc.kernels.loops import For, Load, LoopProgram, Nest, Step, Stmt, Var
+from unfoldc.kernels.passes.block_rows import rows_are_independent
+from unfoldc.kernels.passes.jam_results import can_slide
+from unfoldc.kernels.passes.result_blocks import Chain, ResultBlocks
+from unfoldc.kernels.passes.vector_axis import Layouts, VectorAxis, vector_axis
+
+_LONGEST_WINDOW = 7
+
+
+def vector_results(program: LoopProgram, vector_bits: int, registers: int) -> LoopProgram:
+    """The program with such nests turned into loops of the kind "lanes"; constants nobody reads any more are gone.
+
+    `registers` is how many vectors of sums may be kept.
+    """
+    work = _Work(Layouts(program), vector_bits, registers)
+    begin, end = work.body(program.begin, {}), work.body(program.end, {})
+    work.layouts.in_step = True
+    steps = tuple(Step(s.first, s.count, work.body(s.body, {})) for s in program.steps)
+    begin = (*begin, *work.layouts.twins())
+    return work.layouts.used_by(replace(program, begin=begin, steps=steps, end=end))
+
+
+@dataclass
+class _Work:
+    layouts: Layouts
+    vector_bits: int
+    registers: int
+
+    def body(self, body: Sequence[Stmt], around: Ranges) -> tuple[Stmt, ...]:
+        result: list[Stmt] = []
+        for s in body:
+            if isinstance(s, Nest):
+                result.append(replace(s, body=self.body(s.body, around)))
+            elif isinstance(s, For):
+                result.extend(self.loop(s, around))
+            else:
+                result.append(s)
+        return tuple(result)
+
+    def loop(self, s: For, around: Ranges) -> Sequence[Stmt]:
+        chain = _chain(s)
+        if chain is not None:
+            found = self._vectorised(chain, around)
+            if found is not None:
+                return found
+        return [replace(s, body=self.body(s.body, {**around, s.var: loop_range(s)}))]
+
+    def _vectorised(self, chain: Chain, around: Ranges) -> Sequence[Stmt] | None:
+        best: tuple[float, VectorAxis, int] | None = None
+        for number, loop in enumerate(chain.loops):
+            axis = vector_axis(chain.body, loop.var, self.layouts, chain.variables)
+            if axis is None or not self._independent(chain, number, around):
+                continue
+            lanes = self.vector_bits // (8 * np.dtype(axis.dtype).itemsize)
+            extent = chain.extent(number)
+            worth = extent / (-(-extent // lanes) * lanes) - axis.moved / 1e12
+            if extent >= lanes // 2 and (best is None or worth > best[0]):
+                best = worth, axis, number
+        if best is None:
+            return None
+        _, axis, number = best
+        lanes = self.vector_bits // (8 * np.dtype(axis.dtype).itemsize)
+        rows, window = self._jammed(chain, number, axis, around)
+        form = ResultBlocks(chain, number, rows, window, lanes, max(1, self.registers // axis.sums))
+        return form.blocked(self.layouts)
+
+    def _jammed(self, chain: Chain, number: int, axis: VectorAxis, around: Ranges) -> tuple[int | None, str]:
+        """The loop of which several runs share a vector that was loaded, and the window that it slides over, if any."""
+        shared: list[tuple[int, int]] = []
+        windows: list[tuple[int, str]] = []
+        for i, loop in enumerate(chain.loops):
+            if i == number or chain.extent(i) < 2 or not self._independent(chain, i, around):
+                continue
+            gain = sum(loop.var not in used for used in axis.vectors)
+            if gain:
+                shared.append((gain, i))
+            windows += [(i, w.var) for w in _windows(chain, loop.var)]
+        if shared:
+            return max(shared)[1], ""
+        return windows[0] if windows else (None, "")
+
+    @staticmethod
+    def _independent(chain: Chain, number: int, around: Ranges) -> bool:
+        outside = dict(around)
+        for loop in chain.loops[:number]:
+            outside[loop.var] = loop_range(loop)
+        return rows_are_independent(chain.loops[number], outside)
+
+
+def _chain(loop: For) -> Chain | None:
+    loops = [loop]
+    while len(loops[-1].body) == 1 and isinstance(loops[-1].body[0], For):
+        loops.append(loops[-1].body[0])
+    body = loops[-1].body
+    inner = [s for s in build.statements(body) if isinstance(s, For)]
+    if not inner or any(not isinstance(s.extent, int) for s in (*loops, *inner)):
+        return None
+    return Chain(tuple(loops), body)
+
+
+def _windows(chain: Chain, var: str) -> list[For]:
+    """Short loops over a window that slides along with the results: something is read at `var + j`."""
+    loops = [s for s in build.statements(chain.body) if isinstance(s, For)]
+    short = [s for s in loops if isinstance(s.extent, int) and s.extent <= _LONGEST_WINDOW and can_slide(s)]
+    places = [
+        linear(i)
+        for s in chain.body
+        for top in build.expressions(s)
+        for e in build.walk(top)
+        if isinstance(e, Load)
+        for i in e.indices
+    ]
+    return [s for s in short if any(p.terms == {Var(var): 1, Var(s.var): 1} for p in places)]

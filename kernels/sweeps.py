@@ -1,0 +1,20 @@
+"""Loop nests that are to run as sweeps over large matrices, in the form that a target wants."""
+
+from __future__ import annotations
+
+from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.passes.block_dots import block_dots
+from unfoldc.kernels.passes.fuse_sweeps import SweepSizes, fuse_sweeps
+from unfoldc.kernels.passes.pack_operands import pack_operands
+from unfoldc.kernels.target_spec import TargetSpec
+
+_SHORTEST_DOT = 2  # vectors
+
+
+def in_sweeps(program: LoopProgram, spec: TargetSpec) -> LoopProgram:
+    """The program with its large values reduced to a few rows; with vectors, operands laid side by side for them."""
+    if spec.vector_bits < 128:
+        return fuse_sweeps(program, SweepSizes(rows=4, line=1))
+    lanes = spec.vector_bits // 32
+    packed = pack_operands(fuse_sweeps(program, SweepSizes(line=spec.vector_bits // 8)), lanes)
+    return block_dots(packed, spec.accumulators * 5 // 4, _SHORTEST_DOT * lanes)
