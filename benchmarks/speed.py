@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import measuring
@@ -62,9 +63,12 @@ def main() -> None:
             if part == "graphs":
                 _graphs(arguments, rows, machine, workers, title)
             elif part == "compile":
-                rows.setdefault("compile", {}).update(measure_compile(_names(arguments), arguments.quick))
+                names = _names(arguments)[: 2 if arguments.quick else None]
+                _written(title, rows, measure_compile(rows.setdefault(part, {}), names, arguments.resume))
             else:
-                measure_scaling(rows, machine, workers, arguments.quick, lambda: _write(title, rows))
+                points = rows.setdefault(part, {})
+                found = measure_scaling(points, machine, workers, arguments.quick, arguments.resume)
+                _written(title, rows, found)
     except KeyboardInterrupt:
         print("interrupted; what was measured is kept")
     finally:
@@ -72,6 +76,13 @@ def main() -> None:
     rows["seconds"] = round(time.perf_counter() - started, 1)
     print_checks(checks_of(rows))
     print(f"written to {_write(title, rows)} after {rows['seconds']:.0f} s")
+
+
+def _written(title: str, rows: Row, lines: Iterable[str]) -> None:
+    """Prints what is found and writes it down, piece by piece."""
+    for line in lines:
+        print(line, flush=True)
+        _write(title, rows)
 
 
 def _graphs(arguments: argparse.Namespace, rows: Row, machine: Machine, workers: Workers, title: str) -> None:

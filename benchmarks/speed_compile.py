@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,17 @@ print(time.perf_counter() - start, int(solver.iterations))
 """
 
 
-def measure_compile(names: list[str], quick: bool) -> dict[str, Any]:
-    """Seconds by graph, cold and warm; the compiler's run-time library is there before (10 s, once on a machine)."""
-    rows: dict[str, Any] = {}
-    for name in names[:2] if quick else names:
+def measure_compile(found: dict[str, Any], names: list[str], resume: bool) -> Iterator[str]:
+    """Adds the seconds of each graph, cold and warm, to `found`, and yields a line of text after each; the compiler's run-time library is there before (10 s, once on a machine)."""
+    for name in names:
+        if resume and name in found:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             try:
-                rows[name] = _one(name, Path(folder))
+                found[name] = _one(name, Path(folder))
             except Exception as problem:
-                rows[name] = {"failed": f"{type(problem).__name__}: {str(problem)[-300:]}"}
-        print(f"compile {name}: {rows[name]}", flush=True)
-    return rows
+                found[name] = {"failed": f"{type(problem).__name__}: {str(problem)[-300:]}"}
+        yield f"compile {name}: {found[name]}"
 
 
 def _one(name: str, folder: Path) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ FOLDER = ROOT / "build" / "speed"
 def files_of(name: str, batch: int) -> tuple[dict[str, Path], dict[str, str]]:
     """Paths by form (see `speed_peers.base.Task`), and why a form is missing."""
     graph = find_graph(name)
-    folder = FOLDER / f"{name}-{_sources()}"
+    folder = FOLDER / f"{name}-{_sources(graph)}"
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, Path] = {}
     missing: dict[str, str] = {}
@@ -54,12 +55,12 @@ def _ours(graph: Graph, batch: int, path: Path) -> None:
 def _plain(graph: Graph, batch: int, path: Path) -> None:
     example = graph.example(3 if graph.dynamic else batch)
     shapes: Any = tuple({0: torch.export.Dim("batch")} for _ in example) if graph.dynamic else None
-    if shapes and isinstance(graph.module(), Unrolled):
+    if shapes and isinstance(graph.module(plain=True), Unrolled):
         shapes = (shapes,)  # its forward takes *inputs
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            graph.module(), example, path, dynamo=True, opset_version=graph.opset, dynamic_shapes=shapes,
+            graph.module(plain=True), example, path, dynamo=True, opset_version=graph.opset, dynamic_shapes=shapes,
             verbose=False, external_data=False,
         )  # fmt: skip
 
@@ -100,11 +101,13 @@ def _fold(fixed: Path, path: Path) -> None:
     onnx.save(onnx.shape_inference.infer_shapes(model), path)
 
 
-def _sources() -> str:
+def _sources(graph: Graph) -> str:
     """A digest of what the files depend on."""
     digest = hashlib.sha256(f"{torch.__version__} {onnx.__version__}".encode())
     here = Path(__file__)
-    folders = (here.parent / "speed_cases", ROOT / "export", ROOT / "unfold_train")
-    for path in sorted(p for folder in folders for p in folder.rglob("*.py")) + [here]:
+    folders = (ROOT / "export", ROOT / "unfold_train")
+    paths = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    own = [here.parent / "speed_cases" / "base.py", Path(inspect.getfile(graph.make))]
+    for path in (*paths, *own, here):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

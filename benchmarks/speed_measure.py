@@ -161,8 +161,8 @@ def measure(workers: Workers, name: str, batch: int, peers: Sequence[str], quick
     candidates: dict[str, float] = {}
     for peer, variants in built.items():
         good = {v: r["call_seconds"] for v, r in variants.items() if "failed" not in r}
-        kept = sorted(good, key=good.__getitem__)[: None if peer in OURS else 1]
-        row["peers"][peer] = {"variants": variants, "fastest": kept[0] if kept else ""}
+        kept = list(good) if peer in OURS else _hopeful(good)
+        row["peers"][peer] = {"variants": variants}
         if not kept:
             reasons = [r["failed"] for r in variants.values() if r.get("failed")]
             row["peers"][peer]["failed"] = reasons[0] if reasons else "no variant"
@@ -173,10 +173,19 @@ def measure(workers: Workers, name: str, batch: int, peers: Sequence[str], quick
         candidates |= {f"{peer}|{v}": good[v] for v in kept if good[v] < TOO_SLOW}
     rounds, seconds, budget = (5, 0.004, 1.5) if quick else (15, 0.01, 8.0)
     timed = time_in_turn(workers, candidates, rounds, seconds, budget)
-    for name in candidates.keys() - timed.keys():
-        row["peers"][name.split("|")[0]]["failed"] = "it crashed or hung while it was timed"
+    for lost in candidates.keys() - timed.keys():
+        row["peers"][lost.split("|")[0]]["failed"] = "it crashed or hung while it was timed"
+    for candidate in sorted(timed, key=lambda n: -timed[n]["median"]):
+        peer, variant = candidate.split("|")
+        row["peers"][peer]["fastest"] = variant
     row["timed"] = {n: {k: v for k, v in t.items() if k != "samples"} for n, t in timed.items()}
     return row | _compared(timed)
+
+
+def _hopeful(guesses: Mapping[str, float]) -> list[str]:
+    """The variants that may turn out to be the fastest, at most three: a guess was made while others were built."""
+    ordered = sorted(guesses, key=guesses.__getitem__)
+    return [v for v in ordered[:3] if guesses[v] <= 1.5 * guesses[ordered[0]]]
 
 
 def _compared(timed: Mapping[str, Row]) -> Row:
@@ -190,7 +199,8 @@ def _compared(timed: Mapping[str, Row]) -> Row:
         row["best_peer"] = min(theirs, key=lambda n: timed[n]["median"])
     if ours and theirs:
         row["ratio"] = ratios(timed, row["best_peer"], row["ours"])
-        row["ratios"] = {n.split("|")[0]: statistics.median(_each(timed, n, row["ours"])) for n in theirs}
+        slowest_first = sorted(theirs, key=lambda n: -timed[n]["median"])  # of each peer the fastest stays
+        row["ratios"] = {n.split("|")[0]: statistics.median(_each(timed, n, row["ours"])) for n in slowest_first}
     return row
 
 

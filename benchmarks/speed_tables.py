@@ -21,6 +21,13 @@ def tables_text(result: Row) -> str:
     lines += ["", *_peer_table(graphs)]
     if rows.get("compile"):
         lines += ["", *_compile_table(rows["compile"])]
+    if rows.get("scaling"):
+        lines += [
+            "",
+            "![Time against K, n and batch on logarithmic axes: ours, peers and the limit](performance.svg)",
+            "",
+        ]
+        lines += ["LISTA with tied weights; the time of all problems of a batch."]
     lines += ["", *_failures(graphs)]
     checks = result["checks"]
     missed = [c for c in checks if not c["met"]]

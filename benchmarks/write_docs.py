@@ -81,7 +81,8 @@ def main() -> None:
     if (results / "speed.json").is_file():
         speed = json.loads((results / "speed.json").read_text())
         replace_section(ROOT / "docs/performance.md", speed_tables.tables_text(speed))
-        draw_speed.draw(speed["rows"]["scaling"], ROOT / "docs/performance.svg")
+        if speed["rows"].get("scaling"):
+            draw_speed.draw(speed["rows"]["scaling"], ROOT / "docs/performance.svg")
 
 
 if __name__ == "__main__":

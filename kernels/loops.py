@@ -131,8 +131,8 @@ class For:
     The runs of one of the kind "lanes", whose extent is a power of 2, may advance side by side, each in an element of
     a vector: they are independent, and what they read or write at places that differ lies side by side as well.
 
-    The extent is a number of at least 1, or an int32 expression of literals and the variables of loops around this one,
-    as in a triangle; where that is 0 or less, the loop does not run.
+    The extent is a number of at least 1, or an int32 expression of literals, scalars and the variables of loops around
+    this one, as in a triangle; where that is 0 or less, the loop does not run.
     """
 
     var: str

@@ -25,6 +25,7 @@ from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.repeat_nests import repeat_nests
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
+from unfoldc.kernels.passes.skip_zeros import skip_zeros
 from unfoldc.kernels.passes.stack_histories import stack_histories
 from unfoldc.kernels.passes.thread_states import Run, thread_states
 from unfoldc.kernels.printers.c import c_sources
@@ -181,9 +182,11 @@ def compile_onnx(
     batch: int | str | None = None,
     dimensions: Mapping[str, int] | None = None,
     host: bool | None = None,
+    sparse: bool = False,
 ) -> Artifact:
     """Compiles a model for a target; `host` adds the driver that this machine's loader calls (default: spec is "host").
 
+    `sparse` skips what a zero of an iterate would be multiplied by; the time then depends on the data.
     Raises ModelError for the file, InputError for an option.
     """
     check_symbol(symbol)
@@ -192,15 +195,25 @@ def compile_onnx(
     if backend == "onnxruntime":
         return compile_split(path, spec, symbol, batch, dimensions)
     model, program = load_program(path, batch, dimensions)
-    return build_artifact(model, program, spec, backend, symbol, spec.name == "host" if host is None else host)
+    if sparse and backend != "c":
+        raise InputError("compile", f"sparse with back end {backend!r}", "back end c", "Leave one of them out.")
+    on_host = spec.name == "host" if host is None else host
+    return build_artifact(model, program, spec, backend, symbol, on_host, sparse)
 
 
 def build_artifact(
-    model: ImportedModel, program: Program, spec: TargetSpec, backend: str, symbol: str, host: bool
+    model: ImportedModel,
+    program: Program,
+    spec: TargetSpec,
+    backend: str,
+    symbol: str,
+    host: bool,
+    sparse: bool = False,
 ) -> Artifact:
     """Lowers, schedules and prints an optimised program."""
     plain = repeat_nests(lower(program))
-    scheduled = schedule(in_sweeps(plain, spec), spec, vectors=host and backend == "c")
+    swept = in_sweeps(plain, spec)
+    scheduled = schedule(skip_zeros(swept) if sparse else swept, spec, vectors=host and backend == "c")
     notes: dict[str, object] = {
         "boundaries": model.boundaries,
         "not_rolled": list(program.notes),

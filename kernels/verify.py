@@ -169,7 +169,7 @@ class _LoopCheck:
             if isinstance(s, Nest):
                 self.body(s.body, ranges, scalars)
             elif isinstance(s, For):
-                self.extent(s, ranges)
+                self.extent(s, ranges, scalars)
                 self.body(s.body, {**ranges, s.var: loop_range(s)}, scalars)
             elif isinstance(s, Store):
                 self.store(s, ranges, scalars)
@@ -182,13 +182,13 @@ class _LoopCheck:
                         raise VerificationError(f"scalar {s.name!r} is declared twice")
                     scalars[s.name] = (s.value.dtype, s.mutable)
 
-    def extent(self, s: For, ranges: Ranges) -> None:
+    def extent(self, s: For, ranges: Ranges, scalars: _Scalars) -> None:
         wrong = s.kind not in LOOP_KINDS or s.var in ranges
         if isinstance(s.extent, int):
             wrong = wrong or s.extent < 1
         else:
-            self.expression(s.extent, ranges, {})
-            parts = (isinstance(x, Const | Var | Binary) and x.dtype == "int32" for x in walk(s.extent))
+            self.expression(s.extent, ranges, scalars)
+            parts = (isinstance(x, Const | Var | Local | Binary) and x.dtype == "int32" for x in walk(s.extent))
             wrong = wrong or not all(parts) or Var(ITERATION) in walk(s.extent)
         if wrong:
             raise VerificationError(f"loop {s.var} with extent {s.extent} of kind {s.kind!r}")

@@ -19,6 +19,7 @@ SECONDS = 0.3
 BATCHES = (1, 64)
 _BLOCK = 50e-6  # seconds: shorter calls are timed several at once
 _CLEARLY = 0.95  # a rival must take less than this share of the first one's time: the choice must not hang on noise
+_MOST_BYTES = 1 << 26  # of arrays for many problems
 _TOLERANCE = 1e-3  # of the norm: sums are made in another order, and random problems may be badly scaled
 Clock = Callable[[], float]
 
@@ -49,9 +50,11 @@ def contest(
     times: dict[int, dict[str, float]] = {}
     left = dict(engines)
     for batch in _batches(artifact):
+        if times and (
+            len(left) * 3 * batch * max(times[1].values()) > seconds or _bytes(artifact, batch) > _MOST_BYTES
+        ):
+            break  # many problems would take too long, or too much memory
         inputs = random_inputs(artifact, batch)
-        if times and len(left) * 3 * batch * max(times[1].values()) > seconds:
-            break  # many problems would take too long
         left = _right(left, artifact, inputs, batch, arbiter)
         if len(left) < 2:
             break
@@ -85,6 +88,10 @@ def _batches(artifact: Artifact) -> tuple[int, ...]:
     if artifact.batch is not None:
         return (artifact.batch,)
     return BATCHES if any(port.batched for port in artifact.inputs) else BATCHES[:1]
+
+
+def _bytes(artifact: Artifact, batch: int) -> int:
+    return batch * sum(port.size * np.dtype(port.dtype).itemsize for port in (*artifact.inputs, *artifact.outputs))
 
 
 def _right(

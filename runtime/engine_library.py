@@ -18,9 +18,10 @@ from unfoldc.kernels.artifact import Artifact
 # promises that to every extension. `array.ctypes.data` takes 0.9 us, which is more than many a solve.
 _DATA = object.__basicsize__
 _ALIGNMENT = 64
-# The driver's struct `prepared`: workspace, inputs, outputs, batch, iterations. ctypes passes `bytes` as the address of
-# their content and takes 0.1 us for it; converting five arguments takes 0.6 us.
-_pack = struct.Struct("@PPPqq").pack
+# The start of the driver's struct `prepared`: workspace, batch, iterations; for each array the place where its address
+# stands follows, which is within the array object. ctypes passes `bytes` as the address of their content and takes
+# 0.1 us for it; converting five arguments takes 0.6 us.
+_PREPARED = "@Pqq"
 
 
 def address(array: np.ndarray) -> int:
@@ -91,6 +92,7 @@ class LibraryEngine:
         self._size = size
         self._counts = (len(artifact.inputs), len(artifact.outputs))
         self._one = self._counts == (1, 1)
+        self._pack = struct.Struct(f"{_PREPARED}{'P' * sum(max(1, n) for n in self._counts)}").pack
         pointers = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_int]
         profile.argtypes = [*pointers, ctypes.c_void_p]
         self._call: Callable[[bytes], None] = call
@@ -103,10 +105,11 @@ class LibraryEngine:
             workspace = self._pool.pop()
         except IndexError:
             workspace = self._new_workspace()
-        if self._one:  # the array objects themselves are the tables of one address
-            self._call(_pack(workspace.address, id(inputs[0]) + _DATA, id(outputs[0]) + _DATA, batch, iterations))
+        if self._one:
+            record = self._pack(workspace.address, batch, iterations, id(inputs[0]) + _DATA, id(outputs[0]) + _DATA)
         else:
-            self._call(_pack(workspace.address, *workspace.fill(inputs, outputs), batch, iterations))
+            record = self._pack(workspace.address, batch, iterations, *_places(inputs), *_places(outputs))
+        self._call(record)
         self._pool.append(workspace)
 
     def bind(
@@ -114,7 +117,7 @@ class LibraryEngine:
     ) -> Callable[[], None]:
         """`solve` with these arguments and a workspace of its own, which nothing else uses; it allocates nothing."""
         workspace = self._new_workspace()
-        record = _pack(workspace.address, *workspace.fill(inputs, outputs), batch, iterations)
+        record = self._pack(workspace.address, batch, iterations, *_places(inputs), *_places(outputs))
         call = PreparedCall(self._call, record)
         call.kept = (workspace, *inputs, *outputs, self)
         return call
@@ -138,6 +141,11 @@ class LibraryEngine:
 
     def _new_workspace(self) -> Workspace:
         return Workspace(self._size, *self._counts)
+
+
+def _places(arrays: Sequence[np.ndarray]) -> list[int]:
+    """Where the addresses of the arrays stand; one that is not read where there are no arrays."""
+    return [id(array) + _DATA for array in arrays] or [0]
 
 
 def _entry(library: ctypes.CDLL, name: str, result: Any) -> Any:

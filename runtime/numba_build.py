@@ -24,20 +24,30 @@ define void @"{symbol}_host_solve"(i64 %0, i64 %1, i64 %2, i64 %3, i32 %4) {{
   call void @"{symbol}_host_profile"(i64 %0, i64 %1, i64 %2, i64 %3, i32 %4, i64 0)
   ret void
 }}
+"""
+# The driver's struct `prepared`: workspace, batch, iterations, and for each array the place where its address stands.
+_CALL = """
 define void @"{symbol}_host_call"(ptr %prepared) {{
-  %to_inputs = getelementptr i64, ptr %prepared, i64 1
-  %to_outputs = getelementptr i64, ptr %prepared, i64 2
-  %to_batch = getelementptr i64, ptr %prepared, i64 3
-  %to_iterations = getelementptr i64, ptr %prepared, i64 4
+  %to_batch = getelementptr i64, ptr %prepared, i64 1
+  %to_iterations = getelementptr i64, ptr %prepared, i64 2
   %memory = load i64, ptr %prepared
-  %inputs = load i64, ptr %to_inputs
-  %outputs = load i64, ptr %to_outputs
   %batch = load i64, ptr %to_batch
   %wide = load i64, ptr %to_iterations
   %iterations = trunc i64 %wide to i32
-  call void @"{symbol}_host_solve"(i64 %memory, i64 %inputs, i64 %outputs, i64 %batch, i32 %iterations)
+  %inputs = alloca [{inputs} x i64]
+  %outputs = alloca [{outputs} x i64]
+{copies}  %in = ptrtoint ptr %inputs to i64
+  %out = ptrtoint ptr %outputs to i64
+  call void @"{symbol}_host_solve"(i64 %memory, i64 %in, i64 %out, i64 %batch, i32 %iterations)
   ret void
 }}
+"""
+_COPY = """\
+  %to_{table}_{i} = getelementptr i64, ptr %prepared, i64 {place}
+  %place_{table}_{i} = load ptr, ptr %to_{table}_{i}
+  %address_{table}_{i} = load i64, ptr %place_{table}_{i}
+  %slot_{table}_{i} = getelementptr i64, ptr %{table}, i64 {i}
+  store i64 %address_{table}_{i}, ptr %slot_{table}_{i}
 """
 _FOREIGN = ("Py", "_Py", "NRT_", "numba_")  # only a process that runs Numba has them
 
@@ -73,10 +83,20 @@ def build_object(artifact: Artifact, folder: Path) -> Path:
             name, f"its machine code calls {', '.join(unknown)}", "code that calls the C library only",
             "Set NUMBA_DISABLE_INTEL_SVML=1 and compile again; if it stays, use backend='c'.",
         )  # fmt: skip
-    module.link_in(binding.parse_assembly(_ENTRIES.format(native=native, symbol=artifact.symbol)))
+    entries = _ENTRIES.format(native=native, symbol=artifact.symbol) + _prepared_call(artifact)
+    module.link_in(binding.parse_assembly(entries))
     path = folder / f"{artifact.symbol}.o"
     path.write_bytes(new_machine(binding).emit_object(module))
     return path
+
+
+def _prepared_call(artifact: Artifact) -> str:
+    """`<symbol>_host_call` as the C driver has it."""
+    inputs, outputs = max(1, len(artifact.inputs)), max(1, len(artifact.outputs))
+    places = [("inputs", i, 3 + i) for i in range(len(artifact.inputs))]
+    places += [("outputs", i, 3 + inputs + i) for i in range(len(artifact.outputs))]
+    copies = "".join(_COPY.format(table=table, i=i, place=place) for table, i, place in places)
+    return _CALL.format(symbol=artifact.symbol, inputs=inputs, outputs=outputs, copies=copies)
 
 
 def new_machine(binding: Any) -> Any:

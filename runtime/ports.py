@@ -30,20 +30,22 @@ def signature(ports: Sequence[Port], batch: int | None) -> str:
 
 def bind(ports: Sequence[Port], positional: Sequence[Any], named: Mapping[str, Any], batch: int | None) -> list[Any]:
     """One value per port. Raises InputError where one is missing, unknown or given twice."""
-    allowed = signature(ports, batch)
     names = [p.name for p in ports]
     if len(positional) > len(ports):
-        raise InputError("inputs", f"{len(positional)} arrays", allowed, f"Pass at most {len(ports)}.")
+        found, allowed = f"{len(positional)} arrays", signature(ports, batch)
+        raise InputError("inputs", found, allowed, f"Pass at most {len(ports)}.")
     given = dict(zip(names, positional, strict=False))
     for name, value in named.items():
         if name not in names:
-            raise InputError(f"input {name}", "no such input", allowed, "Use one of these names.")
+            raise InputError(f"input {name}", "no such input", signature(ports, batch), "Use one of these names.")
         if name in given:
-            raise InputError(f"input {name}", "given by position and by name", allowed, "Give it once.")
+            found = "given by position and by name"
+            raise InputError(f"input {name}", found, signature(ports, batch), "Give it once.")
         given[name] = value
     for name in names:
         if name not in given:
-            raise InputError(f"input {name}", "missing", allowed, f"Pass {name} by position or by name.")
+            do = f"Pass {name} by position or by name."
+            raise InputError(f"input {name}", "missing", signature(ports, batch), do)
     return [given[name] for name in names]
 
 

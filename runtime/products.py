@@ -74,11 +74,12 @@ def _weights_file(artifact: Artifact, folder: Path) -> Iterator[tuple[str, ...]]
         yield ()
         return
     file = folder / f"{artifact.symbol}_weights.bin"
-    file.write_bytes(weights_binary(artifact.weights, HOST_ALIGNMENT))
     try:
+        with file.open("wb") as stream:
+            stream.writelines(weights_binary(artifact.weights, HOST_ALIGNMENT))
         yield "-I", str(folder.resolve())
     finally:
-        file.unlink()
+        file.unlink(missing_ok=True)
 
 
 def _firmware(artifact: Artifact, target: str, folder: Path) -> str:

@@ -73,6 +73,11 @@ class Solver:
                     output = np.empty(*known[1][0])
                     self._solve(arrays, (output,), known[0], self.iterations)
                     return output
+        elif not named and (several := self._as_they_are(arrays)) is not None:
+            batch, plan = several
+            outputs = [np.empty(shape, dtype) for shape, dtype in plan]
+            self._solve(arrays, outputs, batch, self.iterations)
+            return outputs[0] if len(outputs) == 1 else tuple(outputs)
         ready, (batch, plan) = self._prepared(arrays, named)
         outputs = [np.empty(shape, dtype) for shape, dtype in plan]
         self._solve(ready, outputs, batch, self.iterations)
@@ -132,6 +137,15 @@ class Solver:
 
     def __repr__(self) -> str:
         return f"<Solver {self.signature}; {self.iterations} iterations, backend {self.backend}, target {self.target}>"
+
+    def _as_they_are(self, arrays: Sequence[Any]) -> tuple[int, Plan] | None:
+        """The batch and the outputs for arrays that can be passed on, of shapes that were checked before; else None."""
+        if len(arrays) != len(self._dtypes):
+            return None
+        for array, dtype in zip(arrays, self._dtypes, strict=True):
+            if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
+                return None
+        return self._plans.get(tuple([array.shape for array in arrays]))
 
     def _prepared(
         self, positional: Sequence[Any], named: Mapping[str, Any]

@@ -55,6 +55,14 @@ def test_a_graph_is_the_same_in_every_process_and_right_in_float32(name: str) ->
     assert right.dtype == torch.float64 and relative_error(found.numpy(), right.numpy()) < graph.tolerance
 
 
+def test_the_plain_form_of_a_graph_computes_the_same() -> None:
+    graph = cases.GRAPHS["rpca-100"]
+    inputs = graph.example(2)
+    with torch.no_grad():
+        found = graph.module(plain=True)(*inputs)
+    assert relative_error(found.numpy(), graph.answer(inputs).numpy()) < 1e-6
+
+
 @pytest.mark.parametrize("name", ONE_OF_A_KIND)
 def test_a_graph_is_exported_and_compiled_right(name: str, tmp_path: Path) -> None:
     graph = replace(cases.GRAPHS[name], iterations=2)

@@ -58,8 +58,9 @@ class Graph:
     """One graph of the benchmark.
 
     make(iterations, generator) builds the module in float32, inputs(generator, batch) what it is fed, `(batch, ...)`
-    each. `dynamic` says whether one file serves every batch; `why_fixed` why not. `matrix_vector` marks the graphs
-    whose time is that of products of constant matrices with a vector. `tolerance` is the relative error allowed.
+    each. `plain` makes the same in operations that every peer takes, where `make` needs others. `dynamic` says whether
+    one file serves every batch; `why_fixed` why not. `matrix_vector` marks the graphs whose time is that of products of
+    constant matrices with a vector. `tolerance` is the relative error allowed.
     """
 
     name: str
@@ -67,15 +68,17 @@ class Graph:
     iterations: int
     make: Callable[[int, Generator], nn.Module]
     inputs: Callable[[Generator, int], Tensors]
+    plain: Callable[[int, Generator], nn.Module] | None = None
     dynamic: bool = True
     why_fixed: str = ""
     matrix_vector: bool = False
     opset: int = 20
     tolerance: float = 1e-4
 
-    def module(self, iterations: int | None = None) -> nn.Module:
+    def module(self, iterations: int | None = None, plain: bool = False) -> nn.Module:
         """The module in evaluation mode, the same weights in every process."""
-        made = self.make(iterations or self.iterations, torch.Generator().manual_seed(1))
+        make = self.plain if plain and self.plain is not None else self.make
+        made = make(iterations or self.iterations, torch.Generator().manual_seed(1))
         return made.eval().requires_grad_(False)
 
     def answer(self, inputs: Tensors) -> Tensor:

@@ -11,16 +11,48 @@ import unfoldc
 from speed_cases.base import Graph, States, Tensors, Unrolled, normal
 from unfoldc.unfold_train.solvers import RobustPcaFromFactors
 
+RANK, ZETA = 5, 0.5
+
 
 def robust_pca(iterations: int, generator: Generator) -> nn.Module:
     """Scaled gradient steps on both factors of X ≈ L Rᵀ after a threshold of the residual; inverses are 5×5."""
     return unfoldc.unfold(
-        RobustPcaFromFactors(zeta_init=0.5), iterations=iterations, learn=["zeta", "eta"],
+        RobustPcaFromFactors(zeta_init=ZETA), iterations=iterations, learn=["zeta", "eta"],
         example=dict(zip(("X", "L0", "R0"), _factors(50)(generator, 1), strict=True)),
     )  # fmt: skip
 
 
-def _factors(n: int, rank: int = 5) -> Callable[[Generator, int], Tensors]:
+class PlainRobustPca(Unrolled):
+    """The same steps with the inverses written out, which are no operator of ONNX."""
+
+    index: Tensor
+
+    def __init__(self, iterations: int, generator: Generator) -> None:
+        super().__init__(iterations)
+        self.register_buffer("index", torch.arange(RANK).reshape(RANK, 1))
+
+    def start(self, *inputs: Tensor) -> States:
+        return inputs[1], inputs[2]
+
+    def step(self, k: int, states: States, *inputs: Tensor) -> States:
+        (L, R), X = states, inputs[0]
+        zeta = ZETA * 0.7 ** (k + 1)
+        E = torch.clamp(X - L @ R.mT, -zeta, zeta)
+        return L + 0.5 * (E @ R) @ self._inverse(R.mT @ R), R + 0.5 * (E.mT @ L) @ self._inverse(L.mT @ L)
+
+    def answer(self, states: States, *inputs: Tensor) -> Tensor:
+        return states[0] @ states[1].mT
+
+    def _inverse(self, A: Tensor) -> Tensor:
+        """Gauss and Jordan's, without pivoting: A is positive definite."""
+        both = torch.cat([A, (self.index == self.index.T).to(A.dtype).expand_as(A)], -1)
+        for i in range(RANK):
+            row = both[:, i : i + 1] / both[:, i : i + 1, i : i + 1]
+            both = torch.where(self.index == i, row, both - both[:, :, i : i + 1] * row)
+        return both[:, :, RANK:]
+
+
+def _factors(n: int, rank: int = RANK) -> Callable[[Generator, int], Tensors]:
     """X of rank 5 with a twentieth of its entries spoilt, and factors near its own."""
 
     def draw(generator: Generator, batch: int) -> Tensors:
@@ -86,8 +118,8 @@ def _histograms(generator: Generator, batch: int) -> Tensors:
 
 def graphs() -> Iterator[Graph]:
     """The graphs of this file."""
-    yield Graph("rpca-100", "robust PCA 100×100, rank 5", 8, robust_pca, _factors(100))
-    yield Graph("rpca-1000", "robust PCA 1000×1000, rank 5", 8, robust_pca, _factors(1000))
+    yield Graph("rpca-100", "robust PCA 100×100, rank 5", 8, robust_pca, _factors(100), PlainRobustPca)
+    yield Graph("rpca-1000", "robust PCA 1000×1000, rank 5", 8, robust_pca, _factors(1000), PlainRobustPca)
     yield Graph("sinkhorn", "Sinkhorn, n = 64", 20, lambda k, g: Sinkhorn(k, g, 64), _histograms, matrix_vector=True)
     yield Graph(
         "lstm-optimiser", "LSTM optimiser, 16→32, 8 hidden", 8, lambda k, g: LstmOptimiser(k, g, 16, 32, 8),

@@ -111,5 +111,5 @@ def _run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode == 0:
         return ""
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     return next((line for line in lines if "rror" in line), lines[-1] if lines else f"exit {done.returncode}").strip()

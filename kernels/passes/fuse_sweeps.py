@@ -28,13 +28,14 @@ from unfoldc.kernels.passes.sweep_members import Member, accesses, reads, row_me
 class SweepSizes:
     """When a sweep pays, in bytes: a value of at least `value`, whose rows are at least `row` bytes in one piece.
 
-    `rows` rows are taken at a time, fewer where they would fill more than `tile` bytes. Rows that a sweep keeps start
-    at multiples of `line`.
+    `rows` rows are taken at a time, fewer where they would fill more than `tile` bytes, a share of the first cache, but
+    no fewer than `fewest`. Rows that a sweep keeps start at multiples of `line`.
     """
 
     value: int = 24 * 1024
     row: int = 256
-    tile: int = 128 * 1024
+    tile: int = 16 * 1024
+    fewest: int = 4
     rows: int = 8
     line: int = 64
 
@@ -140,7 +141,8 @@ class _Work:
         sums = sum(b.nbytes for m in group for b in m.sums.values())
         large = any(self._large(name) for name in tiles)
         longest = max((_run(self.buffers[name], axis) for name, axis in tiles.items()), default=0)
-        fit = min(self.sizes.tile * total // spared, self.sizes.rows, total // 2) if spared else 0
+        within = self.sizes.tile * total // spared if spared else 0
+        fit = min(max(within, self.sizes.fewest), self.sizes.rows, total // 2)
         if not large or longest < self.sizes.row or 4 * sums > spared or fit < 1:
             return 0
         even = [r for r in range(1, fit + 1) if total % r == 0 and 2 * r > fit]

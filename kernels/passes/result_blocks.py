@@ -11,7 +11,7 @@ from unfoldc.kernels.passes.jam_results import Place, jam
 from unfoldc.kernels.passes.vector_axis import Layouts
 
 _MOST_VECTORS = 4
-_MOST_ROWS = 8
+_MOST_ROWS = 16
 _IN_FLIGHT = 8  # additions that must be independent for the adder to be busy
 
 
@@ -83,7 +83,9 @@ class ResultBlocks:
         """All results: blocks of whole vectors, the vectors left over, then shorter ones down to single results."""
         extent = self.chain.extent(self.columns)
         whole = extent // self.lanes
-        most = _MOST_VECTORS if self.rows is not None or whole > 2 * _MOST_VECTORS else 2 * _MOST_VECTORS
+        counted = all(isinstance(s.extent, int) for s in build.statements(self.chain.body) if isinstance(s, For))
+        few = self.rows is not None or (whole > 2 * _MOST_VECTORS and counted)
+        most = _MOST_VECTORS if few else 2 * _MOST_VECTORS
         together = max(1, min(whole, most, self.results))
         parts: list[_Part] = []
         start = 0
@@ -102,7 +104,8 @@ class ResultBlocks:
         if self.rows is None:
             return [(0, 1, 1)]
         extent = self.chain.extent(self.rows)
-        most = min(_MOST_ROWS, max(1, self.results // part.together))
+        results = self.results * 2 // 3 if self.window else self.results  # the window's numbers take registers too
+        most = min(_MOST_ROWS, max(1, results // part.together))
         size = -(-extent // -(-extent // most))
         whole, rest = divmod(extent, size)
         return [(0, whole, size), *([(whole * size, 1, rest)] if rest else [])]

@@ -112,9 +112,14 @@ def _chain(loop: For) -> Chain | None:
         loops.append(loops[-1].body[0])
     body = loops[-1].body
     inner = [s for s in build.statements(body) if isinstance(s, For)]
-    if not inner or any(not isinstance(s.extent, int) for s in (*loops, *inner)):
+    if not inner or any(not isinstance(s.extent, int) for s in loops) or not all(map(_same_for_all, inner)):
         return None
     return Chain(tuple(loops), body)
+
+
+def _same_for_all(loop: For) -> bool:
+    """Whether a loop's length does not depend on the loops around it."""
+    return isinstance(loop.extent, int) or not any(isinstance(e, Var) for e in build.walk(loop.extent))
 
 
 def _windows(chain: Chain, var: str) -> list[For]:

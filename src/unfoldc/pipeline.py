@@ -212,6 +212,7 @@ def _compile_fastest(request: _Request, folder: Path) -> Build:
     model, program = load_program(request.path, **request.options)
     spec, symbol = request.target.spec, request.symbol
     builds = {"c": _build(request, build_artifact(model, program, spec, "c", symbol, host=True), folder)}
+    engines: dict[str, Engine] = {}
     left_out = []
     with tempfile.TemporaryDirectory(prefix="unfoldc-") as aside_:
         for name in rivals():
@@ -222,26 +223,27 @@ def _compile_fastest(request: _Request, folder: Path) -> Build:
             place = Path(aside_) / name
             place.mkdir()
             try:
-                builds[name] = _build(request, artifact, place)
+                build = _build(request, artifact, place)
+                engines[name] = open_engine(build)
+                builds[name] = build
             except UnfoldcError as error:
                 left_out.append(f"{name} cannot compile it: {error.found}")
-        verdict = _verdict(request, builds)
+        verdict = _verdict(request, builds["c"], engines)
         if verdict.winner != "c":
             _take_over(builds[verdict.winner].folder, folder)
     won = replace(builds[verdict.winner], folder=folder)
     return add_note(won, "choice", "; ".join([verdict.text, *left_out]))
 
 
-def _verdict(request: _Request, builds: Mapping[str, Build]) -> Verdict:
-    if len(builds) == 1:
+def _verdict(request: _Request, first: Build, rivals: Mapping[str, Engine]) -> Verdict:
+    if not rivals:
         return Verdict("c", "c")
     request.progress("measuring the back ends")
-    first = builds["c"]
 
     def arbiter() -> Engine:
         return ReferenceEngine(first.artifact, first.folder / first.model, request.options)
 
-    return contest({name: open_engine(build) for name, build in builds.items()}, first.artifact, arbiter)
+    return contest({"c": open_engine(first), **rivals}, first.artifact, arbiter)
 
 
 def _take_over(folder: Path, destination: Path) -> None:

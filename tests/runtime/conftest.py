@@ -52,7 +52,7 @@ void lista_host_solve(void *w, const void *const *in, void *const *out, long bat
     lista_end(s, (float *)out[0] + %(n)d * b);
   }
 }
-typedef struct { void *memory; const void *const *in; void *const *out; int64_t batch, iterations; } prepared;
+typedef struct { void *memory; int64_t batch, iterations; const void *const *in; void *const *out; } prepared;
 void lista_host_call(const prepared *p) {
   lista_host_solve(p->memory, p->in, p->out, (long)p->batch, (int)p->iterations);
 }

@@ -79,6 +79,14 @@ def test_many_problems_are_left_out_where_they_take_long(lista: Any) -> None:
     assert clock.now < 0.3
 
 
+def test_many_problems_are_left_out_where_they_are_large(lista: Any) -> None:
+    clock = _Clock()
+    engines = {"c": _Engine(clock, 5e-4, 99), "tvm": _Engine(clock, 4e-4, 99)}
+    ports = (Port("y", "float32", (1 << 18,), True), Port("n", "int32", (2,), True))
+    verdict = contest(engines, replace(_artifact(lista), inputs=ports, outputs=ports[:1]), _never, clock=clock)
+    assert verdict.text == "tvm, measured on this machine (c 500 us, tvm 400 us)"
+
+
 @pytest.mark.parametrize(
     ("errors", "right", "text"),
     [

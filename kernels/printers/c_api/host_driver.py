@@ -41,10 +41,10 @@ ${members}} workspace;
 
 typedef struct prepared {
     void *memory;
-    const void *const *inputs;
-    void *const *outputs;
     int64_t batch;
     int64_t iterations;
+    const void *const *inputs[${inputs}]; /* for each array the place where its address stands */
+    void *const *outputs[${outputs}];
 } prepared;
 
 /* Bytes of a workspace, which starts at a multiple of 64; each thread needs its own. */
@@ -89,7 +89,10 @@ ${packing}void ${symbol}_host_solve(
 ${unused}${solve}}
 
 void ${symbol}_host_call(const prepared *p) {
-    ${symbol}_host_solve(p->memory, p->inputs, p->outputs, (long)p->batch, (int)p->iterations);
+    const void *const inputs[${inputs}] = {${given}};
+    void *const outputs[${outputs}] = {${wanted}};
+
+    ${symbol}_host_solve(p->memory, inputs, outputs, (long)p->batch, (int)p->iterations);
 }
 
 void ${symbol}_host_profile(
@@ -174,9 +177,18 @@ def host_driver_text(
         symbol=symbol,
         count=count,
         group=groups[0]["step"],
+        inputs=str(max(1, len(inputs))),
+        outputs=str(max(1, len(outputs))),
+        given=_places("inputs", len(inputs)),
+        wanted=_places("outputs", len(outputs)),
         solve="".join(_SOLVE.substitute(group) for group in groups),
         profile="".join(_PROFILE.substitute(group, count=count) for group in groups),
     )
+
+
+def _places(table: str, count: int) -> str:
+    """The addresses that stand in the places of a table."""
+    return f",\n{' ' * 12}".join(f"*p->{table}[{i}]" for i in range(count)) or "0"
 
 
 def _one_by_one(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> Mapping[str, str]:

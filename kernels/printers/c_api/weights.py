@@ -6,7 +6,7 @@ On the host, where a C compiler would read large weights for many seconds, they 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from string import Template
 
 import numpy as np
@@ -78,13 +78,12 @@ def weights_body(symbol: str, constants: Mapping[str, np.ndarray], alignment: in
     return "\n".join([_title(symbol), f'#include "{symbol}_weights.h"', *body, ""])
 
 
-def weights_binary(constants: Mapping[str, np.ndarray], alignment: int) -> bytes:
-    """`<symbol>_weights.bin`: the constants by name, each from a multiple of `alignment` on."""
-    parts = []
+def weights_binary(constants: Mapping[str, np.ndarray], alignment: int) -> Iterator[memoryview | bytes]:
+    """`<symbol>_weights.bin` in pieces of bytes: the constants by name, each from a multiple of `alignment` on."""
     for name in sorted(constants):
         value = np.ascontiguousarray(constants[name])
-        parts += [value.tobytes(), bytes(-value.nbytes % alignment)]
-    return b"".join(parts)
+        yield value.reshape(-1).view(np.uint8).data
+        yield bytes(-value.nbytes % alignment)
 
 
 def needs_binary(text: str) -> bool:
@@ -93,7 +92,9 @@ def needs_binary(text: str) -> bool:
 
 
 def _from_binary(symbol: str, constants: Mapping[str, np.ndarray], alignment: int) -> str:
-    content = weights_binary(constants, alignment)
+    digest = hashlib.sha256()
+    for part in weights_binary(constants, alignment):
+        digest.update(part)
     arrays, offset = [], 0
     for name in sorted(constants):
         size = constants[name].nbytes
@@ -101,8 +102,7 @@ def _from_binary(symbol: str, constants: Mapping[str, np.ndarray], alignment: in
         arrays.append(_ARRAY.substitute(facts, offset=str(offset), size=str(size)))
         offset += size + -size % alignment
     # Compilers that keep what they compiled look at the text alone, so it must differ where the numbers do.
-    digest = hashlib.sha256(content).hexdigest()
-    return _BINARY.substitute(symbol=symbol, size=str(len(content)), digest=digest, arrays="".join(arrays))
+    return _BINARY.substitute(symbol=symbol, size=str(offset), digest=digest.hexdigest(), arrays="".join(arrays))
 
 
 def _title(symbol: str) -> str:

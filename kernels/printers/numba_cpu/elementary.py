@@ -1,4 +1,4 @@
-"""The functions of `elementary.py` as Python that Numba compiles; LLVM makes vector code of the loops that call them."""
+"""The functions of `elementary.py` as Python that Numba compiles, and LLVM makes vector code of."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.verify import verify_loops
 
 F = "float32"
-ANY = SweepSizes(value=0, row=0, rows=4)
-LONG = SweepSizes(value=0, row=8, rows=4)  # rows of more than one element
+ANY = SweepSizes(value=0, row=0, fewest=1, rows=4)
+LONG = SweepSizes(value=0, row=8, fewest=1, rows=4)  # rows of more than one element
 
 
 def at(buffer: str, *indices: Expr) -> Load:
@@ -224,6 +224,28 @@ def test_values_that_are_needed_whole_stay(reader: str) -> None:
     assert fused.buffers["t"].shape == (12, 12)
 
 
+def test_sums_that_see_each_other_stay() -> None:
+    """The first row of the result changes before the sums of the other rows read it."""
+    case = Case(12, 7)
+    residual(case)
+    case.add("jc", at("v", J, C), build.mul(at("t", I, J), at("v", ZERO, C)), over="i")
+    program = case.program()
+    assert check(program) == program
+
+
+def test_loops_whose_order_matters_keep_it() -> None:
+    """Every round over the rows begins with what the round before left in other rows."""
+    case = Case(12, 7)
+    case.scratch["x"] = (12,)
+    case.add("i", at("x", I), at("u", I, ZERO))
+    residual(case)
+    opposite = at("x", build.sub(build.index(11), I))
+    case.add("ci", at("x", I), build.add(opposite, at("t", I, ZERO)))
+    case.add("ic", at("u", I, C), at("x", I))
+    program = case.program()
+    assert check(program) == program
+
+
 def test_loops_that_stand_in_another_order() -> None:
     """The rows are the second loop of a reader whose result lies the other way round."""
     case = Case(12, 7)
@@ -240,10 +262,9 @@ def test_loops_that_stand_in_another_order() -> None:
     ("sizes", "happens"),
     [
         (ANY, True),
-        (SweepSizes(value=12 * 7 * 4, row=28, tile=2 * 28, rows=8), True),
+        (SweepSizes(value=12 * 7 * 4, row=28, tile=0), True),
         (SweepSizes(value=12 * 7 * 4 + 1, row=0), False),
         (SweepSizes(value=0, row=29), False),
-        (SweepSizes(value=0, row=0, tile=27), False),
         (SweepSizes(), False),
     ],
 )
@@ -252,9 +273,11 @@ def test_only_large_values_with_long_rows(sizes: SweepSizes, happens: bool) -> N
     assert (check(program, sizes) != program) == happens
 
 
-def test_at_most_the_bytes_of_a_tile() -> None:
-    fused = check(factors().program(), SweepSizes(value=0, row=0, tile=3 * 4 * (7 + 2), rows=8))
-    assert fused.buffers["t"].shape == (3, 7)
+@pytest.mark.parametrize(("tile", "rows"), [(3, 3), (0, 2), (5, 4), (6, 6), (100, 6)])
+def test_as_many_rows_as_a_tile_has_bytes_for(tile: int, rows: int) -> None:
+    """Within the limits, and of about so many such a number that nothing is left."""
+    sizes = SweepSizes(value=0, row=0, tile=tile * 4 * (7 + 2), fewest=2, rows=7)
+    assert check(factors().program(), sizes).buffers["t"].shape == (rows, 7)
 
 
 def test_sums_as_large_as_the_value_do_not_pay() -> None:

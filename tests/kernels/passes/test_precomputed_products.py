@@ -59,7 +59,8 @@ def test_what_others_need_stays(workshop: Any, structures: Any, kept: str) -> No
     a, turned = g.weight("A", g.random("A", 3 * N, N)), g.weight("A'", g.random("A", 3 * N, N).T)
     for g.k in range(K):
         product = g("MatMul", x, turned)
-        residual = g("Sub", product, g("Tanh", product) if kept == "changing" else y)
+        other = g("MatMul", x, g.weight("C", g.random("C", N, 3 * N)))
+        residual = g("Sub", product, g("Tanh", other) if kept == "changing" else y)
         norm = g("ReduceMean", {"residual": residual, "product": product, "changing": x}[kept], keepdims=0)
         x = g("Tanh", g("Add", g("MatMul", residual, a), norm))
     before = structures.prepared(workshop, g.model(x))

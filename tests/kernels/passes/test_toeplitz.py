@@ -36,6 +36,8 @@ def test_rounding_is_allowed_and_more_is_not() -> None:
     bent = T.copy()
     bent[3, 4] += np.float32(1e-4)
     assert diagonals(bent) is None
+    drift = np.float32(4e-6) * np.arange(N, dtype=np.float32)[:, None] * np.abs(T).max()
+    assert diagonals(T + drift) is None
     assert diagonals(np.where(T > 0, np.nan, T)) is None
 
 

@@ -45,15 +45,18 @@ def _program(**constants: np.ndarray) -> Any:
 
 def test_large_weights_of_the_host_stand_in_a_binary_file() -> None:
     program: LoopProgram = _program(
-        w=np.arange(weights.LARGE // 4, dtype=np.float32), b=np.array([True]), a=np.ones(3, np.int64)
+        w=np.arange(weights.LARGE // 4, dtype=np.float32),
+        b=np.array([True]),
+        a=np.ones(3, np.int64),
+        z=np.zeros((0, 4), np.float32),
     )
     text = weights_texts("s", program, 64)["s_weights.c"]
     assert needs_binary(text) and len(text) < 3000
-    content = weights_binary(program.constants, 64)
+    content = b"".join(weights_binary(program.constants, 64))
     assert content[:24] == program.constants["a"].tobytes() and content[64:65] == b"\1"
     assert content[128 : 128 + weights.LARGE] == program.constants["w"].tobytes()
     assert f'.incbin \\"s_weights.bin\\", 128, {weights.LARGE}\\n' in text
-    for name in ("a", "b", "w"):
+    for name in ("a", "b", "w", "z"):
         assert f'LABEL "s_{name}:\\n"' in text
 
 
