@@ -25,7 +25,10 @@ print(time.perf_counter() - start, int(solver.iterations))
 
 
 def measure_compile(found: dict[str, Any], names: list[str], resume: bool) -> Iterator[str]:
-    """Adds the seconds of each graph, cold and warm, to `found`, and yields a line of text after each; the compiler's run-time library is there before (10 s, once on a machine)."""
+    """Adds the seconds of each graph, cold and warm, to `found`, and yields a line of text after each.
+
+    The C compiler's run-time library is there before: it takes 10 s, once on a machine.
+    """
     for name in names:
         if resume and name in found:
             continue

@@ -14,7 +14,7 @@ _SHORTEST_DOT = 2  # vectors
 def in_sweeps(program: LoopProgram, spec: TargetSpec) -> LoopProgram:
     """The program with its large values reduced to a few rows; with vectors, operands laid side by side for them."""
     if spec.vector_bits < 128:
-        return fuse_sweeps(program, SweepSizes(rows=4, line=1))
+        return fuse_sweeps(program, SweepSizes(large=0, rows=4, line=1))  # memory counts, there is no cache
     lanes = spec.vector_bits // 32
     packed = pack_operands(fuse_sweeps(program, SweepSizes(line=spec.vector_bits // 8)), lanes)
     return block_dots(packed, spec.accumulators * 5 // 4, _SHORTEST_DOT * lanes)

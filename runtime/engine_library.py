@@ -108,7 +108,7 @@ class LibraryEngine:
         if self._one:
             record = self._pack(workspace.address, batch, iterations, id(inputs[0]) + _DATA, id(outputs[0]) + _DATA)
         else:
-            record = self._pack(workspace.address, batch, iterations, *_places(inputs), *_places(outputs))
+            record = self._pack(workspace.address, batch, iterations, *self._places(inputs, outputs))
         self._call(record)
         self._pool.append(workspace)
 
@@ -117,7 +117,7 @@ class LibraryEngine:
     ) -> Callable[[], None]:
         """`solve` with these arguments and a workspace of its own, which nothing else uses; it allocates nothing."""
         workspace = self._new_workspace()
-        record = self._pack(workspace.address, batch, iterations, *_places(inputs), *_places(outputs))
+        record = self._pack(workspace.address, batch, iterations, *self._places(inputs, outputs))
         call = PreparedCall(self._call, record)
         call.kept = (workspace, *inputs, *outputs, self)
         return call
@@ -139,13 +139,14 @@ class LibraryEngine:
         self._profile(workspace.address, *tables, batch, iterations, address(ticks))
         self._pool.append(workspace)
 
+    def _places(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> list[int]:
+        """Where the addresses of the arrays stand; one that is not read where there are no arrays."""
+        if all(self._counts):
+            return [id(array) + _DATA for array in (*inputs, *outputs)]
+        return [*([id(array) + _DATA for array in inputs] or [0]), *([id(array) + _DATA for array in outputs] or [0])]
+
     def _new_workspace(self) -> Workspace:
         return Workspace(self._size, *self._counts)
-
-
-def _places(arrays: Sequence[np.ndarray]) -> list[int]:
-    """Where the addresses of the arrays stand; one that is not read where there are no arrays."""
-    return [id(array) + _DATA for array in arrays] or [0]
 
 
 def _entry(library: ctypes.CDLL, name: str, result: Any) -> Any:

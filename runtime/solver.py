@@ -58,14 +58,14 @@ class Solver:
         self._dtypes = tuple(np.dtype(p.dtype) for p in artifact.inputs)
         # Shapes of the inputs that have been checked -> batch and what to allocate: all that a repeated call looks up.
         self._plans: dict[Any, tuple[int, Plan]] = {}
-        one = len(artifact.inputs) == 1 and len(artifact.outputs) == 1
+        self._count = len(artifact.inputs)
+        one = self._count == 1 and len(artifact.outputs) == 1
         self._only = self._dtypes[0] if one else None
 
     def __call__(self, *arrays: Any, **named: Any) -> Any:
         """The answer after all K iterations; inputs by position or by name."""
-        if (
-            self._only is not None and len(arrays) == 1
-        ):  # the usual case, straightened out: it costs 1 us less than below
+        # The usual cases, straightened out: arrays that can be passed on, of shapes that were checked before.
+        if self._only is not None and len(arrays) == 1:
             array = arrays[0]
             if type(array) is np.ndarray and array.dtype is self._only and array.flags.carray:
                 known = self._plans.get((array.shape,))
@@ -73,11 +73,17 @@ class Solver:
                     output = np.empty(*known[1][0])
                     self._solve(arrays, (output,), known[0], self.iterations)
                     return output
-        elif not named and (several := self._as_they_are(arrays)) is not None:
-            batch, plan = several
-            outputs = [np.empty(shape, dtype) for shape, dtype in plan]
-            self._solve(arrays, outputs, batch, self.iterations)
-            return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        elif not named and len(arrays) == self._count:
+            shapes = []
+            for array, dtype in zip(arrays, self._dtypes):  # noqa: B905: as many, and `strict` is slow to say so
+                if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
+                    break
+                shapes.append(array.shape)
+            known = self._plans.get(tuple(shapes))  # too few shapes are not among them
+            if known is not None:
+                outputs = [np.empty(shape, dtype) for shape, dtype in known[1]]
+                self._solve(arrays, outputs, known[0], self.iterations)
+                return outputs[0] if len(outputs) == 1 else tuple(outputs)
         ready, (batch, plan) = self._prepared(arrays, named)
         outputs = [np.empty(shape, dtype) for shape, dtype in plan]
         self._solve(ready, outputs, batch, self.iterations)
@@ -137,15 +143,6 @@ class Solver:
 
     def __repr__(self) -> str:
         return f"<Solver {self.signature}; {self.iterations} iterations, backend {self.backend}, target {self.target}>"
-
-    def _as_they_are(self, arrays: Sequence[Any]) -> tuple[int, Plan] | None:
-        """The batch and the outputs for arrays that can be passed on, of shapes that were checked before; else None."""
-        if len(arrays) != len(self._dtypes):
-            return None
-        for array, dtype in zip(arrays, self._dtypes, strict=True):
-            if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
-                return None
-        return self._plans.get(tuple([array.shape for array in arrays]))
 
     def _prepared(
         self, positional: Sequence[Any], named: Mapping[str, Any]

@@ -29,11 +29,13 @@ class SweepSizes:
     """When a sweep pays, in bytes: a value of at least `value`, whose rows are at least `row` bytes in one piece.
 
     `rows` rows are taken at a time, fewer where they would fill more than `tile` bytes, a share of the first cache, but
-    no fewer than `fewest`. Rows that a sweep keeps start at multiples of `line`.
+    no fewer than `fewest`; where those fill more, only a value of at least `large` pays, which the second cache does not
+    hold. Rows that a sweep keeps start at multiples of `line`.
     """
 
     value: int = 24 * 1024
     row: int = 256
+    large: int = 1024 * 1024
     tile: int = 16 * 1024
     fewest: int = 4
     rows: int = 8
@@ -142,6 +144,8 @@ class _Work:
         large = any(self._large(name) for name in tiles)
         longest = max((_run(self.buffers[name], axis) for name, axis in tiles.items()), default=0)
         within = self.sizes.tile * total // spared if spared else 0
+        if within < self.sizes.fewest and spared < self.sizes.large:
+            return 0
         fit = min(max(within, self.sizes.fewest), self.sizes.rows, total // 2)
         if not large or longest < self.sizes.row or 4 * sums > spared or fit < 1:
             return 0

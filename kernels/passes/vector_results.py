@@ -21,6 +21,7 @@ from unfoldc.kernels.loops import For, Load, LoopProgram, Nest, Step, Stmt, Var
 from unfoldc.kernels.passes.block_rows import rows_are_independent
 from unfoldc.kernels.passes.jam_results import can_slide
 from unfoldc.kernels.passes.result_blocks import Chain, ResultBlocks
+from unfoldc.kernels.passes.split_epilogue import split_epilogue
 from unfoldc.kernels.passes.vector_axis import Layouts, VectorAxis, vector_axis
 
 _LONGEST_WINDOW = 7
@@ -59,7 +60,7 @@ class _Work:
     def loop(self, s: For, around: Ranges) -> Sequence[Stmt]:
         chain = _chain(s)
         if chain is not None:
-            found = self._vectorised(chain, around)
+            found = self._vectorised(chain, around) or self._parted(chain, around)
             if found is not None:
                 return found
         return [replace(s, body=self.body(s.body, {**around, s.var: loop_range(s)}))]
@@ -82,6 +83,17 @@ class _Work:
         rows, window = self._jammed(chain, number, axis, around)
         form = ResultBlocks(chain, number, rows, window, lanes, max(1, self.registers // axis.sums))
         return form.blocked(self.layouts)
+
+    def _parted(self, chain: Chain, around: Ranges) -> Sequence[Stmt] | None:
+        """Sums apart from what is made of them."""
+        if not all(self._independent(chain, i, around) for i in range(len(chain.loops))):
+            return None
+        name = f"e{sum(n.startswith('e') for n in self.layouts.buffers)}"
+        found = split_epilogue(chain.loops, chain.body, name)
+        if found is None:
+            return None
+        self.layouts.buffers[name] = found[0]
+        return found[1:]
 
     def _jammed(self, chain: Chain, number: int, axis: VectorAxis, around: Ranges) -> tuple[int | None, str]:
         """The loop of which several runs share a vector that was loaded, and the window that it slides over, if any."""

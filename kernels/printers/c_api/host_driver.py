@@ -108,7 +108,7 @@ ${profile}}
 """)
 
 _SOLVE = Template("""\
-    for (; b + ${step} <= batch; b += ${step}) {
+    for (; b + ${fewest} <= batch; b += ${step}) {
 ${before}        ${begin};
         for (int k = 0; k < iterations; k++) {
             ${iterate};
@@ -118,7 +118,7 @@ ${after}    }
 """)
 
 _PROFILE = Template("""\
-    for (; b + ${step} <= batch; b += ${step}) {
+    for (; b + ${fewest} <= batch; b += ${step}) {
         uint64_t last = read_ticks();
         uint64_t now;
 ${before}        ${begin};
@@ -137,17 +137,20 @@ ${after}        ticks[${count} + 1] += read_ticks() - last;
 """)
 
 _PACKING = Template("""\
-/* Problems side by side: element e of problem l lies at [e][l]. */
-__attribute__((noinline)) static void pack(${vector} *restrict to, const ${kind} *restrict from, long size) {
+/* Problems side by side: element e of problem l lies at [e][l]. Where there are fewer, the last stands for the rest. */
+__attribute__((noinline)) static void pack(
+        ${vector} *restrict to, const ${kind} *restrict from, long size, long problems) {
     for (long l = 0; l < ${symbol}_LANES; l++) {
+        const ${kind} *const own = &from[((l < problems) ? l : (problems - 1)) * size];
         for (long e = 0; e < size; e++) {
-            to[e][l] = from[l * size + e];
+            to[e][l] = own[e];
         }
     }
 }
 
-__attribute__((noinline)) static void unpack(${kind} *restrict to, const ${vector} *restrict from, long size) {
-    for (long l = 0; l < ${symbol}_LANES; l++) {
+__attribute__((noinline)) static void unpack(
+        ${kind} *restrict to, const ${vector} *restrict from, long size, long problems) {
+    for (long l = 0; (l < problems) && (l < ${symbol}_LANES); l++) {
         for (long e = 0; e < size; e++) {
             to[l * size + e] = from[e][l];
         }
@@ -164,7 +167,7 @@ def host_driver_text(
     groups = [_one_by_one(symbol, inputs, outputs)]
     values = {"include": "", "members": "", "packing": ""}
     if lanes:
-        groups.insert(0, _side_by_side(symbol, inputs, outputs))
+        groups.insert(0, _side_by_side(symbol, inputs, outputs, _fewest(program, lanes)))
         values["include"] = f'#include "{symbol}_lanes.h"\n'
         dtype = outputs[0].dtype  # lanes hold one type
         vector = f"{symbol}_v{dtype.removeprefix('float')}"
@@ -186,6 +189,12 @@ def host_driver_text(
     )
 
 
+def _fewest(program: LoopProgram, lanes: int) -> int:
+    """From how many problems on a group that is not full pays: it reads weights once that do not stay in the cache."""
+    weights = sum(value.nbytes for value in program.constants.values())
+    return next((max(1, lanes // part) for least, part in ((2**20, 8), (2**16, 2)) if weights > least), lanes)
+
+
 def _places(table: str, count: int) -> str:
     """The addresses that stand in the places of a table."""
     return f",\n{' ' * 12}".join(f"*p->{table}[{i}]" for i in range(count)) or "0"
@@ -196,6 +205,7 @@ def _one_by_one(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) ->
     end = ["&w->one", *(_argument("", "outputs", i, p) for i, p in enumerate(outputs))]
     return {
         "step": "1",
+        "fewest": "1",
         "before": "",
         "begin": _call(f"{symbol}_begin", begin),
         "iterate": f"{symbol}_iterate(&w->one)",
@@ -204,13 +214,14 @@ def _one_by_one(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) ->
     }
 
 
-def _side_by_side(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> Mapping[str, str]:
+def _side_by_side(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port], fewest: int) -> Mapping[str, str]:
     begin = [f"w->in_{i}" if p.batched else _argument("const ", "inputs", i, p) for i, p in enumerate(inputs)]
     end = [f"w->out_{i}" for i in range(len(outputs))]
     return {
         "step": f"{symbol}_LANES",
+        "fewest": str(fewest),
         "before": "".join(
-            f"        pack(w->in_{i}, {_argument('const ', 'inputs', i, p)}, {p.size});\n"
+            f"        pack(w->in_{i}, {_argument('const ', 'inputs', i, p)}, {p.size}, batch - b);\n"
             for i, p in enumerate(inputs)
             if p.batched
         ),
@@ -218,7 +229,8 @@ def _side_by_side(symbol: str, inputs: Sequence[Port], outputs: Sequence[Port]) 
         "iterate": f"{symbol}_lanes_iterate(&w->lanes)",
         "end": _call(f"{symbol}_lanes_end", ["&w->lanes", *end]),
         "after": "".join(
-            f"        unpack({_argument('', 'outputs', i, p)}, w->out_{i}, {p.size});\n" for i, p in enumerate(outputs)
+            f"        unpack({_argument('', 'outputs', i, p)}, w->out_{i}, {p.size}, batch - b);\n"
+            for i, p in enumerate(outputs)
         ),
     }
 

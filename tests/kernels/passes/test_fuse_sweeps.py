@@ -262,7 +262,8 @@ def test_loops_that_stand_in_another_order() -> None:
     ("sizes", "happens"),
     [
         (ANY, True),
-        (SweepSizes(value=12 * 7 * 4, row=28, tile=0), True),
+        (SweepSizes(value=12 * 7 * 4, row=28, large=12 * 9 * 4, tile=0), True),
+        (SweepSizes(value=12 * 7 * 4, row=28, large=12 * 9 * 4 + 1, tile=0), False),
         (SweepSizes(value=12 * 7 * 4 + 1, row=0), False),
         (SweepSizes(value=0, row=29), False),
         (SweepSizes(), False),
@@ -276,7 +277,7 @@ def test_only_large_values_with_long_rows(sizes: SweepSizes, happens: bool) -> N
 @pytest.mark.parametrize(("tile", "rows"), [(3, 3), (0, 2), (5, 4), (6, 6), (100, 6)])
 def test_as_many_rows_as_a_tile_has_bytes_for(tile: int, rows: int) -> None:
     """Within the limits, and of about so many such a number that nothing is left."""
-    sizes = SweepSizes(value=0, row=0, tile=tile * 4 * (7 + 2), fewest=2, rows=7)
+    sizes = SweepSizes(value=0, row=0, large=0, tile=tile * 4 * (7 + 2), fewest=2, rows=7)
     assert check(factors().program(), sizes).buffers["t"].shape == (rows, 7)
 
 

@@ -172,3 +172,22 @@ def test_padding_becomes_loops_over_borders(workshop: Any) -> None:
     x = {n: v.reshape(plain.buffers[n].shape) for n, v in x.items()}
     for name, value in run(plain, x).items():
         np.testing.assert_allclose(run(changed, x)[name], value, rtol=1e-5)
+
+
+def test_functions_of_sums_that_are_no_vectors_are_parted_from_them(workshop: Any) -> None:
+    """Sums along the rows of what the same iteration made: no twin in begin could help."""
+
+    def network(g: Any, x: str, k: int) -> str:
+        hidden = g("Relu", g("Mul", x, g.weight("a", g.random("a", 6, 20))))
+        return str(g("Sigmoid", g("MatMul", hidden, g.weight("v", g.random("v", 20, 1)))))
+
+    g = workshop.Graph()
+    x = g.input("x", "batch", 6, 1)
+    for g.k in range(K):
+        x = network(g, x, g.k)
+    g.k = None
+    _, program = load_program(workshop.save(g.model(g("Neg", x))))
+    changed = same(lower(program))
+    inside = build.statements(changed.steps[0].body)
+    sums = [s.buffer for s in inside if isinstance(s, Store) and s.buffer.startswith("e")]
+    assert sums == ["e0"]
