@@ -1,7 +1,7 @@
 """Times every graph of `speed_cases` on our back ends and every peer of `speed_peers`, and says how far the limit is.
 
     .venv/bin/python benchmarks/speed.py [--quick] [--only GRAPH,...] [--batches 1,16,256,1024] [--peers NAME,...]
-                                         [--parts graphs,compile,scaling] [--resume]
+                                         [--parts graphs,compile,scaling] [--output NAME] [--resume]
 
 One thread on one core; answers are checked in float64 before anything is timed; the candidates take turns. Writes
 benchmarks/results/speed.json after each graph (speed_quick.json with --quick); with --only, --batches or --resume what
@@ -48,7 +48,7 @@ def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(1)
     os.environ.update(dict.fromkeys(THREADS, "1"))  # read by the libraries when a worker starts
-    title = "speed_quick" if arguments.quick else "speed"
+    title = arguments.output or ("speed_quick" if arguments.quick else "speed")
     rows = _before(title)
     if not (arguments.resume or arguments.only or arguments.batches or arguments.parts != ",".join(PARTS)):
         rows = {}
@@ -170,6 +170,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batches", default="", help="batches; 1,16,256,1024 by default, 1 with --quick")
     parser.add_argument("--peers", default="", help=f"among {', '.join(PEERS)}")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"among {', '.join(PARTS)}")
+    parser.add_argument("--output", default="", help="name of the result file, for two runs at a time")
     parser.add_argument("--resume", action="store_true", help="leave out what is in the result file")
     arguments = parser.parse_args()
     if unknown := set(_names(arguments)) - set(GRAPHS):

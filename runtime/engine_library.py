@@ -64,11 +64,11 @@ class LibraryEngine:
     """A compiled solver in a shared library; ctypes releases the GIL while it runs.
 
     Each call takes a workspace from a pool and puts it back (`list.pop` and `append` are atomic), so that threads
-    never share one. `group` problems are solved side by side. Raises ToolError where the library cannot be loaded or
-    lacks the entry points.
+    never share one. `group` problems are solved side by side, and so are `fewest` or more of those that are left.
+    Raises ToolError where the library cannot be loaded or lacks the entry points.
     """
 
-    group = 1
+    group = fewest = 1
 
     def __init__(self, artifact: Artifact, library: Path) -> None:
         try:
@@ -85,13 +85,14 @@ class LibraryEngine:
             ) from None
         if hasattr(loaded, f"{artifact.symbol}_host_group"):
             self.group = int(_entry(loaded, f"{artifact.symbol}_host_group", ctypes.c_long)())
+            self.fewest = int(_entry(loaded, f"{artifact.symbol}_host_fewest", ctypes.c_long)())
         self._bind(artifact, size, call, profile)
 
     def _bind(self, artifact: Artifact, size: int, call: Any, profile: Any) -> None:
         """Take the two entry points, and the bytes of a workspace."""
         self._size = size
         self._counts = (len(artifact.inputs), len(artifact.outputs))
-        self._one = self._counts == (1, 1)
+        self._one, self._both = self._counts == (1, 1), all(self._counts)
         self._pack = struct.Struct(f"{_PREPARED}{'P' * sum(max(1, n) for n in self._counts)}").pack
         pointers = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_int]
         profile.argtypes = [*pointers, ctypes.c_void_p]
@@ -141,7 +142,7 @@ class LibraryEngine:
 
     def _places(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> list[int]:
         """Where the addresses of the arrays stand; one that is not read where there are no arrays."""
-        if all(self._counts):
+        if self._both:
             return [id(array) + _DATA for array in (*inputs, *outputs)]
         return [*([id(array) + _DATA for array in inputs] or [0]), *([id(array) + _DATA for array in outputs] or [0])]
 

@@ -23,9 +23,10 @@ _MANY = 256
 class ParallelEngine:
     """Runs an engine on parts of a batch at once; each part has a workspace of its own, and no bit is changed.
 
-    The engine must release the GIL while it solves, and solve `group` problems side by side: a batch is split between
-    groups only. For each size of batch the first calls are timed, three on one thread and, where each would get `WORTH`
-    seconds of work, three on several; the faster way is kept. Threads are started when the first batch is split.
+    The engine must release the GIL while it solves. It may solve `group` problems side by side, and `fewest` or more of
+    those that are left: no such group is torn apart. For each size of batch the first calls are timed, three on one
+    thread and, where each would get `WORTH` seconds of work, three on several; the faster way is kept. Threads are
+    started when the first batch is split.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class ParallelEngine:
     ) -> None:
         self.engine, self.threads = engine, threads
         self._ports = artifact.inputs, artifact.outputs
-        self._group: int = getattr(engine, "group", 1)
+        self._groups: tuple[int, int] = (getattr(engine, "group", 1), getattr(engine, "fewest", 1))
         self._clock = clock
         # (batch, iterations) -> parts, once it is known which number is the fastest; until then, what was timed.
         self._parts: dict[tuple[int, int], int] = {}
@@ -64,7 +65,7 @@ class ParallelEngine:
         parts = 1
         if len(timed) >= _TRIALS:
             parts = min(
-                self.threads, int(min(timed[:_TRIALS]) / WORTH), len(split(batch, self._group, self.threads)) - 1
+                self.threads, int(min(timed[:_TRIALS]) / WORTH), len(split(batch, *self._groups, self.threads)) - 1
             )
         start = self._clock()
         if parts < 2:
@@ -105,7 +106,7 @@ class ParallelEngine:
     ) -> None:
         read, written = self._ports
         calls = []
-        for first, last in itertools.pairwise(split(batch, self._group, parts)):
+        for first, last in itertools.pairwise(split(batch, *self._groups, parts)):
             # What all problems share is written by the first part; the others write theirs elsewhere.
             answers = [
                 array[first:last] if port.batched else np.empty_like(array) if first else array
@@ -128,16 +129,17 @@ class ParallelEngine:
         return self._pool
 
 
-def split(batch: int, group: int, parts: int) -> list[int]:
-    """Where the parts begin, and the end: as even as is possible between groups; problems behind the last stand alone.
+def split(batch: int, group: int, fewest: int, parts: int) -> list[int]:
+    """Where the parts begin, and the end: as even as is possible without tearing a group apart, else fewer parts.
 
-    Fewer parts where there are not as many groups.
+    Problems behind the last whole group are one more group if they are `fewest` or more, else they stand alone.
     """
-    grouped = batch - batch % group
+    left = batch % group
+    alone = batch if left >= fewest else batch - left
     bounds = {0, batch}
     for i in range(1, parts):
         at = round(i * batch / parts)
-        bounds.add(at if at >= grouped else round(at / group) * group)
+        bounds.add(at if at >= alone else min(batch, round(at / group) * group))
     return sorted(bounds)
 
 

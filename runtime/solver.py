@@ -75,7 +75,7 @@ class Solver:
                     return output
         elif not named and len(arrays) == self._count:
             shapes = []
-            for array, dtype in zip(arrays, self._dtypes):  # noqa: B905: as many, and `strict` is slow to say so
+            for array, dtype in zip(arrays, self._dtypes, strict=True):
                 if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
                     break
                 shapes.append(array.shape)

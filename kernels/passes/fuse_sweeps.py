@@ -29,8 +29,8 @@ class SweepSizes:
     """When a sweep pays, in bytes: a value of at least `value`, whose rows are at least `row` bytes in one piece.
 
     `rows` rows are taken at a time, fewer where they would fill more than `tile` bytes, a share of the first cache, but
-    no fewer than `fewest`; where those fill more, only a value of at least `large` pays, which the second cache does not
-    hold. Rows that a sweep keeps start at multiples of `line`.
+    no fewer than `fewest`; where those fill more, only a value of at least `large` pays, too much for the second cache.
+    Rows that a sweep keeps start at multiples of `line`.
     """
 
     value: int = 24 * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import replace
 from typing import Any
@@ -17,19 +18,22 @@ from unfoldc.runtime.load import open_build
 from unfoldc.runtime.parallel import ParallelEngine, split
 
 
-def test_batches_are_split_between_groups() -> None:
-    assert split(64, 16, 2) == [0, 32, 64]
-    assert split(100, 16, 2) == [0, 48, 100]
-    assert split(40, 16, 3) == [0, 16, 32, 40]
-    assert split(10, 16, 2) == [0, 5, 10]
-    assert split(16, 16, 4) == [0, 16]
-    assert split(7, 1, 3) == [0, 2, 5, 7]
-    for batch in range(1, 200):
-        for group in (1, 8, 32):
-            bounds = split(batch, group, 4)
-            grouped = batch - batch % group
-            assert bounds[0] == 0 and bounds[-1] == batch and len(bounds) <= 5
-            assert all(b % group == 0 or b >= grouped for b in bounds)
+def test_no_group_is_torn_apart() -> None:
+    assert split(64, 16, 16, 2) == [0, 32, 64]
+    assert split(100, 16, 16, 2) == [0, 48, 100]
+    assert split(40, 16, 16, 3) == [0, 16, 32, 40]
+    assert split(46, 16, 16, 3) == [0, 16, 32, 46]
+    assert split(10, 16, 16, 2) == [0, 5, 10]
+    assert split(10, 16, 8, 2) == [0, 10]
+    assert split(30, 16, 8, 3) == [0, 16, 30]
+    assert split(16, 16, 16, 4) == [0, 16]
+    assert split(7, 1, 1, 3) == [0, 2, 5, 7]
+    for batch, group, fewest in itertools.product(range(1, 200), (1, 8, 32), (1, 4, 32)):
+        bounds = split(batch, group, min(fewest, group), 4)
+        left = batch % group
+        alone = batch if left >= min(fewest, group) else batch - left
+        assert bounds[0] == 0 and bounds[-1] == batch and len(bounds) <= 5
+        assert all(b % group == 0 or b >= alone for b in bounds)
 
 
 class _Clock:
@@ -43,7 +47,7 @@ class _Clock:
 class _Engine:
     """x = y + 1, s = the first of H; a call takes `seconds` a problem, and `cost` where it is a part."""
 
-    group = 4
+    group = fewest = 4
 
     def __init__(self, clock: _Clock, seconds: float, cost: float = 0.0) -> None:
         self.clock, self.seconds, self.cost = clock, seconds, cost

@@ -75,14 +75,21 @@ class Statements:
         return f"{name} = {self.expressions.stored(value)};"
 
 
-def without_unread(body: Sequence[Stmt], unread: frozenset[str] = frozenset()) -> tuple[Stmt, ...]:
+def without_unread(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
     """The body without scalars that nothing is made of, which compilers warn of, and without loops left empty."""
+    before = tuple(body)
+    while (after := _without_unread(before, frozenset())) != before:  # a scalar may be read by an unread one
+        before = after
+    return after
+
+
+def _without_unread(body: Sequence[Stmt], unread: frozenset[str]) -> tuple[Stmt, ...]:
     kept: list[Stmt] = []
     for i, s in enumerate(body):
         if isinstance(s, Let):
             unread = unread - {s.name} if _reads(body[i + 1 :], s.name) else unread | {s.name}
         if isinstance(s, For | Nest):
-            inner = without_unread(s.body, unread)
+            inner = _without_unread(s.body, unread)
             if inner or not s.body:
                 kept.append(replace(s, body=inner))
         elif not (isinstance(s, Let | Assign) and s.name in unread):

@@ -50,8 +50,10 @@ typedef struct prepared {
 /* Bytes of a workspace, which starts at a multiple of 64; each thread needs its own. */
 long ${symbol}_host_workspace(void);
 
-/* Problems that are solved side by side: a batch that is split at multiples of it gives the same bits. */
+/* Problems that are solved side by side: a batch that is split at multiples of it gives the same bits. What is
+ * left behind the last multiple is solved one by one, and may be split, if it is less than fewest. */
 long ${symbol}_host_group(void);
+long ${symbol}_host_fewest(void);
 
 /* The counter that stamps are read from. */
 uint64_t ${symbol}_host_ticks(void);
@@ -75,6 +77,10 @@ long ${symbol}_host_workspace(void) {
 
 long ${symbol}_host_group(void) {
     return ${group};
+}
+
+long ${symbol}_host_fewest(void) {
+    return ${fewest};
 }
 
 uint64_t ${symbol}_host_ticks(void) {
@@ -137,7 +143,8 @@ ${after}        ticks[${count} + 1] += read_ticks() - last;
 """)
 
 _PACKING = Template("""\
-/* Problems side by side: element e of problem l lies at [e][l]. Where there are fewer, the last stands for the rest. */
+/* Problems side by side: element e of problem l lies at [e][l]. Where there are fewer, the last stands for
+ * the rest. */
 __attribute__((noinline)) static void pack(
         ${vector} *restrict to, const ${kind} *restrict from, long size, long problems) {
     for (long l = 0; l < ${symbol}_LANES; l++) {
@@ -180,6 +187,7 @@ def host_driver_text(
         symbol=symbol,
         count=count,
         group=groups[0]["step"],
+        fewest=groups[0]["fewest"],
         inputs=str(max(1, len(inputs))),
         outputs=str(max(1, len(outputs))),
         given=_places("inputs", len(inputs)),
