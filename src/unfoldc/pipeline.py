@@ -59,6 +59,7 @@ class _Request:
     note: str = ""
     threads: int = 1
     measure: bool = False  # whether the back end is one of several, the fastest of which is kept
+    sparse: bool = False
 
 
 def compile(
@@ -73,6 +74,7 @@ def compile(
     progress: Progress | None = None,
     providers: Sequence[str] | None = None,
     threads: int | None = None,
+    sparse: bool = False,
 ) -> Solver:
     """Compile an ONNX file for a target and open it as a `Solver`.
 
@@ -87,7 +89,8 @@ def compile(
     `$XDG_CACHE_HOME/unfoldc` and take it from there. progress is called with a line of text at each step.
     threads: a batch is split over so many (1) where its first calls show that it pays, with the same bits as on one;
     for backend "onnxruntime", threads per operation. providers: for that back end, execution providers in the order of
-    preference (the processor).
+    preference (the processor). sparse: C code that does not read the weights which zeros of an iterate would meet; worth
+    it where most are zero, and the time then depends on the data.
 
     Raises ModelError for a damaged or unsupported model, InputError for a wrong option, TargetError where the program
     does not fit the device, ToolError for a missing tool.
@@ -105,12 +108,13 @@ def compile(
         progress or _silent,
         run_options(chosen, providers, threads),
         threads=checked_threads(chosen, found.kind, threads),
-        measure=measures(backend, chosen, found.kind),
+        measure=measures(backend, chosen, found.kind) and not sparse,
+        sparse=sparse,
     )
     try:
         return _obtain(request, reason, cache)
     except ModelError as refusal:
-        other = fallback(found.kind) if backend == "auto" else ""
+        other = fallback(found.kind) if backend == "auto" and not sparse else ""
         if not other:
             raise
         note = f"{other}, because {chosen} refuses the model ({refusal.where}: {refusal.found})"
@@ -171,6 +175,7 @@ def _key(request: _Request) -> str:
             "run": request.run,
             "note": request.note,
             "measure": request.measure,
+            "sparse": request.sparse,
             "symbol": request.symbol,
             "external": _external_digests(request),
         },
@@ -285,7 +290,14 @@ def _compiled(request: _Request) -> Artifact:
         return replace(artifact, notes={**artifact.notes, "fallback": request.note})
     from unfoldc.kernels.pipeline import compile_onnx
 
-    return compile_onnx(request.path, request.target.spec, request.backend, symbol=request.symbol, **request.options)
+    return compile_onnx(
+        request.path,
+        request.target.spec,
+        request.backend,
+        symbol=request.symbol,
+        sparse=request.sparse,
+        **request.options,
+    )
 
 
 def _external_digests(request: _Request) -> dict[str, str]:

@@ -60,6 +60,9 @@ def add_compilation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="threads to split a batch over, or of ONNX Runtime; 1"
     )
+    parser.add_argument(
+        "--sparse", action="store_true", help="skip the weights that zeros of an iterate meet (C; time depends on data)"
+    )
     add_dimensions(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile even if the cache has the result")
 
@@ -84,6 +87,7 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
             progress=progress,
             providers=arguments.provider,
             threads=arguments.threads,
+            sparse=arguments.sparse,
         )
     for note in solver.notes:
         print(f"note: {printable(note, 1000)}", file=sys.stderr)
@@ -91,7 +95,7 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
 
 
 def _refuse_options(arguments: argparse.Namespace) -> None:
-    for name in ("target", "backend", "batch", "dimension"):
+    for name in ("target", "backend", "batch", "dimension", "sparse"):
         if getattr(arguments, name):
             raise InputError(
                 f"--{name}",
