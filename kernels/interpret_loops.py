@@ -114,6 +114,8 @@ class _Machine:
                 if buffer.space in ("input", "constant") or buffer.dtype != value.dtype:
                     raise ValueError(f"a {value.dtype} is stored into {buffer}")
                 self.memory[name][self.position(name, indices, scalars)] = self.value(value, scalars)
+            case For(var, int(extent), body, "lanes"):
+                self.together(body, [scalars | {var: np.int32(i)} for i in range(extent)])
             case For(var, extent, body):
                 if var in scalars:
                     raise ValueError(f"{var} is declared twice")
@@ -123,6 +125,29 @@ class _Machine:
                     scalars |= {name: inner[name] for name in scalars}
             case Nest(_, body):
                 self.block(body, scalars)
+
+    def together(self, body: tuple[Stmt, ...], outer: list[dict[str, Any]]) -> None:
+        """Runs statements for all elements of a vector at once: each for all of them before the next."""
+        lanes = [dict(scalars) for scalars in outer]
+        for s in body:
+            if isinstance(s, Nest):
+                self.together(s.body, lanes)
+            elif isinstance(s, For):
+                count = s.extent if isinstance(s.extent, int) else int(self.value(s.extent, lanes[0]))
+                for i in range(count):
+                    inner = [scalars | {s.var: np.int32(i)} for scalars in lanes]
+                    self.together(s.body, inner)
+                    lanes = [{name: new[name] for name in old} for old, new in zip(lanes, inner, strict=True)]
+            elif isinstance(s, Store):
+                values = [(self.position(s.buffer, s.indices, own), self.value(s.value, own)) for own in lanes]
+                for own, (at, value) in zip(lanes, values, strict=True):
+                    self.statement(s, own)  # its checks; what it read may be new already
+                    self.memory[s.buffer][at] = value
+            else:
+                for own in lanes:
+                    self.statement(s, own)
+        for scalars, new in zip(outer, lanes, strict=True):
+            scalars.update({name: new[name] for name in scalars})
 
     def position(self, name: str, indices: tuple[Expr, ...], scalars: dict[str, Any]) -> tuple[int, ...]:
         shape = self.program.buffers[name].shape

@@ -128,8 +128,9 @@ class Store:
 class For:
     """Runs `body` for `var` = 0 .. extent - 1; `kind` is one of `LOOP_KINDS`.
 
-    The runs of one of the kind "lanes", whose extent is a power of 2, may advance side by side, each in an element of
-    a vector: they are independent, and what they read or write at places that differ lies side by side as well.
+    The runs of one of the kind "lanes", whose extent is a power of 2, advance side by side, each in an element of a
+    vector: every statement is carried out for all of them before the next, and what they read or write at places that
+    differ lies side by side as well.
 
     The extent is a number of at least 1, or an int32 expression of literals, scalars and the variables of loops around
     this one, as in a triangle; where that is 0 or less, the loop does not run.

@@ -19,7 +19,7 @@ def store_in_place(nests: Sequence[Nest], copies: Sequence[Nest], keep: set[str]
     left: list[Nest] = []
     gone: set[str] = set()
     for copy in copies:
-        source, target = _whole_copy(copy)
+        source, target = whole_copy(copy)
         if source is None or target is None or source in keep or source in gone:
             left.append(_rename_nest(copy, {}))
             continue
@@ -45,7 +45,7 @@ def _innermost(nest: Nest) -> Stmt | None:
     return body[0] if len(body) == 1 else None
 
 
-def _whole_copy(nest: Nest) -> tuple[str | None, str | None]:
+def whole_copy(nest: Nest) -> tuple[str | None, str | None]:
     """Source and target if the nest copies element by element at the same index."""
     s = _innermost(nest)
     if isinstance(s, Store) and isinstance(s.value, Load) and s.value.indices == s.indices:

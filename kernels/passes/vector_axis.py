@@ -43,8 +43,8 @@ _LARGEST_TWIN = 64 * 1024  # bytes
 class VectorAxis:
     """Results along `var` are elements of vectors of `dtype`.
 
-    sums: how many accumulators one result has. vectors: for each load of a vector within a loop, the variables that it
-    depends on. moved: bytes of constants that are read across their rows.
+    sums: how many accumulators one result has, at least 1. vectors: for each load of a vector within a loop, the
+    variables that it depends on. moved: bytes of constants that are read across their rows.
     """
 
     var: str
@@ -149,10 +149,10 @@ def vector_axis(body: Sequence[Stmt], var: str, layouts: Layouts, variables: Col
         check.block(body, inside=False)
     except _OtherForm:
         return None
-    if len(check.types) != 1 or not check.stored or not check.sums:
+    if len(check.types) != 1 or not check.stored:
         return None
     (dtype,) = check.types
-    return VectorAxis(var, dtype, check.sums, tuple(check.vectors), check.moved)
+    return VectorAxis(var, dtype, max(1, check.sums), tuple(check.vectors), check.moved)
 
 
 class _OtherForm(Exception):

@@ -22,9 +22,11 @@ from unfoldc.kernels.passes.block_rows import rows_are_independent
 from unfoldc.kernels.passes.jam_results import can_slide
 from unfoldc.kernels.passes.result_blocks import Chain, ResultBlocks
 from unfoldc.kernels.passes.split_epilogue import split_epilogue
+from unfoldc.kernels.passes.store_at_once import copy_behind, stored_at_once
 from unfoldc.kernels.passes.vector_axis import Layouts, VectorAxis, vector_axis
 
 _LONGEST_WINDOW = 7
+_SHORT = 64  # results without sums: longer loops a compiler turns into vectors as well
 
 
 def vector_results(program: LoopProgram, vector_bits: int, registers: int) -> LoopProgram:
@@ -33,9 +35,9 @@ def vector_results(program: LoopProgram, vector_bits: int, registers: int) -> Lo
     `registers` is how many vectors of sums may be kept.
     """
     work = _Work(Layouts(program), vector_bits, registers)
-    begin, end = work.body(program.begin, {}), work.body(program.end, {})
+    begin, end = work.part(program.begin), work.part(program.end)
     work.layouts.in_step = True
-    steps = tuple(Step(s.first, s.count, work.body(s.body, {})) for s in program.steps)
+    steps = tuple(Step(s.first, s.count, work.part(s.body)) for s in program.steps)
     begin = (*begin, *work.layouts.twins())
     return work.layouts.used_by(replace(program, begin=begin, steps=steps, end=end))
 
@@ -45,6 +47,23 @@ class _Work:
     layouts: Layouts
     vector_bits: int
     registers: int
+
+    def part(self, body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+        """A part of the program; copies of what is stored at once are spared."""
+        result: list[Stmt] = []
+        spared: set[int] = set()
+        for i, s in enumerate(body):
+            if i in spared:
+                continue
+            made = self.body((s,), {})
+            copy = copy_behind(body, i)
+            scratch = copy is not None and self.layouts.buffers[copy[1]].space == "scratch"
+            at_once = stored_at_once(made, *copy[1:]) if copy is not None and scratch else None
+            if copy is not None and at_once is not None:
+                made = at_once
+                spared.add(copy[0])
+            result.extend(made)
+        return tuple(result)
 
     def body(self, body: Sequence[Stmt], around: Ranges) -> tuple[Stmt, ...]:
         result: list[Stmt] = []
@@ -60,7 +79,9 @@ class _Work:
     def loop(self, s: For, around: Ranges) -> Sequence[Stmt]:
         chain = _chain(s)
         if chain is not None:
-            found = self._vectorised(chain, around) or self._parted(chain, around)
+            found = self._vectorised(chain, around)
+            if found is None:
+                found = self._parted(chain, around)
             if found is not None:
                 return found
         return [replace(s, body=self.body(s.body, {**around, s.var: loop_range(s)}))]
@@ -92,8 +113,8 @@ class _Work:
         found = split_epilogue(chain.loops, chain.body, name)
         if found is None:
             return None
-        self.layouts.buffers[name] = found[0]
-        return found[1:]
+        self.layouts.buffers[name], sums, functions = found
+        return [sums, *self.body((functions,), around)]
 
     def _jammed(self, chain: Chain, number: int, axis: VectorAxis, around: Ranges) -> tuple[int | None, str]:
         """The loop of which several runs share a vector that was loaded, and the window that it slides over, if any."""
@@ -124,7 +145,8 @@ def _chain(loop: For) -> Chain | None:
         loops.append(loops[-1].body[0])
     body = loops[-1].body
     inner = [s for s in build.statements(body) if isinstance(s, For)]
-    if not inner or any(not isinstance(s.extent, int) for s in loops) or not all(map(_same_for_all, inner)):
+    short = isinstance(loops[-1].extent, int) and loops[-1].extent <= _SHORT and len(loops) == 1
+    if any(not isinstance(s.extent, int) for s in loops) or not (all(map(_same_for_all, inner)) if inner else short):
         return None
     return Chain(tuple(loops), body)
 

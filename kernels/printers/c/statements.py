@@ -54,7 +54,8 @@ class Statements:
         pad = _PAD * depth
         if s.kind == "lanes" and self._vectors is not None:
             inner = Statements(self._vectors.expressions(s, self.expressions), "")
-            return [pad + "{", *inner.block(s.body, depth + 1), pad + "}"]
+            in_order = f"{pad}{_PAD}{self._vectors.mark}"
+            return [pad + "{", in_order, *inner.block(s.body, depth + 1), pad + "}"]
         outer = self.expressions.ranges.get(s.var)
         extent = str(s.extent) if isinstance(s.extent, int) else self.expressions.text(s.extent)
         self.expressions.ranges[s.var] = loop_range(s)

@@ -13,10 +13,16 @@ from unfoldc.kernels.printers.c.lane_helpers import vector_type
 from unfoldc.kernels.printers.c_api.text import C_TYPES
 
 
-# The functions are inlined: no vector is passed in registers that only some processors have.
-_QUIET = """\
+# The functions are inlined: no vector is passed in registers that only some processors have. Sums that were split so
+# that additions need not wait for each other stay split.
+_HEAD = """\
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wpsabi"
+#endif
+#if defined(__clang__)
+#define @_IN_ORDER _Pragma("clang fp reassociate(off)")
+#else
+#define @_IN_ORDER
 #endif
 """
 
@@ -39,9 +45,14 @@ class Vectors:
         inner.ranges = dict(around.ranges) | {loop.var: (0, loop.extent - 1)}
         return inner
 
+    @property
+    def mark(self) -> str:
+        """Stands first in the block of such a loop."""
+        return f"{self.symbol}_IN_ORDER"
+
     def texts(self) -> list[str]:
         """The types, and the helpers for them."""
-        lines = _QUIET.splitlines() if self._helpers else []
+        lines = _HEAD.replace("@", self.symbol).splitlines() if self._helpers else []
         for (count, dtype), helpers in sorted(self._helpers.items(), key=lambda item: item[0]):
             bits = 8 * np.dtype(dtype).itemsize
             size = count * bits // 8
