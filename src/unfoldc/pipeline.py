@@ -89,8 +89,8 @@ def compile(
     `$XDG_CACHE_HOME/unfoldc` and take it from there. progress is called with a line of text at each step.
     threads: a batch is split over so many (1) where its first calls show that it pays, with the same bits as on one;
     for backend "onnxruntime", threads per operation. providers: for that back end, execution providers in the order of
-    preference (the processor). sparse: C code that does not read the weights which zeros of an iterate would meet; worth
-    it where most are zero, and the time then depends on the data.
+    preference (the processor). sparse: C code that does not read the weights which zeros of an iterate would meet;
+    worth it where most are zero, and the time then depends on the data.
 
     Raises ModelError for a damaged or unsupported model, InputError for a wrong option, TargetError where the program
     does not fit the device, ToolError for a missing tool.

@@ -12,7 +12,6 @@ from unfoldc.kernels.printers.c.lane_expressions import LaneExpressions, memory_
 from unfoldc.kernels.printers.c.lane_helpers import vector_type
 from unfoldc.kernels.printers.c_api.text import C_TYPES
 
-
 # The functions are inlined: no vector is passed in registers that only some processors have. Sums that were split so
 # that additions need not wait for each other stay split.
 _HEAD = """\

@@ -145,21 +145,25 @@ ${after}        ticks[${count} + 1] += read_ticks() - last;
 _PACKING = Template("""\
 /* Problems side by side: element e of problem l lies at [e][l]. Where there are fewer, the last stands for
  * the rest. */
+typedef ${kind} element __attribute__((may_alias));
+
 __attribute__((noinline)) static void pack(
-        ${vector} *restrict to, const ${kind} *restrict from, long size, long problems) {
+        ${vector} *restrict vectors, const ${kind} *restrict from, long size, long problems) {
+    element *const to = (element *)vectors;
     for (long l = 0; l < ${symbol}_LANES; l++) {
         const ${kind} *const own = &from[((l < problems) ? l : (problems - 1)) * size];
         for (long e = 0; e < size; e++) {
-            to[e][l] = own[e];
+            to[(e * ${symbol}_LANES) + l] = own[e];
         }
     }
 }
 
 __attribute__((noinline)) static void unpack(
-        ${kind} *restrict to, const ${vector} *restrict from, long size, long problems) {
+        ${kind} *restrict to, const ${vector} *restrict vectors, long size, long problems) {
+    const element *const from = (const element *)vectors;
     for (long l = 0; (l < problems) && (l < ${symbol}_LANES); l++) {
         for (long e = 0; e < size; e++) {
-            to[l * size + e] = from[e][l];
+            to[(l * size) + e] = from[(e * ${symbol}_LANES) + l];
         }
     }
 }
