@@ -12,6 +12,9 @@ from unfoldc.kernels.operators import OPERATORS
 from unfoldc.kernels.passes.rewriting import Maker, Part, Rewriter
 from unfoldc.kernels.program import Node, Program, TensorType
 
+# Four factors and the sums of their products stay below 1e308; all of float32 does.
+_HUGE = 1e60
+
 
 def constant_value(program: Program, part: Part, name: str) -> tuple[np.ndarray, bool] | None:
     """The value of a constant read directly or through views, and whether it is a stack of one per iteration."""
@@ -41,6 +44,11 @@ def _varies(part: Part, name: str) -> bool:
     if node is None or OPERATORS[node.operator].kind != "view":
         return name in part.stacked
     return any(_varies(part, i) for i in node.inputs)
+
+
+def moderate(T: np.ndarray) -> bool:
+    """Whether the elements are finite and small enough that products of a few of them stay finite in float64."""
+    return bool(np.isfinite(T).all()) and float(abs(T).max(initial=0)) < _HUGE
 
 
 @dataclass(frozen=True)

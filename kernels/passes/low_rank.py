@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unfoldc.kernels.passes.constant_products import Product, along, constant_product, multiplied, replaced
+from unfoldc.kernels.passes.constant_products import Product, along, constant_product, moderate, multiplied, replaced
 from unfoldc.kernels.passes.rewriting import Maker, Part, Rewriter
 from unfoldc.kernels.passes.symmetric import symmetric
 from unfoldc.kernels.program import Node, Program
@@ -112,7 +112,7 @@ def low_rank(T: np.ndarray, worth: float = WORTH) -> LowRank | None:
 def _search(T: np.ndarray, worth: float) -> LowRank | None:
     rows, columns = T.shape
     tolerance = TOLERANCE.get(str(T.dtype))
-    if tolerance is None or min(T.shape) < _SHORTEST or max(T.shape) > _LONGEST or not np.isfinite(T).all():
+    if tolerance is None or min(T.shape) < _SHORTEST or max(T.shape) > _LONGEST or not moderate(T):
         return None
     exact = T.astype(np.float64)
     size = _norm(exact)

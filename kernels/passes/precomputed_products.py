@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unfoldc.kernels.passes.constant_products import Product, constant_product, multiplied
-from unfoldc.kernels.passes.low_rank import WORTH
+from unfoldc.kernels.passes.constant_products import Product, constant_product, moderate, multiplied
+from unfoldc.kernels.passes.low_rank import TOLERANCE, WORTH
 from unfoldc.kernels.passes.rewriting import Maker, Part, Rewriter
 from unfoldc.kernels.program import Node, Program
 
@@ -134,8 +134,10 @@ def _joined(rewriter: Rewriter, part: Part, node: Node) -> tuple[Node, ...] | No
     moved_once = B.size / part.count if inner.q else 0.0
     if len(B) * A.shape[1] + moved_once > WORTH * (A.size + B.size):
         return None
+    matrix = _product(B, A)
+    if matrix is None:
+        return None
     maker = Maker(rewriter, part, node)
-    matrix = (B.astype(np.float64) @ A.astype(np.float64)).astype(B.dtype)
     name = rewriter.constant(matrix, f"{node.outputs[0]} matrix")
     result = multiplied(maker, name, inner.product.x, outer.left)
     if inner.q:
@@ -144,3 +146,14 @@ def _joined(rewriter: Rewriter, part: Part, node: Node) -> tuple[Node, ...] | No
     if inner.factor:
         result = maker.node("Mul", result, inner.factor)
     return maker.done(result)
+
+
+def _product(B: np.ndarray, A: np.ndarray) -> np.ndarray | None:
+    """B A, rounded once; None where it leaves the range of numbers that B (A x) may stay within."""
+    if not (moderate(B) and moderate(A)):
+        return None
+    exact = B.astype(np.float64) @ A.astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        matrix: np.ndarray = exact.astype(B.dtype)
+    lost = np.linalg.norm(matrix - exact, axis=1)
+    return matrix if (lost <= TOLERANCE[str(B.dtype)] * np.linalg.norm(exact, axis=1)).all() else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unfoldc.kernels.passes.constant_products import Product, along, constant_product, multiplied, replaced
+from unfoldc.kernels.passes.constant_products import Product, along, constant_product, moderate, multiplied, replaced
 from unfoldc.kernels.passes.low_rank import TOLERANCE
 from unfoldc.kernels.passes.rewriting import Maker, Part, Rewriter
 from unfoldc.kernels.program import Node, Program
@@ -77,7 +77,7 @@ def _apply(rewriter: Rewriter, part: Part, node: Node, product: Product, found: 
 def shared_matrix(stack: np.ndarray) -> Shared | None:
     """The factors of a stack (K, results, length), None if its matrices have no such form."""
     tolerance = TOLERANCE.get(str(stack.dtype))
-    if tolerance is None or stack.size > _MOST or not _may_share(stack) or not np.isfinite(stack).all():
+    if tolerance is None or stack.size > _MOST or not moderate(stack) or not _may_share(stack):
         return None
     exact = stack.astype(np.float64)
     plain = _factored(exact, stack.dtype, None)

@@ -52,6 +52,21 @@ def test_only_where_it_is_cheaper(workshop: Any, structures: Any, m: int, count:
     assert (precomputed_products(before).segments != before.segments) == joined
 
 
+@pytest.mark.parametrize("size", [1e20, 1e-22, np.inf])
+def test_not_where_the_joined_matrix_would_leave_the_range_of_its_type(
+    workshop: Any, structures: Any, size: float
+) -> None:
+    """A x and B (A x) may be in range for an x that is not of size 1."""
+    g = workshop.Graph(dtype="float32")
+    x = g.input("x", "batch", N)
+    a = g.weight("A", size * g.random("A", N, 3 * N))
+    b = g.weight("B", size * g.random("B", 3 * N, N))
+    for g.k in range(K):
+        x = g("Tanh", g("MatMul", g("MatMul", x, a), b))
+    before = structures.prepared(workshop, g.model(x))
+    assert precomputed_products(before).segments == before.segments
+
+
 @pytest.mark.parametrize("kept", ["residual", "product", "changing"])
 def test_what_others_need_stays(workshop: Any, structures: Any, kept: str) -> None:
     g = workshop.Graph()

@@ -58,6 +58,11 @@ def test_other_stacks_are_left_alone(stack: np.ndarray) -> None:
     assert shared_matrix(stack.astype(np.float32)) is None
 
 
+def test_numbers_whose_squares_overflow_are_left_alone() -> None:
+    huge = rng.standard_normal((1, 140, 140)) * 1e152  # a few of the squares can be summed up, all of them cannot
+    assert shared_matrix(huge * np.array([1.0, 0.5])[:, None, None]) is None
+
+
 def learned(workshop: Any, structures: Any, stack: np.ndarray, left: bool = False) -> Any:
     """x <- tanh(T_k x + V_k y), each weight a file entry of its own."""
     g = workshop.Graph()
