@@ -192,11 +192,11 @@ def compile_onnx(
     check_symbol(symbol)
     if backend not in BACKENDS:
         raise InputError("compile", f"back end {backend!r}", ", ".join(BACKENDS), "Choose one of those.")
+    if sparse and backend != "c":
+        raise InputError("compile", f"sparse with back end {backend!r}", "back end c", "Leave one of them out.")
     if backend == "onnxruntime":
         return compile_split(path, spec, symbol, batch, dimensions)
     model, program = load_program(path, batch, dimensions)
-    if sparse and backend != "c":
-        raise InputError("compile", f"sparse with back end {backend!r}", "back end c", "Leave one of them out.")
     on_host = spec.name == "host" if host is None else host
     return build_artifact(model, program, spec, backend, symbol, on_host, sparse)
 

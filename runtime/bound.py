@@ -133,8 +133,10 @@ def _output(port: Port, array: Any, batch: int) -> np.ndarray:
 
 def _check(where: str, port: Port, array: Any) -> None:
     """Raises InputError for what would have to be converted: changes to the caller's array would not be seen."""
-    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
-        found, do = type(array).__name__, f"Pass np.ascontiguousarray(array, {port.dtype!r})."
+    masked = isinstance(array, np.ma.MaskedArray)
+    if masked or not isinstance(array, np.ndarray):
+        fill = "Fill the masked entries, for example with .filled(0)."
+        found, do = type(array).__name__, fill if masked else f"Pass np.ascontiguousarray(array, {port.dtype!r})."
         raise InputError(where, found, "a NumPy array, which is bound as it is", do)
     if array.dtype != np.dtype(port.dtype):
         found, do = f"element type {array.dtype}", f"Pass array.astype({port.dtype!r}), and write to that."

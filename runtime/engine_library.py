@@ -72,7 +72,7 @@ class LibraryEngine:
 
     def __init__(self, artifact: Artifact, library: Path) -> None:
         try:
-            loaded = ctypes.CDLL(str(library))
+            loaded = ctypes.CDLL(str(library.absolute()))  # a bare name would be looked for among the system's
             size = _entry(loaded, f"{artifact.symbol}_host_workspace", ctypes.c_long)()
             call = _entry(loaded, f"{artifact.symbol}_host_call", None)
             profile = _entry(loaded, f"{artifact.symbol}_host_profile", None)

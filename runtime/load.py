@@ -35,7 +35,7 @@ def load(folder: str | Path, *, providers: Sequence[str] | None = None, threads:
     Raises ModelError for a missing, truncated or changed file or an unknown format, InputError for a provider that is
     not there.
     """
-    build = read_build(Path(folder))
+    build = read_build(Path(folder).absolute())  # weights and sources are read later, from wherever the caller is then
     count = checked_threads(build.artifact.backend, build.kind, threads)
     if providers is not None or threads is not None:
         build = replace(build, options={**build.options, **run_options(build.artifact.backend, providers, threads)})

@@ -18,6 +18,7 @@ WORTH = 50e-6
 _TRIALS = 3  # calls of each kind that are timed; the first of them finds cold caches, or starts threads
 _CLEARLY = 0.95  # the share of one thread's time that several must stay below
 _MANY = 256
+_MOST_TRIED = 4096  # batches that came once or twice and never again are forgotten
 
 
 class ParallelEngine:
@@ -60,10 +61,13 @@ class ParallelEngine:
         """Solve in the way whose turn it is, and decide when both have been timed. Threads may do so at once."""
         if len(self._parts) >= _MANY:
             self._parts.clear()
+        if len(self._timed) >= _MOST_TRIED:
+            self._timed.clear()
         key = batch, iterations
         timed = self._timed.setdefault(key, [])
         parts = 1
-        if len(timed) >= _TRIALS:
+        enough = len(timed) >= _TRIALS  # other threads may add to the list from here on
+        if enough:
             parts = min(
                 self.threads, int(min(timed[:_TRIALS]) / WORTH), len(split(batch, *self._groups, self.threads)) - 1
             )
@@ -73,9 +77,9 @@ class ParallelEngine:
         else:
             self._split(inputs, outputs, parts, batch, iterations)
         timed.append(self._clock() - start)
-        if len(timed) > _TRIALS and parts < 2:
+        if enough and parts < 2:
             self._parts[key] = 1
-        elif len(timed) >= 2 * _TRIALS:
+        elif enough and len(timed) >= 2 * _TRIALS:
             pays = min(timed[_TRIALS:]) < min(timed[:_TRIALS]) * _CLEARLY
             self._parts[key] = parts if pays else 1
         if key in self._parts:
@@ -113,14 +117,27 @@ class ParallelEngine:
                 for port, array in zip(written, outputs, strict=True)
             ]
             calls.append((_part(read, inputs, first, last), answers, last - first, iterations))
-        pool = self._threads()
-        others = [pool.submit(self.engine.solve, *call) for call in calls[1:]]
+        pool, others = self._threads(), []
+        try:
+            for call in calls[1:]:
+                others.append(pool.submit(self.engine.solve, *call))
+        except RuntimeError:  # no thread can be started, or none any more, since the interpreter is ending
+            self._give_up(pool)
+            self._parts[batch, iterations] = 1
+            self.engine.solve(inputs, outputs, batch, iterations)
+            return
         try:
             self.engine.solve(*calls[0])
         finally:
             wait(others)  # whatever happened, nobody may write to the outputs after this
         for other in others:
             other.result()
+
+    def _give_up(self, pool: ThreadPoolExecutor) -> None:
+        """Wait for the parts that were handed over, the one whose `submit` failed included, and start afresh."""
+        if self._pool is pool:
+            self._pool = None
+        pool.shutdown()
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None or self._process != os.getpid():  # threads do not survive a fork

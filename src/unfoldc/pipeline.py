@@ -97,6 +97,8 @@ def compile(
     """
     found = find_target(target)
     chosen, reason = choose(backend, target, found.kind)
+    if sparse and chosen != "c":
+        raise InputError("compile", f"sparse with back end {chosen!r}", "back end c", "Leave one of them out.")
     request = _Request(
         Path(path),
         _read(Path(path)),
@@ -141,20 +143,24 @@ def _obtain(request: _Request, reason: str, cache: bool) -> Solver:
             raise
     entry = store / _key(request)
     build = _cached(entry, request.path)
-    if build is None:
-        with aside(store) as partial:
-            made = _compile_into(request, partial)
-            if _read(request.path) == request.model:
-                _publish(partial, entry)
-                prune(store)
-                build = read_build(entry, check=False)
-            else:  # somebody wrote to the model meanwhile: what was compiled must not be found under the old content
-                raise ModelError(
-                    str(request.path),
-                    "the file changed while it was compiled",
-                    "a file at rest",
-                    f"Compile again ({made.target}).",
-                )
+    if build is not None:
+        try:
+            return open_build(build, backend_reason=_reason(build, reason), threads=request.threads)
+        except (UnfoldcError, ValueError):
+            pass  # a file that is read now only is damaged: compile again
+    with aside(store) as partial:
+        made = _compile_into(request, partial)
+        if _read(request.path) == request.model:
+            _publish(partial, entry)
+            prune(store)
+            build = read_build(entry, check=False)
+        else:  # somebody wrote to the model meanwhile: what was compiled must not be found under the old content
+            raise ModelError(
+                str(request.path),
+                "the file changed while it was compiled",
+                "a file at rest",
+                f"Compile again ({made.target}).",
+            )
     return open_build(build, backend_reason=_reason(build, reason), threads=request.threads)
 
 
@@ -221,19 +227,23 @@ def _compile_fastest(request: _Request, folder: Path) -> Build:
     left_out = []
     with tempfile.TemporaryDirectory(prefix="unfoldc-") as aside_:
         for name in rivals():
-            artifact = build_artifact(model, program, spec, name, symbol, host=True)
-            if not compiles_fast(artifact):
-                left_out.append(f"{name} would take long to compile")
-                continue
-            place = Path(aside_) / name
-            place.mkdir()
             try:
+                artifact = build_artifact(model, program, spec, name, symbol, host=True)
+                if not compiles_fast(artifact):
+                    left_out.append(f"{name} would take long to compile")
+                    continue
+                place = Path(aside_) / name
+                place.mkdir()
                 build = _build(request, artifact, place)
                 engines[name] = open_engine(build)
                 builds[name] = build
-            except UnfoldcError as error:
-                left_out.append(f"{name} cannot compile it: {error.found}")
-        verdict = _verdict(request, builds["c"], engines)
+            except Exception as error:  # C is built: whatever a rival's tools raise, it is only a rival
+                found = error.found if isinstance(error, UnfoldcError) else f"{type(error).__name__}: {error}"
+                left_out.append(f"{name} cannot compile it: {found}")
+        try:
+            verdict = _verdict(request, builds["c"], engines)
+        except Exception as error:  # too little memory for many problems, say: C is right without a measurement
+            verdict = Verdict("c", f"c; the others could not be measured ({type(error).__name__}: {error})")
         if verdict.winner != "c":
             _take_over(builds[verdict.winner].folder, folder)
     won = replace(builds[verdict.winner], folder=folder)

@@ -218,7 +218,7 @@ def test_options_of_a_compilation_are_passed_on(capsys: Capture, monkeypatch: py
 
     monkeypatch.setattr(pipeline, "compile", record)
     line = "m.onnx --target t --backend b --batch dynamic --dimension n=3 --dimension a=b=4 --no-cache"
-    line += " --provider P --provider Q --threads 2"
+    line += " --provider P --provider Q --threads 2 --sparse"
     for command in (["compile", "--symbol", "s"], ["run", "y.npy"], ["profile"]):
         fail(capsys, command[0], *line.split(), *command[1:])
         assert callable(seen.pop("progress"))
@@ -232,6 +232,7 @@ def test_options_of_a_compilation_are_passed_on(capsys: Capture, monkeypatch: py
             "symbol": "s" if command[0] == "compile" else "solver",
             "providers": ["P", "Q"],
             "threads": 2,
+            "sparse": True,
         }
 
 

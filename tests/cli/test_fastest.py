@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Mapping
 from itertools import pairwise
@@ -14,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from unfoldc import pipeline
-from unfoldc.errors import ToolError
+from unfoldc.errors import ModelError, ToolError
 from unfoldc.runtime import backends, products
 from unfoldc.runtime.contest import Verdict
 
@@ -90,6 +91,41 @@ def test_a_rival_that_cannot_be_built_is_left_out(model: Path, measuring: pytest
     measuring.setattr(pipeline, "make_product", fail)
     solver = pipeline.compile(model)
     assert solver.backend_reason == "auto: c; reference cannot compile it: it is broken"
+
+
+@pytest.mark.parametrize("failing", ["unfoldc.kernels.pipeline.build_artifact", "unfoldc.pipeline.open_engine"])
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ModelError("reference", "no such operator", "", ""), "no such operator"),
+        (OSError("no LLVM"), "OSError: no LLVM"),
+    ],
+)
+def test_whatever_a_rival_raises_the_solver_is_built_with_c(
+    model: Path, measuring: pytest.MonkeyPatch, failing: str, error: Exception, text: str
+) -> None:
+    module, name = failing.rsplit(".", 1)
+    original = getattr(importlib.import_module(module), name)
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        backend = arguments[3] if name == "build_artifact" else arguments[0].artifact.backend
+        if backend == "reference":
+            raise error
+        return original(*arguments, **options)
+
+    measuring.setattr(failing, fail)
+    solver = pipeline.compile(model)
+    assert solver.backend_reason == f"auto: c; reference cannot compile it: {text}"
+
+
+def test_a_measurement_that_fails_leaves_c(model: Path, measuring: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Verdict:
+        raise MemoryError("64 problems")
+
+    measuring.setattr(pipeline, "contest", fail)
+    solver = pipeline.compile(model)
+    assert solver.backend == "c"
+    assert solver.backend_reason == "auto: c; the others could not be measured (MemoryError: 64 problems)"
 
 
 def test_who_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:

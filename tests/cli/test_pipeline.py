@@ -106,6 +106,24 @@ def test_a_damaged_entry_is_compiled_again(model: Path, tiny: Any, cache: Path, 
     np.testing.assert_allclose(pipeline.compile(model)(tiny.problems()), tiny.solve(tiny.problems()), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [("numba", "weights.npz"), ("reference", "model/model.onnx"), ("onnxruntime", "solver_split.json")],
+)
+def test_a_damage_that_shows_when_an_entry_is_opened(
+    model: Path, tiny: Any, cache: Path, backend: str, name: str
+) -> None:
+    y = tiny.problems()
+    right = pipeline.compile(model, backend=backend)(y)
+    (entry,) = cache.iterdir()
+    for content in ((entry / name).read_bytes()[:30], None):
+        (entry / name).unlink()
+        if content is not None:
+            (entry / name).write_bytes(content)
+        np.testing.assert_array_equal(pipeline.compile(model, backend=backend)(y), right)
+    assert list(cache.iterdir()) == [entry] and (entry / name).stat().st_size > 30
+
+
 def test_without_the_cache_a_temporary_folder_lives_as_long_as_the_solver(
     model: Path, tiny: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

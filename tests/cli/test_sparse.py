@@ -11,6 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from unfoldc import pipeline
 from unfoldc.errors import InputError
+from unfoldc.kernels.pipeline import compile_onnx
+from unfoldc.targets import find_target
 
 M, N, K = 8, 48, 5
 
@@ -65,6 +67,9 @@ def test_a_microcontroller_executes_fewer_instructions_where_numbers_are_zero(is
     assert few is not None and many is not None and few < many / 2
 
 
-def test_other_back_ends_refuse(ista: Path) -> None:
-    with pytest.raises(InputError, match="sparse with back end 'numba'"):
-        pipeline.compile(ista, backend="numba", sparse=True)
+@pytest.mark.parametrize("backend", ["numba", "reference", "onnxruntime"])
+def test_other_back_ends_refuse(ista: Path, backend: str) -> None:
+    with pytest.raises(InputError, match=f"sparse with back end '{backend}'"):
+        pipeline.compile(ista, backend=backend, sparse=True)
+    with pytest.raises(InputError, match=f"sparse with back end '{backend}'"):
+        compile_onnx(ista, find_target("host").spec, backend, sparse=True)

@@ -126,7 +126,7 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "type": (Y.astype(float), None, "input y: element type float64; allowed: float32 exactly, for nothing is conv"),
     "byte order": (Y.astype(">f4"), None, "input y: element type >f4; allowed: float32 exactly"),
     "list": ([Y.tolist()], None, "input y: list; allowed: a NumPy array, which is bound as it is. Pass np.asco"),
-    "masked": ([np.ma.asarray(Y)], None, "input y: MaskedArray; allowed: a NumPy array"),
+    "masked": ([np.ma.asarray(Y)], None, "input y: MaskedArray; allowed: a NumPy array, which is bound as it is. Fill"),
     "strides": (np.zeros((2, 10), np.float32)[:, ::2], None, "input y: an array that is not contiguous;"),
     "Fortran": (np.asfortranarray(np.zeros((2, 5), np.float32)), None, "input y: an array that is not contiguous;"),
     "shape": (np.zeros((2, 6), np.float32), None, "input y: shape (2, 6); allowed: (batch, 5)."),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 
 from unfoldc.errors import InputError
 from unfoldc.kernels.artifact import Port
+from unfoldc.runtime import parallel as parallel_module
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.backends import checked_threads
 from unfoldc.runtime.load import open_build
@@ -102,6 +106,97 @@ def test_a_failure_in_a_thread_is_raised(lista_build: Build) -> None:
     parallel = _several(lista_build, _Engine(clock, 1e-5), clock)
     with pytest.raises(IndexError):
         parallel._split([np.zeros((8, 2)), np.zeros(0)], [np.zeros((8, 2)), np.zeros(())], 2, 8, 4)
+
+
+def test_the_parts_are_solved_here_where_no_more_threads_start(
+    lista_build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One part is handed over, the thread for the next one fails: nothing may be written to the outputs later."""
+    clock, start, started = _Clock(), threading.Thread.start, list[threading.Thread]()
+
+    def limited(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    engine = _Engine(clock, 1e-5)
+    solve, whole, late = engine.solve, threading.Event(), list[int]()
+
+    def slow(inputs: Any, outputs: Any, batch: int, iterations: int) -> None:
+        if batch == 12:
+            whole.set()
+        else:
+            assert not whole.wait(0.05), "the batch is solved while a part of it is still on its way"
+            late.append(batch)
+        solve(inputs, outputs, batch, iterations)
+
+    monkeypatch.setattr(engine, "solve", slow)
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    parallel = _several(lista_build, engine, clock, threads=3)
+    y, h = np.ones((12, 2), np.float32), np.array([5, 6, 7], np.float32)
+    parallel._parts[12, 4] = 3
+    for _ in range(2):
+        x, s = np.zeros_like(y), np.zeros((), np.float32)
+        parallel.solve([y, h], [x, s], 12, 4)
+        np.testing.assert_array_equal(x, y + 1)
+        assert s == 5 and parallel._parts[12, 4] == 1
+    assert late == [4, 4] and not started[0].is_alive()
+
+
+def test_a_solver_is_called_while_the_interpreter_ends(lista_build: Build, lista: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "y.npy", lista.problems(64))
+    program = f"""
+import atexit, sys
+import numpy as np
+import unfoldc
+solver, y = unfoldc.load({str(lista_build.folder)!r}, threads=2), np.load({str(tmp_path / "y.npy")!r})
+right = unfoldc.load({str(lista_build.folder)!r})(y)
+solver._engine._parts[64, 4] = 2
+assert (solver(y) == right).all()
+atexit.register(lambda: print((solver(y) == right).all()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_first_calls_at_once_leave_the_trial_of_several_threads(
+    lista_build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls that began when there were no times yet decide nothing, however many they are."""
+    clock = _Clock()
+    engine = _Engine(clock, 1e-5, 1e-4)
+    parallel, together = _several(lista_build, engine, clock), threading.Barrier(5)
+    solve, y, h = engine.solve, np.zeros((64, 2), np.float32), np.zeros(3, np.float32)
+
+    def wait(*arguments: Any) -> None:
+        solve(*arguments)
+        together.wait(10)
+
+    def call() -> None:
+        parallel.solve([y, h], [np.zeros_like(y), np.zeros((), np.float32)], 64, 4)
+
+    monkeypatch.setattr(engine, "solve", wait)
+    threads = [threading.Thread(target=call) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    monkeypatch.setattr(engine, "solve", solve)
+    assert not parallel._parts
+    for _ in range(4):
+        call()
+    assert parallel._parts == {(64, 4): 2}
+
+
+def test_batches_that_never_come_again_are_forgotten(lista_build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel_module, "_MOST_TRIED", 8)
+    clock = _Clock()
+    parallel = _several(lista_build, _Engine(clock, 1e-6), clock)
+    for batch in range(2, 40):
+        y = np.zeros((batch, 2), np.float32)
+        parallel.solve([y, np.zeros(3, np.float32)], [y.copy(), np.zeros((), np.float32)], batch, 4)
+    assert len(parallel._timed) <= 8
 
 
 @pytest.mark.parametrize("batch", [1, 2, 33, 1000])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from unfoldc.errors import InputError
 from unfoldc.kernels.artifact import Port
 from unfoldc.runtime.artifact_folder import Build
+from unfoldc.runtime.load import load
 from unfoldc.runtime.result import Status
 from unfoldc.runtime.solver import Solver
 
@@ -230,3 +232,15 @@ def test_the_text_of_a_solver_shows_its_ports(solver: Solver) -> None:
     assert repr(solver) == text
     assert (solver.backend, solver.target, solver.inputs[0].name) == ("c", "host", "y")
     assert solver.backend_reason == "backend c was asked for"
+
+
+@pytest.mark.parametrize("place", [".", "saved"])
+def test_a_folder_is_loaded_by_a_relative_path(
+    solver: Solver, lista: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    solver.save(tmp_path / "saved")
+    monkeypatch.chdir(tmp_path / "saved" if place == "." else tmp_path)
+    found = load(place)
+    monkeypatch.chdir("/")
+    np.testing.assert_array_equal(found(lista.problems(2)), solver(lista.problems(2)))
+    np.testing.assert_array_equal(found.artifact.weights["W1"], lista.w1)
