@@ -73,6 +73,15 @@ def _unary(name: str, operator: str, function: Callable[..., Any]) -> None:
     pointwise(name, lambda _, v: function(array(v, 0)), lambda _, e: build.unary(operator, e[0]))
 
 
+def _quotient(_: Mapping[str, Any], e: list[Expr]) -> Expr:
+    """Division; by a known number, multiplication, which takes a tenth of the time and differs by a rounding."""
+    x, divisor = e
+    known = isinstance(divisor, Const) and divisor.dtype in FLOATS and 1e-30 < abs(divisor.value) < 1e30
+    if not known or not isinstance(divisor, Const):
+        return build.binary("div", x, divisor)
+    return build.mul(x, build.literal(float(np.dtype(x.dtype).type(1 / divisor.value)), x.dtype))
+
+
 def _power(_: Mapping[str, Any], e: list[Expr]) -> Expr:
     """Squares and other small powers by products: a library's `pow` takes fifty times as long."""
     x, exponent = e
@@ -233,7 +242,7 @@ _UNARIES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
 for _name, _op, _function in _BINARIES:
     _binary(_name, _op, _function)
 # Of integers these are shape arithmetic, done at import: at run time a zero divisor would trap.
-_binary("Div", "div", _divide, FLOATS)
+pointwise("Div", lambda _, v: _divide(array(v, 0), array(v, 1)), _quotient, run_types=FLOATS)
 pointwise("Pow", lambda _, v: np.power(array(v, 0), array(v, 1).astype(array(v, 0).dtype)), _power, run_types=FLOATS)
 
 for _name, _op, _function in _UNARIES:
