@@ -36,6 +36,26 @@ def tables_text(result: Row) -> str:
     return "\n".join(lines)
 
 
+def passes_text(result: Row) -> str:
+    """What each transformation gains, as Markdown."""
+    lines = [
+        f"By `benchmarks/speed_passes.py` on {result['date']}: the same solver compiled with the transformation and without, in turn; "
+        "the median of the ratios and their quartiles.",
+        "",
+        "| transformation | graph | batch | without | with | times faster |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        without, with_it = (_us(row["seconds"][k]["median"]) for k in ("without", "with"))
+        gain = row["gain"]
+        spread = f"{gain['quartile_1']:.2f} to {gain['quartile_3']:.2f}"
+        lines.append(
+            f"| `{row['pass']}`: {row['what']} | {row['graph']} | {row['batch']} | {without} | {with_it} | "
+            f"{gain['median']:.2f} ({spread}) |"
+        )
+    return "\n".join(lines)
+
+
 def console_line(row: Row) -> str:
     """One row in one line."""
     head = f"{row['graph']:<24}{row['batch']:>5}"

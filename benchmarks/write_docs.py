@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/write_docs.py
 
 README.md takes demo.json; docs/approximations.md and docs/approximations.svg take approximations.json;
-docs/performance.md and docs/performance.svg take speed.json, where there is one.
+docs/performance.md and docs/performance.svg take speed.json and passes.json, where there is a speed.json.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def main() -> None:
     draw(found["rows"]["error_and_cost"]["rows"], ROOT / "docs/approximations.svg")
     if (results / "speed.json").is_file():
         speed = json.loads((results / "speed.json").read_text())
-        replace_section(ROOT / "docs/performance.md", speed_tables.tables_text(speed))
+        passes = json.loads((results / "passes.json").read_text())
+        section = f"{speed_tables.tables_text(speed)}\n\n## What each transformation gains\n\n"
+        replace_section(ROOT / "docs/performance.md", section + speed_tables.passes_text(passes))
         if speed["rows"].get("scaling"):
             draw_speed.draw(speed["rows"]["scaling"], ROOT / "docs/performance.svg")
 
