@@ -39,8 +39,8 @@ def tables_text(result: Row) -> str:
 def passes_text(result: Row) -> str:
     """What each transformation gains, as Markdown."""
     lines = [
-        f"By `benchmarks/speed_passes.py` on {result['date']}: the same solver compiled with the transformation and without, in turn; "
-        "the median of the ratios and their quartiles.",
+        f"By `benchmarks/speed_passes.py` on {result['date']}: the same solver compiled with the transformation and "
+        "without, in turn; the median of the ratios and their quartiles.",
         "",
         "| transformation | graph | batch | without | with | times faster |",
         "|---|---|---|---|---|---|",

@@ -67,7 +67,8 @@ class Solver:
         # The usual cases, straightened out: arrays that can be passed on, of shapes that were checked before.
         if self._only is not None and len(arrays) == 1:
             array = arrays[0]
-            if type(array) is np.ndarray and array.dtype is self._only and array.flags.carray:
+            same = type(array) is np.ndarray and (array.dtype is self._only or array.dtype == self._only)
+            if same and array.flags.carray:
                 known = self._plans.get((array.shape,))
                 if known is not None and not named:
                     output = np.empty(*known[1][0])
@@ -76,7 +77,7 @@ class Solver:
         elif not named and len(arrays) == self._count:
             shapes = []
             for array, dtype in zip(arrays, self._dtypes, strict=True):
-                if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
+                if type(array) is not np.ndarray or array.dtype != dtype or not array.flags.carray:
                     break
                 shapes.append(array.shape)
             known = self._plans.get(tuple(shapes))  # too few shapes are not among them

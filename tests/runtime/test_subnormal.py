@@ -24,7 +24,7 @@ def halving(tmp_path: Path) -> Path:
         "halving",
         [value("x0", TensorProto.FLOAT, ("batch", 5))],
         [value(f"x{K}", TensorProto.FLOAT, ("batch", 5))],
-        [numpy_helper.from_array(np.float32(0.25), "quarter")],
+        [numpy_helper.from_array(np.array(0.25, np.float32), "quarter")],
     )
     path = tmp_path / "halving.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)

@@ -113,15 +113,15 @@ def norms(g: Any, x: str, k: int) -> str:
     return str(g("Div", x, g("Add", g("Exp", most), g("ReduceSum", g("Abs", x), g.weight("axis", [1], "int64")))))
 
 
-STEPS: dict[Callable[..., str], tuple[dict[str, tuple[int, ...]], tuple[int, ...]]] = {
+STEPS: dict[Callable[..., str], dict[str, tuple[int, ...]]] = {
     gradient: {"H": (7, 10), "y": (7, 1)},
     complex_gradient: {"C": (7, 10, 2)},
     products_of_matrices: {"G": (9, 9)},
     convolution: {},
     one_channel: {},
     norms: {},
-}  # type: ignore[assignment]
-SHAPES = {
+}
+SHAPES: dict[Callable[..., str], tuple[int, ...]] = {
     gradient: (10, 1), complex_gradient: (10, 6), products_of_matrices: (9, 11), convolution: (2, 5, 9),
     one_channel: (1, 9, 9), norms: (6, 9),
 }  # fmt: skip
