@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TypeVar
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import ITERATION, Buffer, Expr, For, Load, LoopProgram, Nest, Step, Stmt, Store, Var
 from unfoldc.kernels.passes.fuse_sweeps import in_whole_lines
 from unfoldc.kernels.passes.sweep_members import Access, accesses, writes
 
+T = TypeVar("T")
 _LINE = 64  # bytes; a vector that crosses its end takes two accesses
 _READS = 64  # of one element, at least, for each time that it is copied
 
@@ -43,7 +45,7 @@ class _Work:
         for s in body:
             packed: dict[tuple[str, int], str] = {}
             s = self.units(s, {}, writes((s,)), packed)
-            result.extend(self.copy(name, axis, new) for (name, axis), new in packed.items())
+            result.extend(copied(self.buffers[name], axis, new) for (name, axis), new in packed.items())
             result.append(s)
         return tuple(result)
 
@@ -60,7 +62,7 @@ class _Work:
                 return None
             if (e.buffer, axis) not in packed:
                 packed[e.buffer, axis] = self.fresh(e.buffer, axis)
-            return Load(packed[e.buffer, axis], _moved(e.indices, axis), e.dtype)
+            return Load(packed[e.buffer, axis], moved(e.indices, axis), e.dtype)
 
         return build.map_stmt(s, change) if found else s
 
@@ -103,21 +105,21 @@ class _Work:
         while new in self.buffers:
             new += "_"
         old = self.buffers[name]
-        shape = (*old.shape[:axis], *old.shape[axis + 1 :], old.shape[axis])
+        shape = moved(old.shape, axis)
         self.buffers[new] = in_whole_lines(Buffer(new, old.dtype, shape, "scratch"), _LINE)
         return new
 
-    def copy(self, name: str, axis: int, new: str) -> Nest:
-        """Fills the packed matrix."""
-        shape = self.buffers[name].shape
-        at: tuple[Expr, ...] = tuple(Var(f"{new}_{p}") if n > 1 else build.ZERO for p, n in enumerate(shape))
-        body: tuple[Stmt, ...] = (Store(new, _moved(at, axis), Load(name, at, self.buffers[name].dtype)),)
-        order = [p for p in range(len(shape)) if p != axis] + [axis]
-        for p in reversed(order):
-            if shape[p] > 1:
-                body = (For(f"{new}_{p}", shape[p], body),)
-        return Nest((), body)
+
+def copied(buffer: Buffer, axis: int, new: str) -> Nest:
+    """Fills `new` with the buffer's elements, an axis moved to the end."""
+    at: tuple[Expr, ...] = tuple(Var(f"{new}_{p}") if n > 1 else build.ZERO for p, n in enumerate(buffer.shape))
+    body: tuple[Stmt, ...] = (Store(new, moved(at, axis), Load(buffer.name, at, buffer.dtype)),)
+    for p in reversed(moved(tuple(range(len(buffer.shape))), axis)):
+        if buffer.shape[p] > 1:
+            body = (For(f"{new}_{p}", buffer.shape[p], body),)
+    return Nest((), body)
 
 
-def _moved(indices: tuple[Expr, ...], axis: int) -> tuple[Expr, ...]:
-    return (*indices[:axis], *indices[axis + 1 :], indices[axis])
+def moved(items: tuple[T, ...], axis: int) -> tuple[T, ...]:
+    """The items with one of them at the end."""
+    return (*items[:axis], *items[axis + 1 :], items[axis])

@@ -15,6 +15,7 @@ from dataclasses import replace
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Expr, For, Load, Nest, Stmt, Store
 from unfoldc.kernels.passes.store_in_place import whole_copy
+from unfoldc.kernels.passes.sweep_members import accesses, writes
 
 
 def copy_behind(body: Sequence[Stmt], maker: int) -> tuple[int, str, str] | None:
@@ -22,7 +23,7 @@ def copy_behind(body: Sequence[Stmt], maker: int) -> tuple[int, str, str] | None
 
     None if there is none, if anything else reads the source, or touches the target before the copy.
     """
-    stored = {s.buffer for s in build.statements((body[maker],)) if isinstance(s, Store)}
+    stored = writes((body[maker],))
     for at in range(maker + 1, len(body)):
         s = body[at]
         source, target = whole_copy(s) if isinstance(s, Nest) else (None, None)
@@ -30,7 +31,7 @@ def copy_behind(body: Sequence[Stmt], maker: int) -> tuple[int, str, str] | None
             continue
         between = [x for i, x in enumerate(body) if maker < i < at]
         others = [x for i, x in enumerate(body) if i not in (maker, at)]
-        if target not in touched(between) and target not in stored and source not in touched(others):
+        if target not in _touched(between) and target not in stored and source not in _touched(others):
             return at, source, target
     return None
 
@@ -51,10 +52,8 @@ def stored_at_once(body: tuple[Stmt, ...], source: str, target: str) -> tuple[St
     return tuple(_renamed(s, source, target) for s in body)
 
 
-def touched(body: Sequence[Stmt]) -> set[str]:
-    """The buffers that are read or written."""
-    stores = {s.buffer for s in build.statements(tuple(body)) if isinstance(s, Store)}
-    return stores | {load.buffer for s in body for load in _loads(s)}
+def _touched(body: Sequence[Stmt]) -> set[str]:
+    return {a.buffer for a in accesses(body)}
 
 
 def _loads(s: Stmt) -> list[Load]:

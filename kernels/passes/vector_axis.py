@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -31,9 +30,10 @@ from unfoldc.kernels.loops import (
     Unary,
     Var,
 )
+from unfoldc.kernels.passes.pack_operands import copied, moved
+from unfoldc.kernels.passes.sweep_members import accesses, reads
 
 _FLOATS = ("float32", "float64")
-T = TypeVar("T")
 # A twin costs a copy for each solve; where rows are long, sums along them are as fast.
 _FEWEST_ITERATIONS = 4
 _LARGEST_TWIN = 64 * 1024  # bytes
@@ -74,7 +74,7 @@ class Layouts:
 
     def twins(self) -> list[Nest]:
         """What fills the twins, to stand at the end of `begin`."""
-        return [_copy(self.buffers[name], axis, twin) for (name, axis), twin in self._twins.items()]
+        return [copied(self.buffers[name], axis, twin) for (name, axis), twin in self._twins.items()]
 
     def laid_out(
         self, body: Sequence[Stmt], var: str, block: Expr, within: Expr, start: int, shape: tuple[int, int]
@@ -107,22 +107,14 @@ class Layouts:
         if (e.buffer, at[0]) not in self._twins:
             new = f"{e.buffer}_by{at[0]}"
             old = self.buffers[e.buffer]
-            shape = (*old.shape[: at[0]], *old.shape[at[0] + 1 :], old.shape[at[0]])
-            self.buffers[new] = Buffer(new, old.dtype, shape, "state")
+            self.buffers[new] = Buffer(new, old.dtype, moved(old.shape, at[0]), "state")
             self._twins[e.buffer, at[0]] = new
-        return Load(self._twins[e.buffer, at[0]], _moved(e.indices, at[0]), e.dtype)
+        return Load(self._twins[e.buffer, at[0]], moved(e.indices, at[0]), e.dtype)
 
     def used_by(self, program: LoopProgram) -> LoopProgram:
         """The program with these buffers, without constants that it does not read."""
         parts = (program.begin, *(s.body for s in program.steps), program.end)
-        read = {
-            e.buffer
-            for part in parts
-            for s in build.statements(part)
-            for top in _all_expressions(s)
-            for e in build.walk(top)
-            if isinstance(e, Load)
-        }
+        read = reads(s for part in parts for s in part)
         constants = {n: v for n, v in self.constants.items() if n in read}
         buffers = {n: b for n, b in self.buffers.items() if b.space != "constant" or n in read}
         return replace(program, buffers=buffers, constants=constants)
@@ -269,33 +261,8 @@ class _Check:
 
 def _fixed(program: LoopProgram) -> frozenset[str]:
     """Inputs, and what begin alone writes, unless an iteration reads a part of its own."""
-    written = {s.buffer for step in program.steps for s in build.statements(step.body) if isinstance(s, Store)}
-    streams = {
-        e.buffer
-        for step in program.steps
-        for top in (x for s in step.body for x in build.expressions(s))
-        for e in build.walk(top)
-        if isinstance(e, Load) and any(Var(ITERATION) in build.walk(i) for i in e.indices)
-    }
+    found = accesses(s for step in program.steps for s in step.body)
+    written = {a.buffer for a in found if a.stored}
+    streams = {a.buffer for a in found if any(Var(ITERATION) in build.walk(i) for i in a.indices)}
     kept = {n for n, b in program.buffers.items() if b.space in ("input", "state")}
     return frozenset(kept - written - streams)
-
-
-def _copy(buffer: Buffer, axis: int, twin: str) -> Nest:
-    """Fills a twin."""
-    at = tuple(Var(f"{twin}_{p}") if n > 1 else build.ZERO for p, n in enumerate(buffer.shape))
-    body: tuple[Stmt, ...] = (Store(twin, _moved(at, axis), Load(buffer.name, at, buffer.dtype)),)
-    for p in reversed(_moved(tuple(range(len(buffer.shape))), axis)):
-        if buffer.shape[p] > 1:
-            body = (For(f"{twin}_{p}", buffer.shape[p], body),)
-    return Nest((), body)
-
-
-def _moved(items: tuple[T, ...], axis: int) -> tuple[T, ...]:
-    """The items with one of them at the end."""
-    return (*items[:axis], *items[axis + 1 :], items[axis])
-
-
-def _all_expressions(s: Stmt) -> list[Expr]:
-    extent = [s.extent] if isinstance(s, For) and not isinstance(s.extent, int) else []
-    return [*build.expressions(s), *extent]
