@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -44,3 +44,33 @@ class CountingEngine(Engine, Protocol):
     def count(self, inputs: Sequence[np.ndarray]) -> Counts:
         """Run one problem (the first of the batch) and count its instructions."""
         ...
+
+
+class BindingEngine(Engine, Protocol):
+    """An engine that prepares a call once, so that each takes little more than the compiled code."""
+
+    def bind(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int, answer: Any
+    ) -> Callable[[], Any]:
+        """`solve` with these arguments, which then returns `answer`; nothing else uses what it works in."""
+        ...
+
+
+def bound_solve(
+    engine: Engine | BindingEngine,
+    inputs: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    batch: int,
+    iterations: int,
+    answer: Any,
+) -> Callable[[], Any]:
+    """A function that solves with these arguments and returns `answer`: the engine's own, where it prepares one."""
+    bind = getattr(engine, "bind", None)
+    if bind is not None:
+        return cast(BindingEngine, engine).bind(inputs, outputs, batch, iterations, answer)
+
+    def solve() -> Any:
+        engine.solve(inputs, outputs, batch, iterations)
+        return answer
+
+    return solve

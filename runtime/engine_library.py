@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from unfoldc.errors import ToolError
 from unfoldc.kernels.artifact import Artifact
+from unfoldc.runtime.direct_call import direct_call
 
 # A NumPy array object is the object header followed by the address of its elements: NumPy's C interface (PyArray_DATA)
 # promises that to every extension. `array.ctypes.data` takes 0.9 us, which is more than many a solve.
@@ -22,6 +22,8 @@ _ALIGNMENT = 64
 # stands follows, which is within the array object. ctypes passes `bytes` as the address of their content and takes
 # 0.1 us for it; converting five arguments takes 0.6 us.
 _PREPARED = "@Pqq"
+# Operations up to which a bound call keeps the GIL: some 20 us at 50 Gflop/s.
+_SHORT_FLOPS = 10**6
 
 
 def address(array: np.ndarray) -> int:
@@ -54,10 +56,18 @@ class Workspace:
         return self.tables
 
 
-class PreparedCall(functools.partial[None]):
-    """A call of the driver with its arguments packed; it keeps alive what they point to."""
+class PreparedCall:
+    """A call of the driver with its arguments packed, by ctypes, which releases the GIL; `kept` stays alive with it."""
 
-    kept: tuple[Any, ...]
+    __slots__ = ("_answer", "_call", "kept", "record")
+
+    def __init__(self, call: Callable[[bytes], None], record: bytes, answer: Any, kept: Sequence[Any]) -> None:
+        self._call, self.record, self._answer, self.kept = call, record, answer, kept
+
+    def __call__(self) -> Any:
+        """Solve; the answer."""
+        self._call(self.record)
+        return self._answer
 
 
 class LibraryEngine:
@@ -75,6 +85,7 @@ class LibraryEngine:
             loaded = ctypes.CDLL(str(library.absolute()))  # a bare name would be looked for among the system's
             size = _entry(loaded, f"{artifact.symbol}_host_workspace", ctypes.c_long)()
             call = _entry(loaded, f"{artifact.symbol}_host_call", None)
+            bound = _entry(loaded, f"{artifact.symbol}_host_bound", None)
             profile = _entry(loaded, f"{artifact.symbol}_host_profile", None)
         except (OSError, AttributeError) as error:
             raise ToolError(
@@ -86,11 +97,11 @@ class LibraryEngine:
         if hasattr(loaded, f"{artifact.symbol}_host_group"):
             self.group = int(_entry(loaded, f"{artifact.symbol}_host_group", ctypes.c_long)())
             self.fewest = int(_entry(loaded, f"{artifact.symbol}_host_fewest", ctypes.c_long)())
-        self._bind(artifact, size, call, profile)
+        self._bind(artifact, size, call, bound, profile)
 
-    def _bind(self, artifact: Artifact, size: int, call: Any, profile: Any) -> None:
-        """Take the two entry points, and the bytes of a workspace."""
-        self._size = size
+    def _bind(self, artifact: Artifact, size: int, call: Any, bound: Any, profile: Any) -> None:
+        """Take the entry points, and the bytes of a workspace."""
+        self._size, self._cost = size, artifact.cost
         self._counts = (len(artifact.inputs), len(artifact.outputs))
         self._one, self._both = self._counts == (1, 1), all(self._counts)
         self._pack = struct.Struct(f"{_PREPARED}{'P' * sum(max(1, n) for n in self._counts)}").pack
@@ -98,6 +109,7 @@ class LibraryEngine:
         profile.argtypes = [*pointers, ctypes.c_void_p]
         self._call: Callable[[bytes], None] = call
         self._profile: Callable[..., None] = profile
+        self._bound: int = ctypes.cast(bound, ctypes.c_void_p).value or 0
         self._pool: list[Workspace] = []
 
     def solve(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int) -> None:
@@ -114,14 +126,26 @@ class LibraryEngine:
         self._pool.append(workspace)
 
     def bind(
-        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int
-    ) -> Callable[[], None]:
-        """`solve` with these arguments and a workspace of its own, which nothing else uses; it allocates nothing."""
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int, answer: Any
+    ) -> Callable[[], Any]:
+        """`solve` with these arguments and a workspace of its own, then `answer`; it allocates nothing.
+
+        A short solve holds the GIL, which would take longer to hand over than the solve itself.
+        """
         workspace = self._new_workspace()
-        record = self._pack(workspace.address, batch, iterations, *self._places(inputs, outputs))
-        call = PreparedCall(self._call, record)
-        call.kept = (workspace, *inputs, *outputs, self)
-        return call
+        words = (workspace.address, batch, iterations, *self._places(inputs, outputs))
+        kept = (workspace, *inputs, *outputs, self)
+        if self._is_short(batch, iterations):
+            direct = direct_call(self._bound, words, answer, kept)
+            if direct is not None:
+                return direct
+        return PreparedCall(self._call, self._pack(*words), answer, kept)
+
+    def _is_short(self, batch: int, iterations: int) -> bool:
+        if self._cost is None:
+            return False
+        each = self._cost.begin_flops + sum(self._cost.iterate_flops[:iterations]) + self._cost.end_flops
+        return batch * each <= _SHORT_FLOPS
 
     def profile(
         self,

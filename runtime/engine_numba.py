@@ -31,10 +31,10 @@ class NumbaEngine(LibraryEngine):
         self._weights = [_gather(artifact, *group) for group in facts["weights"]]
         self._code = _load(object_file)  # the machine code lives as long as this
         kind = ctypes.CFUNCTYPE(None)
-        names = (f"{artifact.symbol}_host_call", f"{artifact.symbol}_host_profile")
+        names = [f"{artifact.symbol}_host_{part}" for part in ("call", "bound", "profile")]
         found = [self._code.get_function_address(name) for name in names]
         if not all(found):
-            raise _unusable(object_file, f"it has no {' or no '.join(names)}")
+            raise _unusable(object_file, f"it lacks one of {', '.join(names)}")
         self._bind(artifact, int(facts["workspace_bytes"]), *map(kind, found))
 
     def _new_workspace(self) -> Workspace:

@@ -41,6 +41,17 @@ define void @"{symbol}_host_call"(ptr %prepared) {{
   call void @"{symbol}_host_solve"(i64 %memory, i64 %in, i64 %out, i64 %batch, i32 %iterations)
   ret void
 }}
+define ptr @"{symbol}_host_bound"(ptr %self, ptr %unused) {{
+  %to_record = getelementptr ptr, ptr %self, i64 2
+  %record = load ptr, ptr %to_record
+  %to_answer = getelementptr ptr, ptr %record, i64 1
+  %prepared = getelementptr ptr, ptr %record, i64 2
+  %keep = load ptr, ptr %record
+  %answer = load ptr, ptr %to_answer
+  call void @"{symbol}_host_call"(ptr %prepared)
+  call void %keep(ptr %answer)
+  ret ptr %answer
+}}
 """
 _COPY = """\
   %to_{table}_{i} = getelementptr i64, ptr %prepared, i64 {place}
@@ -53,8 +64,8 @@ _FOREIGN = ("Py", "_Py", "NRT_", "numba_")  # only a process that runs Numba has
 
 
 def build_object(artifact: Artifact, folder: Path) -> Path:
-    """`<symbol>.o` in `folder`, for this processor, with a shared library's `<symbol>_host_solve`, `_host_call` and
-    `_host_profile`.
+    """`<symbol>.o` in `folder`, for this processor, with a shared library's `<symbol>_host_solve`, `_host_call`,
+    `_host_bound` and `_host_profile`.
 
     Raises ToolError where Numba is missing or refuses the source, or where the code would call into Numba.
     """
@@ -91,7 +102,7 @@ def build_object(artifact: Artifact, folder: Path) -> Path:
 
 
 def _prepared_call(artifact: Artifact) -> str:
-    """`<symbol>_host_call` as the C driver has it."""
+    """`<symbol>_host_call` and `_host_bound` as the C driver has them."""
     inputs, outputs = max(1, len(artifact.inputs)), max(1, len(artifact.outputs))
     places = [("inputs", i, 3 + i) for i in range(len(artifact.inputs))]
     places += [("outputs", i, 3 + inputs + i) for i in range(len(artifact.outputs))]

@@ -7,11 +7,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 import numpy as np
 
 from unfoldc.kernels.artifact import Artifact, Port
-from unfoldc.runtime.engine import Engine
+from unfoldc.runtime.engine import Engine, bound_solve
 
 # Seconds of work that a thread must get: handing it over and waiting for it takes 20 to 40 us.
 WORTH = 50e-6
@@ -86,13 +87,17 @@ class ParallelEngine:
             self._timed.pop(key, None)
 
     def bind(
-        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int
-    ) -> Callable[[], None]:
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int, answer: Any
+    ) -> Callable[[], Any]:
         """`solve` with these arguments; a single problem is not split, so that its call is as short as without."""
-        bind = getattr(self.engine, "bind", None)
-        if batch < 2 and bind is not None:
-            return bind(inputs, outputs, batch, iterations)  # type: ignore[no-any-return]
-        return lambda: self.solve(inputs, outputs, batch, iterations)
+        if batch < 2:
+            return bound_solve(self.engine, inputs, outputs, batch, iterations, answer)
+
+        def solve() -> Any:
+            self.solve(inputs, outputs, batch, iterations)
+            return answer
+
+        return solve
 
     def profile(
         self,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import tracemalloc
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +15,9 @@ import pytest
 
 from unfoldc.errors import InputError
 from unfoldc.kernels.artifact import Port
+from unfoldc.runtime import direct_call
 from unfoldc.runtime.artifact_folder import Build
-from unfoldc.runtime.engine_library import LibraryEngine
+from unfoldc.runtime.engine_library import LibraryEngine, PreparedCall
 from unfoldc.runtime.solver import Solver
 
 K, N = 4, 9
@@ -58,11 +61,44 @@ def test_a_call_keeps_alive_all_that_it_needs(lista_build: Build, lista: Any) ->
     del spoiled
 
 
+def test_long_solves_hand_over_the_gil(solver: Solver, lista: Any) -> None:
+    short, long = (solver.bind(lista.problems(batch)) for batch in (1, 10_000))
+    assert isinstance(long.func, PreparedCall) and not isinstance(short.func, PreparedCall)
+    for call in (short, long):
+        np.testing.assert_allclose(call(), lista.solve(call.inputs["y"]), atol=1e-6)
+
+
+def test_a_call_counts_the_users_of_its_answer(solver: Solver, lista: Any) -> None:
+    call = solver.bind(lista.problems(1))
+    answer = call()
+    users = sys.getrefcount(answer)
+    several = [call() for _ in range(1000)]
+    assert sys.getrefcount(answer) == users + 1000
+    several.clear()
+    assert sys.getrefcount(answer) == users
+    assert weakref.ref(call.func) and gc.is_tracked(call.func)
+    kept = weakref.ref(call.func.__self__)  # type: ignore[attr-defined]
+    run = call.func
+    del call
+    np.testing.assert_array_equal(run(), answer)
+    del run
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_call_without_the_direct_way(solver: Solver, lista: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_call, "_SUPPORTED", False)
+    call = solver.bind(lista.problems(2))
+    assert isinstance(call.func, PreparedCall)
+    np.testing.assert_allclose(call(), lista.solve(call.inputs["y"]), atol=1e-6)
+
+
 def test_a_call_allocates_nothing(solver: Solver, lista: Any) -> None:
     engine: Any = solver._engine
     call = solver.bind(lista.problems(1))
-    workspace = call._run.kept[0]  # type: ignore[attr-defined]
-    place, record = workspace.address, bytes(call._run.args[0])  # type: ignore[attr-defined]
+    kept: Any = call.func.__self__  # type: ignore[attr-defined]
+    workspace, record = kept.kept[0], kept.tobytes()
+    place = workspace.address
     call()
     tracemalloc.start()
     try:
@@ -76,7 +112,7 @@ def test_a_call_allocates_nothing(solver: Solver, lista: Any) -> None:
         tracemalloc.stop()
     # What Python itself does around the loop; an array would take more than a hundred bytes a call.
     assert after - before < 200 and peak - before < 1000
-    assert (workspace.address, call._run.args[0]) == (place, record)  # type: ignore[attr-defined]
+    assert (workspace.address, kept.tobytes()) == (place, record)
     assert workspace not in engine._pool
 
 

@@ -80,6 +80,13 @@ typedef struct prepared {
     void *const *outputs[${outputs}];
 } prepared;
 
+/* A call bound to its arrays; keep counts one more user of the answer. */
+typedef struct bound {
+    void (*keep)(void *answer);
+    void *answer;
+    prepared call;
+} bound;
+
 /* Bytes of a workspace, which starts at a multiple of 64; each thread needs its own. */
 long ${symbol}_host_workspace(void);
 
@@ -98,6 +105,10 @@ void ${symbol}_host_solve(
 
 /* The same with its arguments in one place: foreign callers convert each argument. */
 void ${symbol}_host_call(const prepared *p);
+
+/* The same as a function of Python's: self is an array; the record's address stands behind its first two
+ * words. */
+void *${symbol}_host_bound(const bound *const *self, const void *unused);
 
 /* The same; adds the ticks of begin, of each iteration and of end to the ${count} + 2 counts. */
 void ${symbol}_host_profile(
@@ -134,6 +145,15 @@ void ${symbol}_host_call(const prepared *p) {
     void *const outputs[${outputs}] = {${wanted}};
 
     ${symbol}_host_solve(p->memory, inputs, outputs, (long)p->batch, (int)p->iterations);
+}
+
+void *${symbol}_host_bound(const bound *const *self, const void *unused) {
+    const bound *const b = self[2];
+
+    (void)unused;
+    ${symbol}_host_call(&b->call);
+    b->keep(b->answer);
+    return b->answer;
 }
 
 void ${symbol}_host_profile(
