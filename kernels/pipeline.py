@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unfoldc.errors import InputError, ModelError
 from unfoldc.kernels.artifact import Artifact, MemoryPlan, Port
-from unfoldc.kernels.batch_form import why_one_by_one
+from unfoldc.kernels.batch_form import side_by_side
 from unfoldc.kernels.check_batch import STRUCTURE, coupled
 from unfoldc.kernels.cost import cost
 from unfoldc.kernels.element_types import ELEMENT_TYPES
@@ -223,15 +223,7 @@ def build_artifact(
     }
     sources: dict[str, str] = {}
     if backend == "c":
-        lanes = spec.batch_lanes if spec.batch_lanes > 1 and _wide(model) else 0
-        kept_apart = why_one_by_one(scheduled, lanes) if lanes else ""
-        wide = schedule(plain, spec, lanes) if lanes and not kept_apart else None
-        if wide is not None:  # both forms share what they read alike
-            scheduled = replace(
-                scheduled,
-                buffers={**scheduled.buffers, **{n: wide.buffers[n] for n in wide.constants}},
-                constants={**wide.constants, **scheduled.constants},
-            )
+        scheduled, wide, kept_apart = side_by_side(plain, scheduled, model.inputs, spec)
         sources, reason = c_sources(
             symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=spec.batch_lanes
         )
@@ -277,7 +269,3 @@ def check_symbol(symbol: str) -> None:
         raise InputError(
             "compile", f"symbol {symbol!r}", "a letter, then up to 39 letters, digits or _", "Choose another name."
         )
-
-
-def _wide(model: ImportedModel) -> bool:
-    return any(port.batched for port in model.inputs)

@@ -2,64 +2,25 @@
 
 from __future__ import annotations
 
-import operator
-import os
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from unfoldc.cache import cache_folder, cache_key, prune, touch
 from unfoldc.errors import InputError, ModelError, UnfoldcError
-from unfoldc.runtime.artifact_folder import Build, add_note, aside, digest, read_build, replace_folder, write_build
-from unfoldc.runtime.backends import (
-    checked_threads,
-    choose,
-    compiles_fast,
-    fallback,
-    measures,
-    open_engine,
-    rivals,
-    run_options,
-)
-from unfoldc.runtime.contest import Verdict, contest
-from unfoldc.runtime.engine_reference import ReferenceEngine
+from unfoldc.external_data import external_digests
+from unfoldc.fastest_build import build_fastest
+from unfoldc.one_build import build_one, compiled
+from unfoldc.request import Progress, Request, checked_symbol, import_options, read_model, silent
+from unfoldc.runtime.artifact_folder import Build, aside, digest, read_build, replace_folder
+from unfoldc.runtime.backends import checked_threads, choose, fallback, measures, run_options
 from unfoldc.runtime.load import load, open_build
-from unfoldc.runtime.machine import processor
-from unfoldc.runtime.products import make_product, with_notes
 from unfoldc.runtime.solver import Solver
 from unfoldc.targets import find_target
 
-if TYPE_CHECKING:
-    from unfoldc.kernels.artifact import Artifact
-    from unfoldc.runtime.engine import Engine
-    from unfoldc.targets import Target
-
 __all__ = ["compile", "load"]
-
-_MODEL = "model/model.onnx"  # in a folder of its own: its external data keep their names, which are not ours to choose
-_SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Request:
-    path: Path
-    model: bytes
-    target: Target
-    target_name: str
-    backend: str
-    options: dict[str, Any]
-    symbol: str
-    progress: Progress
-    run: dict[str, Any] = field(default_factory=dict)
-    note: str = ""
-    threads: int = 1
-    measure: bool = False  # whether the back end is one of several, the fastest of which is kept
-    sparse: bool = False
 
 
 def compile(
@@ -99,15 +60,15 @@ def compile(
     chosen, reason = choose(backend, target, found.kind)
     if sparse and chosen != "c":
         raise InputError("compile", f"sparse with back end {chosen!r}", "back end c", "Leave one of them out.")
-    request = _Request(
+    request = Request(
         Path(path),
-        _read(Path(path)),
+        read_model(Path(path)),
         found,
         target,
         chosen,
-        _options(batch, dimensions),
-        _symbol(symbol),
-        progress or _silent,
+        import_options(batch, dimensions),
+        checked_symbol(symbol),
+        progress or silent,
         run_options(chosen, providers, threads),
         threads=checked_threads(chosen, found.kind, threads),
         measure=measures(backend, chosen, found.kind) and not sparse,
@@ -129,7 +90,7 @@ def compile(
             raise refusal from None
 
 
-def _obtain(request: _Request, reason: str, cache: bool) -> Solver:
+def _obtain(request: Request, reason: str, cache: bool) -> Solver:
     """The solver, from the cache or compiled."""
     store = cache_folder() if cache else None
     if store is None:
@@ -150,7 +111,7 @@ def _obtain(request: _Request, reason: str, cache: bool) -> Solver:
             pass  # a file that is read now only is damaged: compile again
     with aside(store) as partial:
         made = _compile_into(request, partial)
-        if _read(request.path) == request.model:
+        if read_model(request.path) == request.model:
             _publish(partial, entry)
             prune(store)
             build = read_build(entry, check=False)
@@ -169,7 +130,7 @@ def _reason(build: Build, otherwise: str) -> str:
     return f"auto: {choice}" if choice else otherwise
 
 
-def _key(request: _Request) -> str:
+def _key(request: Request) -> str:
     """Name of the cache entry: everything that the result depends on."""
     return cache_key(
         request.model,
@@ -183,7 +144,7 @@ def _key(request: _Request) -> str:
             "measure": request.measure,
             "sparse": request.sparse,
             "symbol": request.symbol,
-            "external": _external_digests(request),
+            "external": external_digests(request.path, request.model),
         },
     )
 
@@ -209,169 +170,8 @@ def _publish(partial: Path, entry: Path) -> None:
             raise
 
 
-def _compile_into(request: _Request, folder: Path) -> Build:
+def _compile_into(request: Request, folder: Path) -> Build:
     request.progress("compiling the model")
     if request.measure:
-        return _compile_fastest(request, folder)
-    return _build(request, _compiled(request), folder)
-
-
-def _compile_fastest(request: _Request, folder: Path) -> Build:
-    """Build with C and with what is worth measuring against it; the fastest that is right ends up in `folder`."""
-    from unfoldc.kernels.pipeline import build_artifact, load_program
-
-    model, program = load_program(request.path, **request.options)
-    spec, symbol = request.target.spec, request.symbol
-    builds = {"c": _build(request, build_artifact(model, program, spec, "c", symbol, host=True), folder)}
-    engines: dict[str, Engine] = {}
-    left_out = []
-    with tempfile.TemporaryDirectory(prefix="unfoldc-") as aside_:
-        for name in rivals():
-            try:
-                artifact = build_artifact(model, program, spec, name, symbol, host=True)
-                if not compiles_fast(artifact):
-                    left_out.append(f"{name} would take long to compile")
-                    continue
-                place = Path(aside_) / name
-                place.mkdir()
-                build = _build(request, artifact, place)
-                engines[name] = open_engine(build)
-                builds[name] = build
-            except Exception as error:  # C is built: whatever a rival's tools raise, it is only a rival
-                found = error.found if isinstance(error, UnfoldcError) else f"{type(error).__name__}: {error}"
-                left_out.append(f"{name} cannot compile it: {found}")
-        try:
-            verdict = _verdict(request, builds["c"], engines)
-        except Exception as error:  # too little memory for many problems, say: C is right without a measurement
-            verdict = Verdict("c", f"c; the others could not be measured ({type(error).__name__}: {error})")
-        if verdict.winner != "c":
-            _take_over(builds[verdict.winner].folder, folder)
-    won = replace(builds[verdict.winner], folder=folder)
-    return add_note(won, "choice", "; ".join([verdict.text, *left_out]))
-
-
-def _verdict(request: _Request, first: Build, rivals: Mapping[str, Engine]) -> Verdict:
-    if not rivals:
-        return Verdict("c", "c")
-    request.progress("measuring the back ends")
-
-    def arbiter() -> Engine:
-        return ReferenceEngine(first.artifact, first.folder / first.model, request.options)
-
-    return contest({"c": open_engine(first), **rivals}, first.artifact, arbiter)
-
-
-def _take_over(folder: Path, destination: Path) -> None:
-    for old in destination.iterdir():
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
-    for new in folder.iterdir():
-        shutil.move(new, destination / new.name)
-
-
-def _build(request: _Request, artifact: Artifact, folder: Path) -> Build:
-    names = _external_names(request.path)
-    model = _MODEL
-    while Path(model).name in names:
-        model = f"{Path(model).parent}/_{Path(model).name}"
-    copy = folder / model
-    copy.parent.mkdir()
-    external = _copy_external(names, request.path.parent, copy.parent)
-    copy.write_bytes(request.model)
-    request.progress(f"building for {request.target_name}")
-    product = make_product(artifact, request.target_name, request.target.kind, folder)
-    artifact = with_notes(artifact, request.target_name, request.target.kind, folder / product)
-    build = Build(
-        artifact=artifact, folder=folder, target=request.target_name, kind=request.target.kind,
-        product=product, processor=processor(), model=model,
-        options={**request.options, **request.run}, external=external,
-    )  # fmt: skip
-    write_build(build)
-    return build
-
-
-def _compiled(request: _Request) -> Artifact:
-    if request.backend == "onnxruntime":
-        from unfoldc.kernels.split_onnx.artifact import compile_split
-        from unfoldc.runtime.onnxruntime_tools import split_tools
-
-        artifact = compile_split(
-            request.path, request.target.spec, request.symbol, **request.options, tools=split_tools()
-        )
-        return replace(artifact, notes={**artifact.notes, "fallback": request.note})
-    from unfoldc.kernels.pipeline import compile_onnx
-
-    return compile_onnx(
-        request.path,
-        request.target.spec,
-        request.backend,
-        symbol=request.symbol,
-        sparse=request.sparse,
-        **request.options,
-    )
-
-
-def _external_digests(request: _Request) -> dict[str, str]:
-    """Digests of the external data that lie where they should; the importer says what is wrong with the others."""
-    if b"location" not in request.model:  # so most models are found in the cache without onnx
-        return {}
-    root = request.path.parent.resolve()
-    places = {name: (root / name).resolve() for name in _external_names(request.path)}
-    return {n: digest(p) for n, p in places.items() if p.is_relative_to(root) and p.is_file()}
-
-
-def _external_names(path: Path) -> list[str]:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    from unfoldc.kernels.reading.onnx_file import external_files
-
-    try:
-        return external_files(onnx.load(path, load_external_data=False))
-    except (DecodeError, ValueError, OSError):
-        return []  # not a model: the importer says so
-
-
-def _copy_external(names: Sequence[str], root: Path, folder: Path) -> dict[str, str]:
-    """Copy the model's external data, which the importer found to lie beside the model; their digests by name."""
-    places = {name: folder / os.path.normpath(name) for name in names}  # a name may pass through a missing folder
-    for name, place in places.items():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile((root / name).resolve(), place)
-    return {name: digest(place) for name, place in places.items()}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            str(path), f"the file cannot be read ({error.strerror})", "a readable .onnx file", "Check the path."
-        ) from None
-
-
-def _options(batch: int | str | None, dimensions: Mapping[str, int] | None) -> dict[str, Any]:
-    fixed = (
-        None if batch is None or batch == "dynamic" else _length("batch", batch, 'a positive number, "dynamic" or None')
-    )
-    lengths = {name: _length(f"dimension {name}", n, "a positive number") for name, n in (dimensions or {}).items()}
-    return {"batch": fixed, "dimensions": lengths or None}
-
-
-def _length(name: str, value: Any, allowed: str) -> int:
-    try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise InputError(name, repr(value), allowed, "Change the option.")
-    return number
-
-
-def _symbol(symbol: str) -> str:
-    if not isinstance(symbol, str) or not _SYMBOL.fullmatch(symbol):
-        raise InputError("symbol", repr(symbol), "a letter, then up to 39 letters, digits or _", "Choose another name.")
-    return symbol
-
-
-def _silent(_: str) -> None:
-    return None
+        return build_fastest(request, folder)
+    return build_one(request, compiled(request), folder)
