@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from unfoldc import pipeline
+from unfoldc import one_build, pipeline
 from unfoldc.errors import InputError, ModelError, TargetError, UnfoldcError
 from unfoldc.kernels import pipeline as compiler
 
@@ -163,7 +163,7 @@ def test_an_interrupted_compilation_leaves_nothing(
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    monkeypatch.setattr(pipeline, "make_product", interrupt)
+    monkeypatch.setattr(one_build, "make_product", interrupt)
     with pytest.raises(error):
         pipeline.compile(model, cache=use_cache)
     assert entries(cache) == [] and list(temporary.iterdir()) == []

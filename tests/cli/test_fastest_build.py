@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from unfoldc import pipeline
+from unfoldc import fastest_build, one_build, pipeline
 from unfoldc.errors import ModelError, ToolError
 from unfoldc.runtime import backends, products
 from unfoldc.runtime.contest import Verdict
@@ -50,7 +50,7 @@ def test_the_winner_is_kept_and_remembered(
     model: Path, tiny: Any, cache: Path, measuring: pytest.MonkeyPatch, winner: str, tmp_path: Path
 ) -> None:
     referee = Referee(winner)
-    measuring.setattr(pipeline, "contest", referee)
+    measuring.setattr(fastest_build, "contest", referee)
     first = pipeline.compile(model)
     assert referee.seen == [["c", "reference"]]
     again = pipeline.compile(model)
@@ -67,7 +67,7 @@ def test_without_the_cache_nothing_else_is_left_behind(
     model: Path, measuring: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     measuring.setattr("tempfile.tempdir", str(tmp_path))
-    measuring.setattr(pipeline, "contest", Referee("reference"))
+    measuring.setattr(fastest_build, "contest", Referee("reference"))
     before = set(tmp_path.iterdir())
     solver = pipeline.compile(model, cache=False)
     assert solver.backend == "reference" and len(set(tmp_path.iterdir()) - before) == 1
@@ -75,7 +75,7 @@ def test_without_the_cache_nothing_else_is_left_behind(
 
 def test_what_would_take_long_to_compile_is_not_measured(model: Path, measuring: pytest.MonkeyPatch) -> None:
     measuring.setattr(backends, "_RIVALS", {"numba": 100})
-    measuring.setattr(pipeline, "contest", None)
+    measuring.setattr(fastest_build, "contest", None)
     solver = pipeline.compile(model)
     assert solver.backend_reason == "auto: c; numba would take long to compile"
 
@@ -88,12 +88,12 @@ def test_a_rival_that_cannot_be_built_is_left_out(model: Path, measuring: pytest
             raise ToolError("reference", "it is broken", "", "")
         return original(artifact, *rest)
 
-    measuring.setattr(pipeline, "make_product", fail)
+    measuring.setattr(one_build, "make_product", fail)
     solver = pipeline.compile(model)
     assert solver.backend_reason == "auto: c; reference cannot compile it: it is broken"
 
 
-@pytest.mark.parametrize("failing", ["unfoldc.kernels.pipeline.build_artifact", "unfoldc.pipeline.open_engine"])
+@pytest.mark.parametrize("failing", ["unfoldc.kernels.pipeline.build_artifact", "unfoldc.fastest_build.open_engine"])
 @pytest.mark.parametrize(
     ("error", "text"),
     [
@@ -122,7 +122,7 @@ def test_a_measurement_that_fails_leaves_c(model: Path, measuring: pytest.Monkey
     def fail(*_: Any) -> Verdict:
         raise MemoryError("64 problems")
 
-    measuring.setattr(pipeline, "contest", fail)
+    measuring.setattr(fastest_build, "contest", fail)
     solver = pipeline.compile(model)
     assert solver.backend == "c"
     assert solver.backend_reason == "auto: c; the others could not be measured (MemoryError: 64 problems)"
