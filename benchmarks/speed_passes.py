@@ -23,7 +23,7 @@ from measuring import interleaved, ratios, write_results
 from speed_cases import find_graph
 
 import unfoldc
-from unfoldc.kernels import pipeline, schedule
+from unfoldc.kernels import batch_form, pipeline, schedule
 from unfoldc.kernels.passes import jam_results, vector_axis, vector_results
 from unfoldc.unfold_train.solvers import Lista
 
@@ -55,6 +55,11 @@ CASES = {
         "a sum in several parts, so that additions do not wait",
         ("lista-8-16-tied", "mpc"),
         lambda: mock.patch.object(jam_results, "_MOST_PARTS", 1),
+    ),
+    "unroll_sums": Case(
+        "short products of an iteration written out",
+        ("lista-32-64-tied", "admm-lasso", "sinkhorn"),
+        lambda: mock.patch.object(schedule, "unroll_sums", lambda body: body),
     ),
     "copies in begin": Case(
         "run-time matrices laid out once for all iterations",
@@ -101,7 +106,7 @@ CASES = {
     "side by side": Case(
         "problems of a batch as the elements of vectors",
         ("lista-32-64-tied", "lista-250-500-untied"),
-        lambda: mock.patch.object(pipeline, "why_one_by_one", lambda *_: "switched off"),
+        lambda: mock.patch.object(batch_form, "why_one_by_one", lambda *_: "switched off"),
         256,
     ),
 }

@@ -306,7 +306,9 @@ def test_an_object_file_of_another_solver(tmp_path: Path) -> None:
     whole = artifact(programs.lista())
     path = build_object(whole, tmp_path)
     sources = {name.replace("solver", "other"): text for name, text in whole.sources.items()}
-    with pytest.raises(ToolError, match="cannot be loaded \\(it lacks one of other_host_call, other_host_bound, other_host_profile\\)"):
+    with pytest.raises(
+        ToolError, match="cannot be loaded \\(it lacks one of other_host_call, other_host_bound, other_host_profile\\)"
+    ):
         NumbaEngine(replace(whole, symbol="other", sources=sources), path)
 
 
