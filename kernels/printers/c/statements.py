@@ -60,6 +60,9 @@ class Statements:
             inner = Statements(expressions, "", unroll_mark=self._vectors.unrolled)
             in_order = f"{pad}{_PAD}{self._vectors.mark}"
             return [pad + "{", in_order, *inner.block(s.body, depth + 1), pad + "}"]
+        whole = self.expressions.at_once(s)
+        if whole:
+            return wrap(pad + whole)
         outer = self.expressions.ranges.get(s.var)
         extent = str(s.extent) if isinstance(s.extent, int) else self.expressions.text(s.extent)
         self.expressions.ranges[s.var] = loop_range(s)
