@@ -8,9 +8,12 @@ from dataclasses import replace
 from unfoldc.kernels.loops import LoopProgram, Step, Stmt
 from unfoldc.kernels.passes.block_rows import block_rows
 from unfoldc.kernels.passes.fuse_results import fuse_results
+from unfoldc.kernels.passes.pair_results import pair_results
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.passes.split_ranges import split_ranges
+from unfoldc.kernels.passes.sum_columns import sum_columns
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
+from unfoldc.kernels.passes.unit_quotients import unit_quotients
 from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.target_spec import TargetSpec
 
@@ -25,6 +28,8 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
     are blocked for registers only. `vectors` is for printers that know loops of the kind "lanes".
     """
     if vectors and lanes == 1 and spec.vector_bits >= 128:
+        program = pair_results(unit_quotients(program), spec.vector_bits)
+        program = sum_columns(program, spec.vector_bits)
         program = _map_parts(_map_parts(program, fuse_results), split_ranges)
         program = vector_results(program, spec.vector_bits, spec.accumulators * 3 // 2)
     buffers = dict(program.buffers)

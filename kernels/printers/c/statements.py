@@ -24,6 +24,7 @@ class Statements:
     def __init__(self, expressions: Expressions, vector_mark: str, vectors: Vectors | None = None) -> None:
         self.expressions = expressions
         self.vector_loops = False
+        self.unroll_mark = ""
         self._mark = vector_mark
         self._vectors = vectors
 
@@ -54,6 +55,7 @@ class Statements:
         pad = _PAD * depth
         if s.kind == "lanes" and self._vectors is not None:
             inner = Statements(self._vectors.expressions(s, self.expressions), "")
+            inner.unroll_mark = self._vectors.unroll
             in_order = f"{pad}{_PAD}{self._vectors.mark}"
             return [pad + "{", in_order, *inner.block(s.body, depth + 1), pad + "}"]
         outer = self.expressions.ranges.get(s.var)
@@ -67,6 +69,8 @@ class Statements:
         if self._mark and s.kind == "vector" and not any(isinstance(b, For | Nest) for b in s.body):
             self.vector_loops = True
             mark = [pad + self._mark]
+        if self.unroll_mark and s.kind == "unroll":
+            mark = [pad + self.unroll_mark]
         return [*mark, f"{pad}for (int32_t {s.var} = 0; {s.var} < {extent}; {s.var}++) {{", *body, pad + "}"]
 
     def _assign(self, name: str, value: Expr) -> str:

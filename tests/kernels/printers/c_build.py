@@ -62,10 +62,11 @@ class Case:
     spec: TargetSpec = HOST
     lanes: int = LANES
     freestanding: bool = False
+    vectors: bool = False
     scheduled: LoopProgram = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scheduled", schedule(self.program, self.spec))
+        object.__setattr__(self, "scheduled", schedule(self.program, self.spec, vectors=self.vectors))
 
     def ports(self, names: Sequence[str]) -> tuple[Port, ...]:
         buffers = [self.program.buffers[name] for name in names]
@@ -73,7 +74,7 @@ class Case:
 
     def sources(self, symbol: str) -> tuple[dict[str, str], str]:
         """The files, and why there is no form for several problems."""
-        lanes = None if self.freestanding else schedule(self.program, self.spec, self.lanes)
+        lanes = None if self.freestanding or self.vectors else schedule(self.program, self.spec, self.lanes)
         inputs, outputs = self.ports(self.program.inputs), self.ports(self.program.outputs)
         host = not self.freestanding
         return c_sources(symbol, self.scheduled, inputs, outputs, host=host, lanes=lanes, lane_count=self.lanes)
