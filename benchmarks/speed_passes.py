@@ -61,10 +61,25 @@ CASES = {
         ("lista-32-64-tied", "admm-lasso", "sinkhorn"),
         lambda: mock.patch.object(schedule, "unroll_sums", lambda body: body),
     ),
+    "pair_results": Case(
+        "two products whose rows fill half a vector joined, as of real and imaginary parts",
+        ("beamforming",),
+        lambda: mock.patch.object(schedule, "pair_results", _same),
+    ),
+    "sum_columns": Case(
+        "sums over whole matrices column by column",
+        ("beamforming",),
+        lambda: mock.patch.object(schedule, "sum_columns", _same),
+    ),
+    "tall_matrices": Case(
+        "matrices of few columns stored column by column",
+        ("rpca-100", "rpca-1000"),
+        lambda: mock.patch.object(pipeline, "tall_matrices", _same),
+    ),
     "copies in begin": Case(
         "run-time matrices laid out once for all iterations",
         ("beamforming", "wmmse"),
-        lambda: mock.patch.object(vector_axis, "_FEWEST_ITERATIONS", 10**9),
+        lambda: mock.patch.object(vector_axis, "FEWEST_ITERATIONS", 10**9),
     ),
     "store_at_once": Case(
         "a whole result is stored where it is needed",

@@ -50,6 +50,14 @@ def linear(e: Expr, factor: int = 1) -> Linear:
     return result
 
 
+def half_turned(e: Expr, var: str) -> int:
+    """n where the index is `(var + n / 2) mod n`, which exchanges the halves of n elements; otherwise 0."""
+    match e:
+        case Binary("mod", Binary("add", Var(name), Const(half)), Const(whole)) if name == var:
+            return int(whole) if half and whole == 2 * half else 0
+    return 0
+
+
 def loop_range(loop: For) -> tuple[int, int | Expr]:
     """Least and greatest value of the variable of a loop that runs at all."""
     if isinstance(loop.extent, int):

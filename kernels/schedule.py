@@ -9,9 +9,12 @@ from unfoldc.kernels.loops import LoopProgram, Step, Stmt
 from unfoldc.kernels.passes.block_rows import block_rows
 from unfoldc.kernels.passes.fuse_results import fuse_results
 from unfoldc.kernels.passes.half_products import half_products
+from unfoldc.kernels.passes.pair_results import pair_results
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.passes.split_ranges import split_ranges
+from unfoldc.kernels.passes.sum_columns import sum_columns
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
+from unfoldc.kernels.passes.unit_quotients import unit_quotients
 from unfoldc.kernels.passes.unroll_sums import unroll_sums
 from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.target_spec import TargetSpec
@@ -28,6 +31,8 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
     """
     if vectors and lanes == 1 and spec.vector_bits >= 128:
         program = half_products(program, spec.vector_bits, 2 * spec.accumulators, spec.first_cache)
+        program = pair_results(unit_quotients(program), spec.vector_bits)
+        program = sum_columns(program, spec.vector_bits)
         program = _map_parts(_map_parts(program, fuse_results), split_ranges)
         program = vector_results(program, spec.vector_bits, spec.accumulators * 3 // 2)
         program = replace(program, steps=tuple(replace(s, body=unroll_sums(s.body)) for s in program.steps))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from unfoldc.kernels import build
-from unfoldc.kernels.index_bounds import linear
+from unfoldc.kernels.index_bounds import half_turned, linear
 from unfoldc.kernels.loops import (
     COMPARISONS,
     ITERATION,
@@ -35,8 +35,8 @@ from unfoldc.kernels.passes.sweep_members import accesses, reads
 
 _FLOATS = ("float32", "float64")
 # A twin costs a copy for each solve; where rows are long, sums along them are as fast.
-_FEWEST_ITERATIONS = 4
-_LARGEST_TWIN = 64 * 1024  # bytes
+FEWEST_ITERATIONS = 4
+LARGEST_TWIN = 64 * 1024  # bytes
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class VectorAxis:
     """Results along `var` are elements of vectors of `dtype`.
 
     sums: how many accumulators one result has, at least 1. vectors: for each load of a vector within a loop, the
-    variables that it depends on. moved: bytes of constants that are read across their rows.
+    variables that it depends on. moved: bytes of constants that are read across their rows. whole: how many results
+    there must be, in one vector, because something is read with its halves exchanged; 0 where that does not matter.
     """
 
     var: str
@@ -52,6 +53,7 @@ class VectorAxis:
     sums: int
     vectors: tuple[frozenset[str], ...]
     moved: int
+    whole: int = 0
 
 
 class Layouts:
@@ -64,13 +66,13 @@ class Layouts:
     def __init__(self, program: LoopProgram) -> None:
         self.buffers, self.constants = dict(program.buffers), dict(program.constants)
         self.in_step = False
-        self._fixed = _fixed(program) if program.iterations >= _FEWEST_ITERATIONS else frozenset()
+        self._fixed = fixed_buffers(program) if program.iterations >= FEWEST_ITERATIONS else frozenset()
         self._made: dict[tuple[str, int, int, int, int], str] = {}
         self._twins: dict[tuple[str, int], str] = {}
 
     def may_have_twin(self, name: str) -> bool:
         """Whether iterations may read a copy of the buffer in another order."""
-        return self.in_step and name in self._fixed and self.buffers[name].nbytes <= _LARGEST_TWIN
+        return self.in_step and name in self._fixed and self.buffers[name].nbytes <= LARGEST_TWIN
 
     def twins(self) -> list[Nest]:
         """What fills the twins, to stand at the end of `begin`."""
@@ -144,7 +146,7 @@ def vector_axis(body: Sequence[Stmt], var: str, layouts: Layouts, variables: Col
     if len(check.types) != 1 or not check.stored:
         return None
     (dtype,) = check.types
-    return VectorAxis(var, dtype, max(1, check.sums), tuple(check.vectors), check.moved)
+    return VectorAxis(var, dtype, max(1, check.sums), tuple(check.vectors), check.moved, check.whole)
 
 
 class _OtherForm(Exception):
@@ -160,6 +162,7 @@ class _Check:
     varying: set[str] = field(default_factory=set)
     vectors: list[frozenset[str]] = field(default_factory=list)
     moved: int = 0
+    whole: int = 0
     sums: int = 0
     stored: bool = False
 
@@ -228,7 +231,12 @@ class _Check:
         if self.var not in used:
             return False
         at = self.axis_of(buffer, indices)
-        if at is None:
+        turned = half_turned(indices[-1], self.var)
+        if at is None and turned and turned == self.layouts.buffers[buffer].shape[-1]:
+            if self.whole not in (0, turned) or any(Var(self.var) in build.walk(i) for i in indices[:-1]):
+                raise _OtherForm
+            self.whole = turned
+        elif at is None:
             moved = self.axis_of(buffer, indices, contiguous=False)
             # A constant is laid out anew where it is read at `var` itself.
             constant = buffer in self.layouts.constants and moved is not None and indices[moved] == Var(self.var)
@@ -259,7 +267,7 @@ class _Check:
         return at[0] if not contiguous or all(n == 1 for n in behind) else None
 
 
-def _fixed(program: LoopProgram) -> frozenset[str]:
+def fixed_buffers(program: LoopProgram) -> frozenset[str]:
     """Inputs, and what begin alone writes, unless an iteration reads a part of its own."""
     found = accesses(s for step in program.steps for s in step.body)
     written = {a.buffer for a in found if a.stored}

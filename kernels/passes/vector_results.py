@@ -17,7 +17,7 @@ import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import Ranges, linear, loop_range
-from unfoldc.kernels.loops import For, Load, LoopProgram, Nest, Step, Stmt, Var
+from unfoldc.kernels.loops import For, Let, Load, Local, LoopProgram, Nest, Step, Stmt, Store, Var
 from unfoldc.kernels.passes.block_rows import rows_are_independent
 from unfoldc.kernels.passes.jam_results import can_slide
 from unfoldc.kernels.passes.result_blocks import Chain, ResultBlocks
@@ -94,6 +94,8 @@ class _Work:
                 continue
             lanes = self.vector_bits // (8 * np.dtype(axis.dtype).itemsize)
             extent = chain.extent(number)
+            if axis.whole and not (axis.whole == extent <= lanes and extent & (extent - 1) == 0):
+                continue
             worth = extent / (-(-extent // lanes) * lanes) - axis.moved / 1e12
             if extent >= lanes // 2 and (best is None or worth > best[0]):
                 best = worth, axis, number
@@ -150,7 +152,28 @@ def _chain(loop: For) -> Chain | None:
         return None
     if any(not isinstance(s.extent, int) for s in loops) or not (all(map(_same_for_all, inner)) if inner else short):
         return None
-    return Chain(tuple(loops), body)
+    return Chain(tuple(loops), _late(body))
+
+
+def _late(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    """The body with what is loaded before a sum, but read behind it, loaded behind it: the sums need the registers."""
+    sums = {s.name for s in body if isinstance(s, Let) and s.mutable}
+    result: list[Stmt] = []
+    for s in reversed(body):
+        at = 0
+        if isinstance(s, Let) and s.name not in sums and not any(_reads(s, name) for name in sums):
+            at = next((i for i, x in enumerate(result) if _reads(x, s.name) or _stores(x)), 0)
+        result.insert(at if any(isinstance(x, For) for x in result[:at]) else 0, s)
+    return tuple(result)
+
+
+def _reads(s: Stmt, scalar: str) -> bool:
+    expressions = (e for top in build.expressions(s) for e in build.walk(top))
+    return any(isinstance(e, Local) and e.name == scalar for e in expressions)
+
+
+def _stores(s: Stmt) -> bool:
+    return any(isinstance(x, Store) for x in build.statements((s,)))
 
 
 def _same_for_all(loop: For) -> bool:

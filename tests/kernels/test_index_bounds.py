@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from unfoldc.kernels import build
-from unfoldc.kernels.index_bounds import bounds, linear, longest, loop_range
+from unfoldc.kernels.index_bounds import bounds, half_turned, linear, longest, loop_range
 from unfoldc.kernels.interpret_loops import run
-from unfoldc.kernels.loops import Assign, Buffer, Expr, For, Let, Load, Local, LoopProgram, Stmt, Store, Var
+from unfoldc.kernels.loops import Assign, Binary, Buffer, Expr, For, Let, Load, Local, LoopProgram, Stmt, Store, Var
 from unfoldc.kernels.passes.block_rows import block_rows, rows_are_independent
 from unfoldc.kernels.passes.nest_holes import skeleton
 from unfoldc.kernels.verify import VerificationError, verify_loops
@@ -91,3 +91,10 @@ def test_extents_tell_bodies_apart() -> None:
     buffers = program(1).buffers
     one, same, other = (For("r", 9, (product(R, e),)) for e in (R, R, build.sub(build.index(8), R)))
     assert skeleton(one, buffers) == skeleton(same, buffers) != skeleton(other, buffers)
+
+
+@pytest.mark.parametrize(("shift", "modulus", "found"), [(4, 8, 8), (3, 8, 0), (0, 8, 0), (4, 4, 0)])
+def test_an_exchange_of_halves_is_told(shift: int, modulus: int, found: int) -> None:
+    place = build.binary("mod", Binary("add", J, build.index(shift), "int32"), build.index(modulus))
+    assert half_turned(place, "j") == found
+    assert half_turned(place, "i") == 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from unfoldc.kernels import build
+from unfoldc.kernels.index_bounds import half_turned
 from unfoldc.kernels.loops import (
     COMPARISONS,
     Assign,
@@ -187,6 +188,9 @@ class LaneExpressions(Expressions):
         return bool(self.lane) and any(Var(self.lane) in build.walk(i) for i in indices)
 
     def _vector_at(self, constant: str, buffer: str, indices: tuple[Expr, ...]) -> str:
+        if half_turned(indices[-1], self.lane):
+            turned = self.helpers.call("turned", self.dtype, lanes=True)
+            return f"{turned}({self._vector_at(constant, buffer, (*indices[:-1], Var(self.lane)))})"
         first = super().element(buffer, tuple(build.map_expr(i, self._first) for i in indices))
         return f"(({constant}{memory_vector(self.vector)} *)&{first})[0]"
 

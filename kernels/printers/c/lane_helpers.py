@@ -57,6 +57,8 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
         return vector_function(calls, name, dtype, vector)
     if name.startswith(SUMS):
         return sums_of_rows(own, int(name.removeprefix(SUMS)), dtype, vector)
+    if name == "turned":
+        return _turned(calls, vector, own)
     if name not in _VECTOR:
         return _by_element(calls, name, dtype, vector, own)
     parameters, body = _VECTOR[name]
@@ -68,6 +70,20 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
         parameters = parameters.replace(f"{letter} ", f"{word} ")
         body = body.replace(f"({letter})", f"({word})")
     return [f"static inline {result} {own}({parameters}) {{", *wrap(f"    {body}"), "}"]
+
+
+def _turned(calls: Calls, vector: str, own: str) -> list[str]:
+    """The halves exchanged, for which compilers find the processor's instruction."""
+    count = f"{calls.symbol.removesuffix('_lanes')}_LANES"
+    return [
+        f"static inline {vector} {own}({vector} a) {{",
+        f"    {vector} r;",
+        f"    for (int l = 0; l < {count}; l++) {{",
+        f"        r[l] = a[(l + ({count} / 2)) % {count}];",
+        "    }",
+        "    return r;",
+        "}",
+    ]
 
 
 def _by_element(calls: Calls, name: str, dtype: str, vector: str, own: str) -> list[str]:

@@ -57,7 +57,7 @@ class Statements:
         pad = _PAD * depth
         if s.kind == "lanes" and self._vectors is not None:
             expressions = self._vectors.expressions(s, self.expressions)
-            inner = Statements(expressions, "", unroll_mark=self._vectors.unrolled)
+            inner = Statements(expressions, "", unroll_mark=self._vectors.unroll)
             in_order = f"{pad}{_PAD}{self._vectors.mark}"
             return [pad + "{", in_order, *inner.block(s.body, depth + 1), pad + "}"]
         whole = self.expressions.at_once(s)

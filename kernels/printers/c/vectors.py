@@ -20,10 +20,10 @@ _HEAD = """\
 #endif
 #if defined(__clang__)
 #define @_IN_ORDER _Pragma("clang fp reassociate(off)")
-#define @_UNROLLED _Pragma("clang loop unroll(full)")
+#define @_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define @_IN_ORDER
-#define @_UNROLLED
+#define @_UNROLL
 #endif
 """
 
@@ -52,9 +52,9 @@ class Vectors:
         return f"{self.symbol}_IN_ORDER"
 
     @property
-    def unrolled(self) -> str:
-        """Stands before a loop of the kind "unroll" within such a loop."""
-        return f"{self.symbol}_UNROLLED"
+    def unroll(self) -> str:
+        """Stands before a loop of the kind "unroll"."""
+        return f"{self.symbol}_UNROLL"
 
     def texts(self) -> list[str]:
         """The types, and the helpers for them."""

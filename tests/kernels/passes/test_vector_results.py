@@ -9,7 +9,7 @@ import pytest
 
 from unfoldc.kernels import build
 from unfoldc.kernels.interpret_loops import run
-from unfoldc.kernels.loops import For, Load, LoopProgram, Store, Var
+from unfoldc.kernels.loops import Assign, Buffer, For, Let, Load, Local, LoopProgram, Step, Store, Var
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.passes.split_ranges import split_ranges
 from unfoldc.kernels.passes.vector_results import vector_results
@@ -191,3 +191,67 @@ def test_functions_of_sums_that_are_no_vectors_are_parted_from_them(workshop: An
     inside = build.statements(changed.steps[0].body)
     sums = [s.buffer for s in inside if isinstance(s, Store) and s.buffer.startswith("e")]
     assert sums == ["e0"]
+
+
+def turned(width: int) -> LoopProgram:
+    """z = x with its halves exchanged, plus y."""
+    place = build.binary("mod", build.add(Var("i"), build.index(width // 2)), build.index(width))
+    value = build.add(Load("x", (place,), "float32"), Load("y", (Var("i"),), "float32"))
+    buffers = {n: Buffer(n, "float32", (width,), s) for n, s in (("x", "input"), ("y", "input"), ("z", "output"))}
+    end = (For("i", width, (Store("z", (Var("i"),), value),)),)
+    return LoopProgram(buffers, {}, ("x", "y"), ("z",), (), (Step(0, 1, ()),), end)
+
+
+def test_halves_change_places_within_one_vector_only() -> None:
+    for width, vector in ((4, True), (8, False)):
+        changed = same(turned(width))
+        assert any(isinstance(s, For) and s.kind == "lanes" for s in build.statements(changed.end)) == vector
+
+
+def test_what_is_read_behind_a_sum_is_loaded_there(products: Any) -> None:
+    """A product like any other, with y loaded before its sum."""
+    program = products.product(8, 9, transposed=True)
+    (nest,) = program.steps[0].body
+    (loop,) = nest.body
+    start, total, value, store = loop.body
+    y = Let("early", Load("y", (Var("i"),), "float32"))
+    late = build.map_stmt(value, lambda e: Local("early", "float32") if isinstance(e, Load) else None)
+    program = products.changed(program, (For("i", 8, (y, start, total, late, store)),), {})
+    changed = vector_results(program, 128, 6)
+    np.testing.assert_allclose(products.answer(changed), products.answer(program), rtol=1e-4, atol=1e-6)
+    (lanes_loop,) = [s for s in build.statements(changed.steps[0].body) if isinstance(s, For) and s.kind == "lanes"]
+    at = [type(s) for s in lanes_loop.body].index(For)
+    assert not [s for s in lanes_loop.body[:at] if isinstance(s, Let) and s.name.startswith("early")]
+
+
+@pytest.mark.parametrize(("rows", "terms", "kind"), [(4, 16, "unroll"), (4, 80, "serial"), (8, 16, "serial")])
+def test_a_block_that_holds_a_short_product_is_written_out(rows: int, terms: int, kind: str) -> None:
+    """z = a b; 4 sums of 16 terms, too many terms, more rows than a block has."""
+    i, j, c = Var("i"), Var("j"), Var("c")
+    shapes = {"a": (rows, terms), "b": (terms, 4), "z": (rows, 4)}
+    buffers = {n: Buffer(n, "float32", s, "output" if n == "z" else "input") for n, s in shapes.items()}
+    term = build.mul(Load("a", (i, j), "float32"), Load("b", (j, c), "float32"))
+    inner = (
+        Let("acc", build.literal(0, "float32"), mutable=True),
+        For("j", terms, (Assign("acc", build.add(Local("acc", "float32"), term)),)),
+        Store("z", (i, c), Local("acc", "float32")),
+    )
+    end = (For("i", rows, (For("c", 4, inner),)),)
+    changed = same(LoopProgram(buffers, {}, ("a", "b"), ("z",), (), (Step(0, 1, ()),), end), registers=4)
+    lanes_loop = next(s for s in build.statements(changed.end) if isinstance(s, For) and s.kind == "lanes")
+    assert [s.kind for s in lanes_loop.body if isinstance(s, For)] == [kind]
+
+
+def test_what_is_overwritten_is_loaded_before(products: Any) -> None:
+    """y[i] is loaded, a sum made, stored in y[i], and what was loaded added to it."""
+    program = products.product(8, 9, transposed=True)
+    (nest,) = program.steps[0].body
+    (loop,) = nest.body
+    start, total, _, _ = loop.body
+    y = Load("y", (Var("i"),), "float32")
+    first = Store("y", (Var("i"),), Local("acc", "float32"))
+    second = Store("y", (Var("i"),), build.add(y, Local("early", "float32")))
+    program = products.changed(program, (For("i", 8, (Let("early", y), start, total, first, second)),), {})
+    changed = vector_results(program, 128, 6)
+    assert lanes(changed) == [4]
+    np.testing.assert_allclose(products.answer(changed), products.answer(program), rtol=1e-4, atol=1e-6)

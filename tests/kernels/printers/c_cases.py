@@ -270,6 +270,47 @@ def overlapping_case() -> Any:
     return b.Case(program, {"y": np.random.default_rng(5).normal(size=n).astype("float32")})
 
 
+def complex_case() -> Any:
+    """u = h x, then x = x - step hᵀ u, for complex u and x as two matrices of four columns each: half a vector."""
+    n, m, columns, dtype = 6, 5, 4, "float32"
+    shapes = {"h": (n, m, 2), "xr": (m, columns), "xi": (m, columns), "ur": (n, columns), "ui": (n, columns)}
+    spaces = {"h": "input", "x": "state", "u": "scratch"}
+    buffers = [Buffer(name, dtype, shape, spaces[name[0]]) for name, shape in shapes.items()]
+    buffers.append(Buffer("out", dtype, (m, columns, 2), "output"))
+    i, c, j = var("i"), var("c"), var("j")
+
+    def summed(name: str, matrix: Expr, source: str, count: int) -> tuple[Any, ...]:
+        grown = add(Local(name, dtype), mul(matrix, Load(source, (j, c), dtype)))
+        return Let(name, const(0.0, dtype), True), For("j", count, (Assign(name, grown),))
+
+    def around(rows: int, *body: Any) -> Nest:
+        return Nest((), (For("i", rows, (For("c", columns, body),)),))
+
+    def forward(target: str, first: str, second: str, operator: str) -> Nest:
+        h = [Load("h", (i, j, const(part)), dtype) for part in range(2)]
+        value = binary(operator, Local("a", dtype), Local("b", dtype))
+        sums = (*summed("a", h[0], first, m), *summed("b", h[1], second, m))
+        return around(n, *sums, Store(target, (i, c), value))
+
+    def backward(target: str, first: str, second: str, operator: str) -> Nest:
+        h = [Load("h", (j, i, const(part)), dtype) for part in range(2)]
+        pull = binary(operator, Local("a", dtype), Local("b", dtype))
+        value = binary("sub", Load(target, (i, c), dtype), mul(const(0.05, dtype), pull))
+        sums = (*summed("a", h[0], first, n), *summed("b", h[1], second, n))
+        return around(m, *sums, Store(target, (i, c), value))
+
+    body = (
+        forward("ur", "xr", "xi", "sub"),
+        forward("ui", "xi", "xr", "add"),
+        backward("xr", "ur", "ui", "add"),
+        backward("xi", "ui", "ur", "sub"),
+    )
+    begin = tuple(around(m, Store(f"x{p}", (i, c), Load("h", (c, i, const(q)), dtype))) for q, p in enumerate("ri"))
+    end = tuple(around(m, Store("out", (i, c, const(q)), Load(f"x{p}", (i, c), dtype))) for q, p in enumerate("ri"))
+    program = p._program(buffers, {}, begin, (Step(0, 4, body),), end)
+    return b.Case(program, {"h": np.random.default_rng(6).normal(size=(n, m, 2)).astype(dtype)}, vectors=True)
+
+
 def metal_case() -> Any:
     """The operators once more, with what stands in for the C library on bare metal: that keeps no signed zeros."""
     program, inputs = p.float_operators("float32")
@@ -324,6 +365,7 @@ def all_cases() -> dict[str, Any]:
         "gather": gather_case(),
         "channel": channel_case(),
         "overlap": overlapping_case(),
+        "complex": complex_case(),
         "metal": metal_case(),
         "functions": function_case(),
     }

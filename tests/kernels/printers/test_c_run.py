@@ -124,8 +124,14 @@ def test_half_of_a_symmetric_matrix_is_read() -> None:
         assert f"sums_of_{rows}_" in text
 
 
+def test_halves_of_vectors_and_loops_that_are_written_out() -> None:
+    text = ALL["complex"].sources("complex")[0]["complex.c"]
+    assert "complex_x8_turned_float32_v(((const complex_x8_v32_at *)&" in text
+    assert "complex_UNROLL\n            for (int32_t" in text
+
+
 def test_programs_without_a_vector_form_say_why() -> None:
-    reasons = {name: case.sources(name)[1] for name, case in ALL.items() if not case.freestanding}
+    reasons = {name: case.sources(name)[1] for name, case in ALL.items() if not (case.freestanding or case.vectors)}
     assert all(bool(reason) == (name not in SIDE_BY_SIDE) for name, reason in reasons.items())
     assert reasons["gather"] == "values of the types bool, float32, float64, int32, int64"
     assert "gather_lanes.c" not in ALL["gather"].sources("gather")[0]

@@ -35,8 +35,8 @@ def test_sums_are_marked_where_they_are_to_be_unrolled(kind: str) -> None:
     ports = [Port("y", F, (5,), True)], [Port("x", F, (16,), True)]
     sources, _ = c_sources("s", program(kind), *ports, host=False)
     lines = [line.strip() for line in sources["s.c"].splitlines()]
-    assert '#define s_UNROLLED _Pragma("clang loop unroll(full)")' in lines
+    assert '#define s_UNROLL _Pragma("clang loop unroll(full)")' in lines
     loop = next(i for i, line in enumerate(lines) if line.startswith("for (int32_t j"))
-    assert (lines[loop - 1] == "s_UNROLLED") == (kind == "unroll")
-    assert lines.count("s_UNROLLED") == (kind == "unroll")
+    assert (lines[loop - 1] == "s_UNROLL") == (kind == "unroll")
+    assert lines.count("s_UNROLL") == (kind == "unroll")
     assert lines.count("s_IN_ORDER") == 1
