@@ -7,19 +7,42 @@ each problem owns must stay in the cache for all of them at once, and the inputs
 from __future__ import annotations
 
 from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.printers.expressions import buffers_used
 
 # Bytes: most processors have 32 or 48 KiB of first-level and 0.5 to 2 MiB of second-level cache.
 _FIRST_CACHE = 32 * 1024
 _SECOND_CACHE = 1024 * 1024
 
 
-def why_one_by_one(program: LoopProgram, lanes: int) -> str:
-    """Why `lanes` problems side by side would not pay; empty if they would. `program` has its memory plan."""
-    own = program.scratch_bytes + sum(
-        b.nbytes for b in program.buffers.values() if b.space in ("input", "output", "state")
+def lanes_that_fit(program: LoopProgram, scheduled: LoopProgram, lanes: int) -> int:
+    """`lanes`, or half of them if so many problems fit the cache side by side while `lanes` do not.
+
+    `lanes` problems fill two registers, of which one hides the latency of the other; half of them are a whole vector.
+    """
+    half = lanes // 2
+    few = half > 1 and why_one_by_one(program, scheduled, lanes) and not why_one_by_one(program, scheduled, half)
+    return half if few else lanes
+
+
+def why_one_by_one(program: LoopProgram, scheduled: LoopProgram, lanes: int) -> str:
+    """Why `lanes` problems side by side would not pay; empty if they would. `scheduled` has its memory plan.
+
+    Either all that they own stays in the first cache, or as much of it as an iteration uses, or it is the weights that
+    do not stay there, and are read once for all problems.
+    """
+    own = scheduled.scratch_bytes + sum(
+        b.nbytes for b in scheduled.buffers.values() if b.space in ("input", "output", "state")
     )
-    shared = sum(value.nbytes for value in program.constants.values())
+    shared = sum(value.nbytes for value in scheduled.constants.values())
     together = lanes * own
-    if together <= _FIRST_CACHE or (own <= shared and together <= _SECOND_CACHE):
+    in_second = together <= _SECOND_CACHE and (own <= shared or lanes * _used_again(program) <= _FIRST_CACHE)
+    if together <= _FIRST_CACHE or in_second:
         return ""
     return f"{lanes} problems with {own} bytes each do not fit the cache"
+
+
+def _used_again(program: LoopProgram) -> int:
+    """Bytes of its own that a problem reads or writes in every iteration."""
+    used = [buffers_used(step.body) for step in program.steps]
+    sizes = [sum(b.nbytes for n, b in program.buffers.items() if n in u and b.space != "constant") for u in used]
+    return max(sizes, default=_FIRST_CACHE)

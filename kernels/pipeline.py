@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unfoldc.errors import InputError, ModelError
 from unfoldc.kernels.artifact import Artifact, MemoryPlan, Port
-from unfoldc.kernels.batch_form import why_one_by_one
+from unfoldc.kernels.batch_form import lanes_that_fit, why_one_by_one
 from unfoldc.kernels.check_batch import STRUCTURE, coupled
 from unfoldc.kernels.cost import cost
 from unfoldc.kernels.element_types import ELEMENT_TYPES
@@ -224,7 +224,8 @@ def build_artifact(
     sources: dict[str, str] = {}
     if backend == "c":
         lanes = spec.batch_lanes if spec.batch_lanes > 1 and _wide(model) else 0
-        kept_apart = why_one_by_one(scheduled, lanes) if lanes else ""
+        lanes = lanes_that_fit(plain, scheduled, lanes)
+        kept_apart = why_one_by_one(plain, scheduled, lanes) if lanes else ""
         wide = schedule(plain, spec, lanes) if lanes and not kept_apart else None
         if wide is not None:  # both forms share what they read alike
             scheduled = replace(
@@ -233,7 +234,7 @@ def build_artifact(
                 constants={**wide.constants, **scheduled.constants},
             )
         sources, reason = c_sources(
-            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=spec.batch_lanes
+            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes
         )
         notes["one_by_one"] = reason or kept_apart
     elif backend == "numba":

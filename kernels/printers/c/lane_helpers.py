@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from unfoldc.kernels.printers.c.vector_functions import vector_function
+from unfoldc.kernels.printers.c.vector_root import root_by_estimate
 from unfoldc.kernels.printers.c_api.text import wrap
 from unfoldc.kernels.printers.elementary import FUNCTIONS
 
@@ -54,6 +55,9 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
     own = f"{calls.symbol}_{name}_{dtype}_v"
     if (name, dtype) in FUNCTIONS:
         return vector_function(calls, name, dtype, vector)
+    if name == "sqrt_of_many":
+        exact = _by_element(calls, "sqrt", dtype, vector, own)
+        return root_by_estimate(own, exact, vector, f"{solver}_LANES")
     if name not in _VECTOR:
         return _by_element(calls, name, dtype, vector, own)
     parameters, body = _VECTOR[name]
