@@ -10,6 +10,7 @@ from unfoldc.kernels.passes.block_rows import block_rows
 from unfoldc.kernels.passes.fuse_results import fuse_results
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.passes.split_ranges import split_ranges
+from unfoldc.kernels.passes.start_sums import start_sums
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
 from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.target_spec import TargetSpec
@@ -26,6 +27,7 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
     """
     if vectors and lanes == 1 and spec.vector_bits >= 128:
         program = _map_parts(_map_parts(program, fuse_results), split_ranges)
+        program = start_sums(program)
         program = vector_results(program, spec.vector_bits, spec.accumulators * 3 // 2)
     buffers = dict(program.buffers)
 
