@@ -225,9 +225,9 @@ def build_artifact(
     }
     sources: dict[str, str] = {}
     if backend == "c":
-        scheduled, wide, kept_apart = side_by_side(plain, scheduled, model.inputs, spec)
+        scheduled, wide, lanes, kept_apart = side_by_side(plain, scheduled, model.inputs, spec)
         sources, reason = c_sources(
-            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=spec.batch_lanes
+            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes
         )
         notes["one_by_one"] = reason or kept_apart
     elif backend == "numba":

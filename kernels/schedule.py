@@ -12,6 +12,7 @@ from unfoldc.kernels.passes.half_products import half_products
 from unfoldc.kernels.passes.pair_results import pair_results
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.passes.split_ranges import split_ranges
+from unfoldc.kernels.passes.start_sums import start_sums
 from unfoldc.kernels.passes.sum_columns import sum_columns
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
 from unfoldc.kernels.passes.unit_quotients import unit_quotients
@@ -34,6 +35,7 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
         program = pair_results(unit_quotients(program), spec.vector_bits)
         program = sum_columns(program, spec.vector_bits)
         program = _map_parts(_map_parts(program, fuse_results), split_ranges)
+        program = start_sums(program)
         program = vector_results(program, spec.vector_bits, spec.accumulators * 3 // 2)
         program = replace(program, steps=tuple(replace(s, body=unroll_sums(s.body)) for s in program.steps))
     buffers = dict(program.buffers)

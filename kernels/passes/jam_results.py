@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Assign, Binary, Expr, For, Let, Local, Stmt, Var
+from unfoldc.kernels.passes.share_products import share_products
 
 Place = Mapping[str, Expr]
 """Loop variable -> where this copy stands."""
 
-_MOST_PARTS = 4
+_MOST_PARTS = 8
 
 
 def jam(
@@ -23,6 +24,7 @@ def jam(
     copy r have the suffix `_r`. The loop over `window` is unrolled inside the loops that it holds: where copy r stands
     `rows[r]` places further, element j of its window is what element 0 is to the copy j places further.
     """
+    body = share_products(body) if in_flight else body
     declared = {s.name for s in build.statements(tuple(body)) if isinstance(s, Let)}
 
     def copy(s: Stmt, r: int) -> Stmt:
@@ -85,7 +87,7 @@ def _in_parts(loop: For, in_flight: int) -> Sequence[Stmt]:
     sums = _sums(loop)
     if not sums or not isinstance(loop.extent, int):
         return [loop]
-    parts = min(_MOST_PARTS, -(-in_flight // len(sums)), loop.extent // 4)
+    parts = _parts(loop.extent, min(_MOST_PARTS, -(-in_flight // len(sums))))
     if parts < 2:
         return [loop]
     count, rest = divmod(loop.extent, parts)
@@ -95,11 +97,19 @@ def _in_parts(loop: For, in_flight: int) -> Sequence[Stmt]:
     left = [s for p in range(rest) for s in _part(loop, build.index(count * parts + p), p, parts + p)]
     totals = []
     for name, dtype in sums.items():
-        total: Expr = Local(name, dtype)
-        for p in range(1, parts):
-            total = build.add(total, Local(f"{name}p{p}", dtype))
-        totals.append(Assign(name, total))
+        totals.append(Assign(name, _total([Local(f"{name}p{p}" if p else name, dtype) for p in range(parts)])))
     return [*zeros, replace(loop, extent=count, body=tuple(body)), *left, *totals]
+
+
+def _parts(terms: int, most: int) -> int:
+    """Into how many parts a sum is split so that its longest chain of additions is shortest, that of the parts too."""
+    return min(range(1, max(1, most) + 1), key=lambda p: (-(-terms // p) + (p - 1).bit_length(), terms % p > 0, p))
+
+
+def _total(parts: Sequence[Expr]) -> Expr:
+    """The sum of neighbours, and of these."""
+    half = (len(parts) + 1) // 2
+    return build.add(_total(parts[:half]), _total(parts[half:])) if len(parts) > 1 else parts[0]
 
 
 def _sums(loop: For) -> dict[str, str]:

@@ -13,6 +13,7 @@ from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import half_turned
 from unfoldc.kernels.loops import (
     COMPARISONS,
+    ITERATION,
     Assign,
     Binary,
     Cast,
@@ -157,7 +158,8 @@ class LaneExpressions(Expressions):
             return super().unary(e)
         if e.operator == "not":
             return f"~{self.side(e.a, PREFIX)}", PREFIX
-        return self.call(self.helpers.call(e.operator, e.a.dtype, lanes=True), e.a)
+        many = e.operator == "sqrt" and e.dtype == "float32" and self._many_wide
+        return self.call(self.helpers.call("sqrt_of_many" if many else e.operator, e.a.dtype, lanes=True), e.a)
 
     def binary(self, e: Binary) -> Text:
         """An operator of two operands."""
@@ -183,6 +185,12 @@ class LaneExpressions(Expressions):
         a, b = (e.b, e.a) if self.never_nan(e.a) else (e.a, e.b)
         name = self.helpers.call(e.operator + ("_known" if self.never_nan(b) else ""), e.dtype, lanes=True)
         return f"{name}({self.spread(a)}, {self.spread(b)})", PREFIX + 1
+
+    @property
+    def _many_wide(self) -> bool:
+        """Whether a loop runs this for one vector of 16 after the other, so that they need not wait for each other."""
+        last = self.ranges.get(self.lane, (0, 15))[1]
+        return bool(self.ranges.keys() - {ITERATION, self.lane}) and isinstance(last, int) and last % 16 == 15
 
     def _moves(self, indices: tuple[Expr, ...]) -> bool:
         return bool(self.lane) and any(Var(self.lane) in build.walk(i) for i in indices)

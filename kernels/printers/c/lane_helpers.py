@@ -10,6 +10,7 @@ from typing import Protocol
 
 from unfoldc.kernels.printers.c.lane_sums import SUMS, sums_of_rows
 from unfoldc.kernels.printers.c.vector_functions import vector_function
+from unfoldc.kernels.printers.c.vector_root import root_by_estimate
 from unfoldc.kernels.printers.c_api.text import wrap
 from unfoldc.kernels.printers.elementary import FUNCTIONS
 
@@ -59,6 +60,9 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
         return sums_of_rows(own, int(name.removeprefix(SUMS)), dtype, vector)
     if name == "turned":
         return _turned(calls, vector, own)
+    if name == "sqrt_of_many":
+        exact = _by_element(calls, "sqrt", dtype, vector, own)
+        return root_by_estimate(own, exact, vector, f"{solver}_LANES")
     if name not in _VECTOR:
         return _by_element(calls, name, dtype, vector, own)
     parameters, body = _VECTOR[name]

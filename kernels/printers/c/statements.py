@@ -39,6 +39,9 @@ class Statements:
         match s:
             case Nest(origins, body):
                 note = [pad + line for line in comment(origins)]
+                turned = self._vectors.turned(body, self.expressions) if self._vectors is not None else ""
+                if turned:
+                    return [*note, *wrap(pad + turned)]
                 if not any(isinstance(b, Let) for b in body):
                     return [*note, *self.block(body, depth)]
                 return [*note, pad + "{", *self.block(body, depth + 1), pad + "}"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import For, Let, LoopProgram, Store
+from unfoldc.kernels.loops import For, Let, LoopProgram, Stmt, Store
 from unfoldc.kernels.printers.c.expressions import Expressions
 from unfoldc.kernels.printers.c.helpers import Helpers
 from unfoldc.kernels.printers.c.lane_expressions import LaneExpressions, memory_vector
 from unfoldc.kernels.printers.c.lane_helpers import vector_type
+from unfoldc.kernels.printers.c.turned_copies import turned_copy, turned_copy_text
 from unfoldc.kernels.printers.c_api.text import C_TYPES
 
 # The functions are inlined: no vector is passed in registers that only some processors have. Sums that were split so
@@ -34,6 +35,7 @@ class Vectors:
     def __init__(self, symbol: str, program: LoopProgram) -> None:
         self.symbol, self.program = symbol, program
         self._helpers: dict[tuple[int, str], Helpers] = {}
+        self._turned: set[str] = set()
 
     def expressions(self, loop: For, around: Expressions) -> LaneExpressions:
         """Prints what stands in a loop of the kind "lanes"."""
@@ -45,6 +47,15 @@ class Vectors:
         inner = LaneExpressions(self.program, around.place, helpers, own, frozenset(), dtype, lane=loop.var)
         inner.ranges = dict(around.ranges) | {loop.var: (0, loop.extent - 1)}
         return inner
+
+    def turned(self, body: tuple[Stmt, ...], around: Expressions) -> str:
+        """The call that does what a body does, if that is a copy of a matrix with its axes exchanged; else empty."""
+        copy = turned_copy(self.program, body)
+        if copy is None:
+            return ""
+        self._turned.add(copy.dtype)
+        places = f"{around.place[copy.to]}, {copy.apart}, {around.place[copy.source]}, {copy.step}"
+        return f"{self.symbol}_{copy.dtype}_turned({places}, {copy.rows}, {copy.columns});"
 
     @property
     def mark(self) -> str:
@@ -70,7 +81,7 @@ class Vectors:
                 f"typedef int{bits}_t {mask} __attribute__((vector_size({size})));",
                 *helpers.texts(),
             ]
-        return lines
+        return [*lines, *(line for dtype in sorted(self._turned) for line in turned_copy_text(self.symbol, dtype))]
 
     @staticmethod
     def _type_of(loop: For) -> str:

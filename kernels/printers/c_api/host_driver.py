@@ -8,6 +8,7 @@ from string import Template
 from unfoldc.kernels import build
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.loops import Load, LoopProgram
+from unfoldc.kernels.printers.c_api.packing import packing_text
 from unfoldc.kernels.printers.c_api.text import C_TYPES, wrap
 
 _TEXT = Template("""\
@@ -200,34 +201,6 @@ ${after}        ticks[${count} + 1] += read_ticks() - last;
     }
 """)
 
-_PACKING = Template("""\
-/* Problems side by side: element e of problem l lies at [e][l]. Where there are fewer, the last stands for
- * the rest. */
-typedef ${kind} element __attribute__((may_alias));
-
-__attribute__((noinline)) static void pack(
-        ${vector} *restrict vectors, const ${kind} *restrict from, long size, long problems) {
-    element *const to = (element *)vectors;
-    for (long l = 0; l < ${symbol}_LANES; l++) {
-        const ${kind} *const own = &from[((l < problems) ? l : (problems - 1)) * size];
-        for (long e = 0; e < size; e++) {
-            to[(e * ${symbol}_LANES) + l] = own[e];
-        }
-    }
-}
-
-__attribute__((noinline)) static void unpack(
-        ${kind} *restrict to, const ${vector} *restrict vectors, long size, long problems) {
-    const element *const from = (const element *)vectors;
-    for (long l = 0; (l < problems) && (l < ${symbol}_LANES); l++) {
-        for (long e = 0; e < size; e++) {
-            to[(l * size) + e] = from[(e * ${symbol}_LANES) + l];
-        }
-    }
-}
-
-""")
-
 
 def host_driver_text(
     symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port], lanes: int = 0
@@ -241,7 +214,7 @@ def host_driver_text(
         dtype = outputs[0].dtype  # lanes hold one type
         vector = f"{symbol}_v{dtype.removeprefix('float')}"
         values["members"] = f"    {symbol}_lanes_state lanes;\n{_members(vector, inputs, outputs)}"
-        values["packing"] = _PACKING.substitute(symbol=symbol, vector=vector, kind=C_TYPES[dtype])
+        values["packing"] = packing_text(symbol, lanes, vector, dtype)
     values["unused"] = "" if inputs else "    (void)inputs;\n"
     count = str(program.iterations)
     return _TEXT.substitute(

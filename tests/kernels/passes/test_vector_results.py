@@ -9,8 +9,9 @@ import pytest
 
 from unfoldc.kernels import build
 from unfoldc.kernels.interpret_loops import run
-from unfoldc.kernels.loops import Assign, Buffer, For, Let, Load, Local, LoopProgram, Step, Store, Var
+from unfoldc.kernels.loops import Assign, Binary, Buffer, Expr, For, Let, Load, Local, LoopProgram, Step, Store, Var
 from unfoldc.kernels.lower import lower
+from unfoldc.kernels.passes.jam_results import _parts
 from unfoldc.kernels.passes.split_ranges import split_ranges
 from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.pipeline import load_program
@@ -63,7 +64,22 @@ def test_weights_are_laid_out_as_they_are_read(products: Any) -> None:
 def test_sums_that_are_too_few_are_split(products: Any) -> None:
     changed = vector_results(products.product(4, 16, transposed=True), 128, 6)
     body = build.statements(changed.steps[0].body)
-    assert [s.extent for s in body if isinstance(s, For)] == [4, 4]  # the lanes, and 4 times 4 terms
+    assert [s.extent for s in body if isinstance(s, For)] == [4, 2]  # the lanes, and twice 8 terms
+    totals = [s.value for s in body if isinstance(s, Assign)]
+    assert max(_depth(e) for e in totals) == 3  # neighbours are added up, and then these
+
+
+@pytest.mark.parametrize(
+    ("terms", "most", "parts"), [(3, 8, 1), (4, 8, 2), (8, 8, 4), (12, 8, 4), (16, 8, 8), (100, 8, 8), (100, 2, 2)]
+)
+def test_the_chain_of_additions_is_shortest(terms: int, most: int, parts: int) -> None:
+    """That of a part, which grows term by term, and the one that adds up the parts."""
+    assert _parts(terms, most) == parts
+
+
+def _depth(e: Expr) -> int:
+    """How many additions of scalars wait for each other."""
+    return 1 + max(_depth(e.a), _depth(e.b)) if isinstance(e, Binary) and e.operator == "add" else 0
 
 
 def test_an_index_that_counts_results_stays_a_loop(products: Any) -> None:
