@@ -4,8 +4,9 @@
 
 Operations are those of the program as it was compiled. Bytes are what has to pass through the core at least: for each
 iteration its constants and its states, read and written once, for a batch the constants once; then the inputs and the
-outputs. They come from the smallest level that holds all of it at once. Values between two operations of an iteration
-count nothing, nor does the overhead of a call, so no program can be faster than the limit.
+outputs. They come from the smallest level that holds all of it at once. Of symmetric constants half counts where the
+first level does not hold all. Values between two operations of an iteration count nothing, nor does the overhead of a
+call, so no program can be faster than the limit.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unfoldc.kernels.cost import cost
+from unfoldc.kernels.passes.symmetric import symmetric
 from unfoldc.kernels.program import Program, Segment
 from unfoldc.targets.host_cpu import host_flags, host_target
 from unfoldc.targets.toolchains import OPTIMISE, run_compiler
@@ -151,27 +153,41 @@ def cache_sizes(core: int) -> dict[str, int]:
 
 
 def needs(program: Program, batch: int) -> dict[str, float]:
-    """Operations and bytes of a compiled program, and the bytes that it works on; see the module's text."""
+    """Operations and bytes of a compiled program, and the bytes that it works on; see the module's text.
+
+    Of both, `mirrored` and `mirrored_set` are what the other halves of symmetric constants say already.
+    """
     found, types = cost(program), program.types
     operations = batch * (found.begin_flops + sum(found.iterate_flops) + found.end_flops)
     ports = sum(types[name].nbytes for name in (*program.inputs, *program.outputs))
     constants = sum(value.nbytes for value in program.constants.values())
     states = sum(types[state.name].nbytes for state in program.states)
     moved = constants + batch * ports
+    need = {"operations": operations, "bytes": moved, "working_set": constants + batch * (states + ports)}
     if batch == 1:
-        moved = ports + sum(segment.count * _passed(program, segment) for segment in program.segments)
-    return {"operations": operations, "bytes": moved, "working_set": constants + batch * (states + ports)}
+        halves = {n: v.nbytes * (1 - 1 / v.shape[-1]) / 2 for n, v in program.constants.items() if symmetric(v)}
+        need["bytes"] = ports + sum(s.count * _passed(program, s) for s in program.segments)
+        need["mirrored"] = sum(s.count * sum(halves.get(n, 0) for n in _read(s) - s.stacked) for s in program.segments)
+        need["mirrored_set"] = sum(halves.values())
+    return need
 
 
 def _passed(program: Program, segment: Segment) -> int:
     """Bytes that an iteration takes from outside and leaves behind."""
+    return sum(program.types[name].nbytes for name in (*_read(segment), *segment.results))
+
+
+def _read(segment: Segment) -> set[str]:
     made = {name for node in segment.nodes for name in node.outputs}
-    read = {name for node in segment.nodes for name in node.inputs if name and name not in made}
-    return sum(program.types[name].nbytes for name in (*read, *segment.results))
+    return {name for node in segment.nodes for name in node.inputs if name and name not in made}
 
 
 def limit_seconds(machine: Machine, need: dict[str, float]) -> tuple[float, str]:
     """The limit and what sets it: "arithmetic", or the level."""
     level, rate = machine.level(need["working_set"])
-    arithmetic, traffic = need["operations"] / machine.peak, need["bytes"] / rate
+    moved = need["bytes"]
+    if level != machine.levels[0][0]:
+        level, rate = machine.level(need["working_set"] - need.get("mirrored_set", 0))
+        moved -= need.get("mirrored", 0)
+    arithmetic, traffic = need["operations"] / machine.peak, moved / rate
     return (arithmetic, "arithmetic") if arithmetic >= traffic else (traffic, level)

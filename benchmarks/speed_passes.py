@@ -91,6 +91,11 @@ CASES = {
         ("rpca-1000", "rpca-100"),
         lambda: mock.patch.object(pipeline, "in_sweeps", _same),
     ),
+    "half_products": Case(
+        "symmetric matrices read by half, where they do not fit the first cache",
+        ("fista", "ista-500-1000"),
+        lambda: mock.patch.object(schedule, "half_products", _same),
+    ),
     "recognise_structure": Case(
         "diagonal plus low rank, in the factored form",
         ("ista-64-256",),
@@ -121,8 +126,9 @@ def ista(atoms: int, measurements: int, threshold: float, folder: Path) -> tuple
 
 def prepared(name: str, batch: int, folder: Path) -> tuple[Path, list[np.ndarray]]:
     """A graph as ONNX, and its inputs."""
-    if name == "ista-64-256":
-        path, y = ista(256, 64, 0.1, folder)
+    if name.startswith("ista-"):
+        measurements, atoms = map(int, name.split("-")[1:])
+        path, y = ista(atoms, measurements, 0.1, folder)
         return path, [y]
     graph = find_graph(name)
     path = folder / f"{name}.onnx"

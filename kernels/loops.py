@@ -130,7 +130,8 @@ class For:
 
     The runs of one of the kind "lanes", whose extent is a power of 2, advance side by side, each in an element of a
     vector: every statement is carried out for all of them before the next, and what they read or write at places that
-    differ lies side by side as well.
+    differ lies side by side as well. Only a loop inside that does nothing but add up a row of a square, of as many rows
+    as there are runs, reads across: each run its row.
 
     The extent is a number of at least 1, or an int32 expression of literals, scalars and the variables of loops around
     this one, as in a triangle; where that is 0 or less, the loop does not run.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from unfoldc.kernels.loops import LoopProgram, Step, Stmt
 from unfoldc.kernels.passes.block_rows import block_rows
 from unfoldc.kernels.passes.fuse_results import fuse_results
+from unfoldc.kernels.passes.half_products import half_products
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.passes.split_ranges import split_ranges
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
@@ -25,6 +26,7 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
     are blocked for registers only. `vectors` is for printers that know loops of the kind "lanes".
     """
     if vectors and lanes == 1 and spec.vector_bits >= 128:
+        program = half_products(program, spec.vector_bits, 2 * spec.accumulators, spec.first_cache)
         program = _map_parts(_map_parts(program, fuse_results), split_ranges)
         program = vector_results(program, spec.vector_bits, spec.accumulators * 3 // 2)
     buffers = dict(program.buffers)

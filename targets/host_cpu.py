@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 from unfoldc.kernels.target_spec import TargetSpec
 from unfoldc.targets.description import Target
 
 _CPUINFO = Path("/proc/cpuinfo")
+_FIRST_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index0")
 _FLOAT_BITS = 32
 
 
@@ -19,7 +21,7 @@ def host_target() -> Target:
         cpuinfo = _CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
         cpuinfo = ""
-    spec = host_spec(vector_bits(machine, cpuinfo), machine)
+    spec = replace(host_spec(vector_bits(machine, cpuinfo), machine), first_cache=cache_bytes(_FIRST_CACHE))
     width = f"{spec.vector_bits}-bit vectors" if spec.vector_bits else "no vectors"
     return Target(
         spec=spec,
@@ -44,6 +46,16 @@ def vector_bits(machine: str, cpuinfo: str) -> int:
     if family.startswith("arm"):
         return 128 if "neon" in features else 0
     return 0
+
+
+def cache_bytes(folder: Path) -> int:
+    """Size of the cache that Linux describes in a folder; where it does not, or it is no data cache, the largest."""
+    try:
+        kind, size = ((folder / name).read_text(encoding="ascii").strip() for name in ("type", "size"))
+    except (OSError, ValueError):
+        return TargetSpec.first_cache
+    known = kind in ("Data", "Unified") and size.endswith("K") and size[:-1].isdecimal()
+    return int(size[:-1]) * 1024 if known else TargetSpec.first_cache
 
 
 def host_spec(bits: int, machine: str = "x86_64") -> TargetSpec:

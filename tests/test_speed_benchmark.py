@@ -143,6 +143,10 @@ def test_the_limit_counts_products_and_takes_the_smallest_level_that_holds_all(t
     assert limit.limit_seconds(machine, small) == (1e-6, "arithmetic")
     assert limit.limit_seconds(machine, {**small, "bytes": 1e4, "working_set": 5e4}) == (1e-4, "L2")
     assert limit.limit_seconds(machine, {**small, "bytes": 1e4, "working_set": 5e6}) == (1e-3, "memory")
+    mirrored = {"mirrored": 4e3, "mirrored_set": 450}
+    assert limit.limit_seconds(machine, {**small, "bytes": 1e4, "working_set": 500, **mirrored}) == (1e-5, "L1")
+    assert limit.limit_seconds(machine, {**small, "bytes": 1e4, "working_set": 5e4, **mirrored}) == (6e-5, "L2")
+    assert limit.limit_seconds(machine, {**small, "bytes": 1e4, "working_set": 1400, **mirrored}) == (6e-6, "L1")
 
 
 def row(graph: str, batch: int, ours: float, peer: float, runtime: float) -> dict[str, Any]:

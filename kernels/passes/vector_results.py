@@ -70,7 +70,7 @@ class _Work:
         for s in body:
             if isinstance(s, Nest):
                 result.append(replace(s, body=self.body(s.body, around)))
-            elif isinstance(s, For):
+            elif isinstance(s, For) and s.kind != "lanes":
                 result.extend(self.loop(s, around))
             else:
                 result.append(s)
@@ -146,6 +146,8 @@ def _chain(loop: For) -> Chain | None:
     body = loops[-1].body
     inner = [s for s in build.statements(body) if isinstance(s, For)]
     short = isinstance(loops[-1].extent, int) and loops[-1].extent <= _SHORT and len(loops) == 1
+    if any(s.kind == "lanes" for s in (*loops, *inner)):
+        return None
     if any(not isinstance(s.extent, int) for s in loops) or not (all(map(_same_for_all, inner)) if inner else short):
         return None
     return Chain(tuple(loops), body)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from unfoldc.kernels import build
+from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.loops import Assign, For, LoopProgram
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.pipeline import optimise
+from unfoldc.kernels.printers.reference import evaluate
+from unfoldc.kernels.program import Program
 from unfoldc.kernels.reading.from_onnx import import_onnx
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.target_spec import TargetSpec
+from unfoldc.kernels.verify import verify_loops
 
 HOST = TargetSpec("host", 64, vector_bits=512, accumulators=16, batch_lanes=8)
 M4 = TargetSpec("cortex-m4", 32, vector_bits=0, accumulators=4)
@@ -58,3 +64,40 @@ def test_memory_is_planned(wide: LoopProgram) -> None:
 
 def test_iterations_stay(wide: LoopProgram) -> None:
     assert [(s.first, s.count) for s in schedule(wide, HOST).steps] == [(0, 4)]
+
+
+@pytest.fixture(scope="module")
+def gram(workshop: Any) -> Program:
+    """Accelerated gradient steps with a symmetric matrix of order 38, of 11552 bytes."""
+    g = workshop.Graph("float64")
+    half = np.random.default_rng(1).standard_normal((38, 38))
+    y, mu = g.input("y", "batch", 38), g.weight("mu", 0.5)
+    w = g.weight("G", (half + half.T) / 76)
+    x = z = y
+    for g.k in range(3):
+        new = g("Tanh", g("Sub", z, g("Mul", mu, g("Sub", g("MatMul", z, w), y))))
+        z = g("Add", new, g("Mul", g.weight(f"beta.{g.k}", 0.1 + 0.1 * g.k), g("Sub", new, x)))
+        x = new
+    return optimise(workshop.imported(g.model(x)).program)
+
+
+@pytest.mark.parametrize("cache", [8 * 38**2 - 1, 2**14])
+@pytest.mark.parametrize("bits", [128, 256, 512])
+def test_half_of_a_symmetric_matrix_beyond_the_first_cache(gram: Program, bits: int, cache: int) -> None:
+    plain = lower(gram)
+    program = schedule(plain, replace(HOST, vector_bits=bits, first_cache=cache), vectors=True)
+    verify_loops(program)
+    read = sum(v.nbytes for v in program.constants.values())
+    assert (read < 0.8 * 8 * 38**2) == (cache < 2**14)
+    rng = np.random.default_rng(2)
+    values = {n: rng.standard_normal(gram.types[n].shape) for n in gram.inputs}
+    found = run(program, dict(zip(plain.inputs, values.values(), strict=True)))
+    for name, wanted in zip(plain.outputs, evaluate(gram, values), strict=True):
+        np.testing.assert_allclose(found[name], wanted, atol=1e-13)
+
+
+def test_all_of_it_where_printers_or_targets_have_no_vectors(gram: Program) -> None:
+    plain = lower(gram)
+    small = replace(HOST, first_cache=0)
+    for program in (schedule(plain, small), schedule(plain, small, lanes=8), schedule(plain, M4, vectors=True)):
+        assert sum(v.size == 38**2 for v in program.constants.values()) == 1

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import pytest
 
-from unfoldc.targets.host_cpu import host_flags, host_spec, host_target, vector_bits
+from unfoldc.targets.host_cpu import cache_bytes, host_flags, host_spec, host_target, vector_bits
 
 X86 = "processor\t: 0\nvendor_id\t: X\nflags\t\t: fpu sse sse2 {}\nbugs\t\t: none\n"
 ARM = "processor\t: 0\nFeatures\t: fp {} crc32\n"
@@ -41,6 +42,18 @@ def test_sums_leave_registers_for_operands() -> None:
     assert host_spec(256).accumulators == 8
     assert host_spec(128, "aarch64").accumulators == 16
     assert host_spec(128, "armv7l").word_bits == 32
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "found"),
+    [("Data", "48K", 48 * 1024), ("Unified", "32K", 32 * 1024), ("Instruction", "32K", None), ("Data", "1M", None)],
+)
+def test_the_first_cache_as_the_system_describes_it(tmp_path: Path, kind: str, size: str, found: int | None) -> None:
+    assert cache_bytes(tmp_path) == 128 * 1024
+    (tmp_path / "type").write_text(f"{kind}\n")
+    assert cache_bytes(tmp_path) == 128 * 1024
+    (tmp_path / "size").write_text(f"{size}\n")
+    assert cache_bytes(tmp_path) == (found or 128 * 1024)
 
 
 def test_this_computer() -> None:

@@ -10,6 +10,7 @@ from unfoldc.kernels.loops import (
     Cast,
     Const,
     Expr,
+    For,
     Let,
     Load,
     Local,
@@ -73,6 +74,10 @@ class Expressions:
     def target(self, buffer: str, indices: tuple[Expr, ...]) -> str:
         """One element of a buffer, to be written."""
         return self.element(buffer, indices)
+
+    def at_once(self, loop: For) -> str:
+        """The statement that does what a loop does, where there is one; empty if not."""
+        return ""
 
     def stored(self, e: Expr) -> str:
         """The value as an element of a buffer."""

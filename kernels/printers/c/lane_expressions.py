@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import (
     COMPARISONS,
+    Assign,
     Binary,
     Cast,
     Const,
     Expr,
+    For,
     Let,
     Load,
     Local,
@@ -27,6 +29,7 @@ from unfoldc.kernels.loops import (
 from unfoldc.kernels.printers.c.expressions import CHOICE, LOGIC, PREFIX, Expressions, Text
 from unfoldc.kernels.printers.c.helpers import Helpers
 from unfoldc.kernels.printers.c.lane_helpers import vector_type
+from unfoldc.kernels.printers.c.lane_sums import SUMS
 
 _BITWISE = {"and": "&", "or": "|"}
 
@@ -96,6 +99,17 @@ class LaneExpressions(Expressions):
     def element_type(self, buffer: str) -> str:
         """The C type of a buffer's elements."""
         return self.vector if buffer in self.varying else super().element_type(buffer)
+
+    def at_once(self, loop: For) -> str:
+        """The sums of the rows of a square, which its vectors give together."""
+        match loop.body:
+            case (Assign(name, Binary("add", Local(total), Load(buffer, (*lead, Var(row), Var(column))))),):
+                shape = self.program.buffers[buffer].shape[-2:]
+                square = loop.extent == shape[0] == shape[1] and self.ranges.get(row) == (0, shape[0] - 1)
+                if square and name == total and row == self.lane and column == loop.var:
+                    first = super().element(buffer, (*lead, build.ZERO, build.ZERO))
+                    return f"{name} += {self.helpers.call(f'{SUMS}{shape[0]}', self.dtype, lanes=True)}(&{first});"
+        return ""
 
     def stored(self, e: Expr) -> str:
         """The value as an element of a buffer, which always varies."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from unfoldc.kernels.printers.c.lane_sums import SUMS, sums_of_rows
 from unfoldc.kernels.printers.c.vector_functions import vector_function
 from unfoldc.kernels.printers.c_api.text import wrap
 from unfoldc.kernels.printers.elementary import FUNCTIONS
@@ -54,6 +55,8 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
     own = f"{calls.symbol}_{name}_{dtype}_v"
     if (name, dtype) in FUNCTIONS:
         return vector_function(calls, name, dtype, vector)
+    if name.startswith(SUMS):
+        return sums_of_rows(own, int(name.removeprefix(SUMS)), dtype, vector)
     if name not in _VECTOR:
         return _by_element(calls, name, dtype, vector, own)
     parameters, body = _VECTOR[name]

@@ -56,6 +56,9 @@ class Statements:
             inner = Statements(self._vectors.expressions(s, self.expressions), "")
             in_order = f"{pad}{_PAD}{self._vectors.mark}"
             return [pad + "{", in_order, *inner.block(s.body, depth + 1), pad + "}"]
+        whole = self.expressions.at_once(s)
+        if whole:
+            return wrap(pad + whole)
         outer = self.expressions.ranges.get(s.var)
         extent = str(s.extent) if isinstance(s.extent, int) else self.expressions.text(s.extent)
         self.expressions.ranges[s.var] = loop_range(s)

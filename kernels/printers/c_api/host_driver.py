@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from string import Template
 
+from unfoldc.kernels import build
 from unfoldc.kernels.artifact import Port
-from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.loops import Load, LoopProgram
 from unfoldc.kernels.printers.c_api.text import C_TYPES, wrap
 
 _TEXT = Template("""\
@@ -239,9 +240,16 @@ def host_driver_text(
 
 
 def _fewest(program: LoopProgram, lanes: int) -> int:
-    """From how many problems on a group that is not full pays: it reads weights once that do not stay in the cache."""
-    weights = sum(value.nbytes for value in program.constants.values())
-    return next((max(1, lanes // part) for least, part in ((2**20, 8), (2**16, 2)) if weights > least), lanes)
+    """From how many problems on a group that is not full pays: it reads weights once that do not stay in the cache.
+
+    Where they leave the second-level cache counts what each iteration for one problem reads, and not what `begin` does.
+    """
+    tops = (top for step in program.steps for s in step.body for top in build.expressions(s))
+    read = {e.buffer for top in tops for e in build.walk(top) if isinstance(e, Load)}
+    weights = {name: value.nbytes for name, value in program.constants.items()}
+    if sum(size for name, size in weights.items() if name in read) > 2**20:
+        return max(2, lanes // 8)
+    return max(2, lanes // 2) if sum(weights.values()) > 2**16 else lanes
 
 
 def _places(table: str, count: int) -> str:

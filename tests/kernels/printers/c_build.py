@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,10 @@ programs = load("loop_programs")
 
 @dataclass(frozen=True)
 class Case:
-    """A program with the arrays of one problem. `shared` inputs are the same for all problems of a batch."""
+    """A program with the arrays of one problem. `shared` inputs are the same for all problems of a batch.
+
+    `vectors` makes neighbouring results of one problem the elements of vectors.
+    """
 
     program: LoopProgram
     inputs: Mapping[str, np.ndarray]
@@ -62,10 +65,14 @@ class Case:
     spec: TargetSpec = HOST
     lanes: int = LANES
     freestanding: bool = False
+    vectors: bool = False
     scheduled: LoopProgram = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scheduled", schedule(self.program, self.spec))
+        one = schedule(self.program, self.spec, vectors=self.vectors)
+        whole = {n: b for n, b in self.program.buffers.items() if b.space == "constant"}
+        constants = {**self.program.constants, **one.constants}
+        object.__setattr__(self, "scheduled", replace(one, buffers={**whole, **one.buffers}, constants=constants))
 
     def ports(self, names: Sequence[str]) -> tuple[Port, ...]:
         buffers = [self.program.buffers[name] for name in names]

@@ -143,6 +143,15 @@ def lista_case(dtype: str, **shape: Any) -> Any:
     return b.Case(program, {"y": np.random.default_rng(0).normal(size=m).astype(dtype)}, tolerance=1e-4)
 
 
+def half_case(dtype: str, n: int, bits: int) -> Any:
+    """A symmetric W2, of which the program for one problem reads half."""
+    case = lista_case(dtype, n=n)
+    constants = dict(case.program.constants)
+    constants["W2"] = (constants["W2"] + constants["W2"].T) / 2
+    spec = replace(b.HOST, vector_bits=bits, accumulators=bits // 32, first_cache=0)
+    return replace(case, program=replace(case.program, constants=constants), spec=spec, vectors=True)
+
+
 def gather_case() -> Any:
     """Indices that come from data and may be anything, two axes, several inputs and outputs of several types."""
     buffers = [
@@ -307,6 +316,8 @@ def all_cases() -> dict[str, Any]:
         "lista32": lista_case("float32", n=27),
         "lista64": lista_case("float64", n=27),
         "peeled": lista_case("float32", n=27, peeled=True),
+        "h32": half_case("float32", 75, 512),
+        "h64": half_case("float64", 27, 256),
         "single": lista_case("float32", iterations=1),
         "wide": replace(lista_case("float64", n=27), lanes=32),
         "awkward": shared_case(p.awkward()),

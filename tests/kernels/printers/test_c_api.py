@@ -15,7 +15,14 @@ import numpy as np
 import pytest
 
 from unfoldc.kernels.loops import Buffer, LoopProgram
-from unfoldc.kernels.printers.c_api import HOST_ALIGNMENT, StateLayout, header_text, state_layout, weights_texts
+from unfoldc.kernels.printers.c_api import (
+    HOST_ALIGNMENT,
+    StateLayout,
+    header_text,
+    host_driver_text,
+    state_layout,
+    weights_texts,
+)
 from unfoldc.kernels.printers.c_api.header import prototypes
 from unfoldc.kernels.printers.c_api.text import C_TYPES, comment, number, wrap
 from unfoldc.targets import find_target
@@ -171,3 +178,24 @@ def test_header_names_the_ports_of_the_model() -> None:
     assert " *   A: A, 6 x 11, float32\n" in text and " *   error: error, 1, float32\n" in text
     assert "#define s_ITERATIONS 5\n" in text and "restrict" not in text
     assert Buffer("A", "float32", (6, 11), "input") == case.program.buffers["A"]
+
+
+@pytest.mark.parametrize(
+    ("in_begin", "in_step", "lanes", "fewest"),
+    [
+        (100, 100, 32, 32),
+        (2**19, 100, 32, 16),  # read once, no matter how large
+        (100, 2**15, 32, 16),
+        (100, 2**19, 32, 4),
+        (100, 2**19, 8, 2),  # never one problem alone
+    ],
+)
+def test_fewest_problems_of_a_group(in_begin: int, in_step: int, lanes: int, fewest: int) -> None:
+    """By the number of float32 weights that begin and an iteration read."""
+    case = cases.all_cases()["lista32"]
+    sizes = {"W1": in_begin, "W2": in_step}
+    constants = {n: np.zeros((sizes[n], 1), "float32") if n in sizes else v for n, v in case.program.constants.items()}
+    program = replace(case.program, constants=constants)
+    ports = (case.ports(program.inputs), case.ports(program.outputs))
+    text = host_driver_text("s", program, *ports, lanes=lanes)
+    assert f"long s_host_fewest(void) {{\n    return {fewest};\n}}" in text

@@ -31,7 +31,19 @@ def _load(name: str) -> Any:
 build = _load("c_build")
 cases = build.load("c_cases")
 ALL = cases.all_cases()
-SIDE_BY_SIDE = ("lanes32", "lanes64", "lista32", "lista64", "wide", "peeled", "single", "channel", "overlap")
+SIDE_BY_SIDE = (
+    "lanes32",
+    "lanes64",
+    "lista32",
+    "lista64",
+    "wide",
+    "peeled",
+    "single",
+    "channel",
+    "overlap",
+    "h32",
+    "h64",
+)
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +114,14 @@ def test_problems_side_by_side_are_solved_as_one_by_one(libraries: Any, variant:
                     for output in want:
                         text = differs(name, got[output][p], want[output][0])
                         assert not text, f"{name}.{output}, problem {p} of {batch}, {k} iterations: {text}"
+
+
+def test_half_of_a_symmetric_matrix_is_read() -> None:
+    for name, rows in (("h32", 16), ("h64", 4)):
+        read = [b for b in ALL[name].scheduled.buffers if b.startswith("W2_half")]
+        text = ALL[name].sources(name)[0][f"{name}.c"]
+        assert read and all(f"{name}_{b}[" in text for b in read) and f"{name}_W2[" not in text
+        assert f"sums_of_{rows}_" in text
 
 
 def test_programs_without_a_vector_form_say_why() -> None:

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unfoldc.kernels import build
+from unfoldc.kernels.interpret_loops import run
+from unfoldc.kernels.loops import (
+    ITERATION,
+    Assign,
+    Buffer,
+    Expr,
+    For,
+    Let,
+    Load,
+    Local,
+    LoopProgram,
+    Nest,
+    Step,
+    Store,
+    Var,
+)
+from unfoldc.kernels.passes.fuse_results import fuse_results
+from unfoldc.kernels.passes.half_products import half_products
+from unfoldc.kernels.passes.vector_results import vector_results
+from unfoldc.kernels.schedule import _map_parts
+from unfoldc.kernels.verify import verify_loops
+
+K = 2
+LANES = 4
+
+
+def matrix(order: int, dtype: str, *lead: int) -> np.ndarray:
+    half = np.random.default_rng(order).standard_normal((*lead, order, order))
+    return ((half + half.swapaxes(-1, -2)) / order).astype(dtype)
+
+
+def solver(w: np.ndarray, x: Expr | None = None, at: tuple[Expr, ...] = (Var("i"), Var("j"))) -> LoopProgram:
+    """t = W x, z = z - t / 2 in each iteration; `x` is by default z, in which all are read."""
+    dtype, n = w.dtype.name, w.shape[-1]
+    acc = Local("acc", dtype)
+
+    def load(name: str, index: str) -> Load:
+        return Load(name, (Var(index),), dtype)
+
+    term = build.mul(Load("w", at, dtype), x or load("z", "j"))
+    row = (
+        Let("acc", build.literal(0, dtype), True),
+        For("j", n, (Assign("acc", build.add(acc, term)),)),
+        Store("t", (Var("i"),), acc),
+    )
+    half = build.mul(load("t", "e"), build.literal(0.5, dtype))
+    step = Store("z", (Var("e"),), build.sub(load("z", "e"), half))
+    buffers = [
+        *(Buffer(name, dtype, (n,), space) for name, space in (("y", "input"), ("z", "state"), ("t", "scratch"))),
+        Buffer("w", dtype, w.shape, "constant"),
+        Buffer("out", dtype, (n,), "output"),
+    ]
+    return LoopProgram(
+        {b.name: b for b in buffers},
+        {"w": w},
+        ("y",),
+        ("out",),
+        (For("i", n, (Store("z", (Var("i"),), load("y", "i")),)),),
+        (Step(0, K, (Nest(("product",), (For("i", n, row),)), Nest(("step",), (For("e", n, (step,)),)))),),
+        (For("i", n, (Store("out", (Var("i"),), load("z", "i")),)),),
+    )
+
+
+def halved(program: LoopProgram, cache: int = 0, registers: int = 16) -> LoopProgram:
+    bits = LANES * 8 * np.dtype(program.buffers["w"].dtype).itemsize
+    return half_products(program, bits, registers, cache)
+
+
+def answer(program: LoopProgram, y: np.ndarray | None = None) -> Any:
+    verify_loops(program)
+    b = program.buffers["y"]
+    values = np.linspace(-1, 1, b.size) if y is None else y
+    return run(program, {"y": values.astype(b.dtype)})["out"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("order", [16, 19, 20, 22, 36, 41])
+def test_the_product_stays_and_half_is_read(order: int, dtype: str) -> None:
+    """Whole blocks and not, an even and an odd number of them, groups of blocks with and without a rest."""
+    program = solver(matrix(order, dtype))
+    changed = halved(program)
+    size = {n: v.size for n, v in changed.constants.items()}
+    assert "w" not in size and 0.5 * order**2 < sum(size.values()) <= 0.75 * order**2
+    wanted = np.linspace(-1, 1, order)
+    for _ in range(K):
+        wanted = wanted - program.constants["w"].astype(np.float64) @ wanted / 2
+    np.testing.assert_allclose(answer(changed), wanted, rtol=0, atol=2e-6 if dtype == "float32" else 1e-14)
+
+
+@pytest.mark.parametrize(("registers", "groups"), [(8, [5, 4]), (11, [2, 2]), (32, [])])
+def test_as_many_blocks_together_as_registers_allow(registers: int, groups: list[int]) -> None:
+    """Ten blocks along an axis: a diagonal block has five or four behind it."""
+    program = solver(matrix(40, "float32"))
+    changed = halved(program, registers=registers)
+    lanes = [s for s in build.statements(changed.steps[0].body) if isinstance(s, For) and s.kind == "lanes"]
+    inner = [s for loop in lanes for s in loop.body if isinstance(s, For) and any(isinstance(b, Let) for b in s.body)]
+    assert [s.extent for s in inner] == groups
+    np.testing.assert_allclose(answer(changed), answer(program), atol=2e-6)
+
+
+def test_a_matrix_of_each_iteration() -> None:
+    w = matrix(18, "float64", K)
+    at = (Var(ITERATION), Var("j"), Var("i"))
+    changed = halved(solver(w, at=at))
+    assert all(v.shape[0] == K for v in changed.constants.values()) and "w" not in changed.constants
+    np.testing.assert_allclose(answer(changed), answer(solver(w, at=at)), atol=1e-14)
+
+
+def test_one_matrix_of_several_and_two_products_with_it() -> None:
+    w = matrix(18, "float64", 3)
+    program = solver(w, at=(build.index(1), Var("i"), Var("j")))
+    body = program.steps[0].body
+    changed = halved(replace(program, steps=(Step(0, K, (*body, *body)),)))
+    assert len(changed.constants) == 1
+    np.testing.assert_allclose(
+        answer(changed), answer(replace(program, steps=(Step(0, K, (*body, *body)),))), atol=1e-14
+    )
+
+
+def test_x_may_be_computed_on_the_way() -> None:
+    z = Load("z", (Var("j"),), "float64")
+    program = solver(matrix(18, "float64"), build.add(build.mul(z, z), z))
+    changed = halved(program)
+    assert "w" not in changed.constants
+    np.testing.assert_allclose(answer(changed), answer(program), atol=1e-14)
+
+
+def test_a_rounding_is_no_asymmetry() -> None:
+    w = matrix(20, "float32")
+    rounding = np.float32(0.9) * np.finfo("float32").eps * np.abs(w).max()
+    w[0, 4], w[4, 0] = 0, rounding
+    program = solver(w)
+    changed = halved(program)
+    assert "w" not in changed.constants
+    (blocks,) = changed.constants.values()
+    assert blocks[0, 1, 0, 0] == rounding / 2  # what is between them
+    np.testing.assert_allclose(answer(changed), answer(program), atol=1e-6)
+
+
+def test_what_stays() -> None:
+    w = matrix(20, "float32")
+    far = w.copy()
+    far[3, 5] += np.float32(1e-5) * np.abs(w).max()
+    for program in (
+        solver(far),
+        solver(matrix(14, "float32")),  # what fills up the last blocks eats the gain
+        solver(matrix(12, "float32")),  # three blocks
+        solver(np.stack([w, far]), at=(Var(ITERATION), Var("i"), Var("j"))),
+        solver(w, Load("z", (Var("i"),), "float32")),
+        solver(w, Load("t", (Var("j"),), "float32")),  # the rows before were stored there
+        solver(np.pad(w, 1, mode="edge"), at=(Var("i"), Var("i"))),
+    ):
+        assert halved(program) is program
+
+
+def test_only_where_the_cache_does_not_hold_the_constants() -> None:
+    program = solver(matrix(20, "float32"))
+    assert halved(program, cache=1600) is program
+    assert halved(program, cache=1599) is not program
+
+
+def test_a_part_of_a_larger_matrix_stays() -> None:
+    program = solver(matrix(20, "float32"))
+    large = {"w": Buffer("w", "float32", (24, 24), "constant")}
+    program = replace(program, buffers={**program.buffers, **large}, constants={"w": matrix(24, "float32")})
+    verify_loops(program)
+    assert halved(program) is program
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("order", [19, 20])
+def test_nan_and_infinity_reach_what_they_reached(order: int, value: float) -> None:
+    """An infinity times a zero of the matrix is NaN; what fills up the last blocks makes none."""
+    w = matrix(order, "float32")
+    w[2:9, 2:9] = 0
+    for place in (0, 4, order - 1):
+        y = np.linspace(-1, 1, order)
+        y[place] = value
+        program = replace(solver(w), steps=(replace(solver(w).steps[0], count=1),))
+        wanted, found = answer(program, y), answer(halved(program), y)
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_what_follows_joins_and_later_passes_leave_the_blocks_alone() -> None:
+    program = solver(matrix(24, "float32"))
+    changed = _map_parts(halved(program), fuse_results)
+    assert isinstance(changed.steps[0].body[-1], Nest)
+    assert changed.steps[0].body[-1].origins == ("product", "step")
+    after = vector_results(changed, 128, 6)
+    blocks = [
+        s
+        for s in changed.steps[0].body
+        if any(isinstance(b, For) and b.kind == "lanes" for b in build.statements((s,)))
+    ]
+    assert blocks and all(b in after.steps[0].body for b in blocks)
+    np.testing.assert_allclose(answer(after), answer(program), atol=2e-6)
