@@ -148,7 +148,7 @@ def _chain(loop: For) -> Chain | None:
     body = loops[-1].body
     inner = [s for s in build.statements(body) if isinstance(s, For)]
     short = isinstance(loops[-1].extent, int) and loops[-1].extent <= _SHORT and len(loops) == 1
-    if any(s.kind == "lanes" for s in inner):
+    if any(s.kind == "lanes" for s in (*loops, *inner)):
         return None
     if any(not isinstance(s.extent, int) for s in loops) or not (all(map(_same_for_all, inner)) if inner else short):
         return None

@@ -9,7 +9,21 @@ import pytest
 
 from unfoldc.kernels import build
 from unfoldc.kernels.interpret_loops import run
-from unfoldc.kernels.loops import Assign, Binary, Buffer, Expr, For, Let, Load, Local, LoopProgram, Step, Store, Var
+from unfoldc.kernels.loops import (
+    Assign,
+    Binary,
+    Buffer,
+    Expr,
+    For,
+    Let,
+    Load,
+    Local,
+    LoopProgram,
+    Step,
+    Stmt,
+    Store,
+    Var,
+)
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.passes.jam_results import _parts
 from unfoldc.kernels.passes.split_ranges import split_ranges
@@ -92,6 +106,25 @@ def test_an_index_that_counts_results_stays_a_loop(products: Any) -> None:
     body = tuple(build.map_stmt(s, change) for s in program.steps[0].body)
     program = products.changed(program, body, {})
     assert lanes(vector_results(program, 128, 6)) == []
+
+
+@pytest.mark.parametrize("inside", ["results", "sums"])
+def test_loops_over_lanes_are_left_alone(products: Any, inside: str) -> None:
+    """Whatever stands in them or around them."""
+    program = products.product(24, 8, transposed=True)
+    place, total = build.add(build.mul(Var("b"), build.index(8)), Var("l")), Local("acc", "float32")
+
+    def load(name: str, *at: Expr) -> Load:
+        return Load(name, at, "float32")
+
+    if inside == "results":
+        own: tuple[Stmt, ...] = (For("c", 24, (Store("y", (Var("c"),), build.unary("abs", load("y", Var("c")))),)),)
+    else:
+        term = build.mul(load("w", Var("j"), place), load("x", Var("j")))
+        sums = For("j", 8, (Assign("acc", build.add(total, term)),))
+        own = (Let("acc", build.literal(0, "float32"), True), sums, Store("y", (place,), total))
+    body = (For("b", 3, (For("l", 8, own, "lanes"),)),)
+    assert vector_results(products.changed(program, body, {}), 128, 6).steps[0].body == body
 
 
 def gradient(g: Any, x: str, k: int) -> str:
