@@ -71,6 +71,16 @@ CASES = {
         ("wmmse", "tv"),
         lambda: mock.patch.object(schedule, "fuse_results", _same),
     ),
+    "long_axes": Case(
+        "values laid out with a long axis last",
+        ("rpca-100",),
+        lambda: mock.patch.object(schedule, "long_axes_last", _same),
+    ),
+    "unroll_sums": Case(
+        "short sums written out in full",
+        ("sinkhorn", "newton-schulz"),
+        lambda: mock.patch.object(schedule, "unroll_sums", _same),
+    ),
     "split_epilogue": Case(
         "functions of sums apart from the sums",
         ("soft-cancellation",),

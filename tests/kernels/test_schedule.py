@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,3 +59,13 @@ def test_memory_is_planned(wide: LoopProgram) -> None:
 
 def test_iterations_stay(wide: LoopProgram) -> None:
     assert [(s.first, s.count) for s in schedule(wide, HOST).steps] == [(0, 4)]
+
+
+def all_kinds(program: LoopProgram) -> set[str]:
+    return {s.kind for step in program.steps for s in build.statements(step.body) if isinstance(s, For)}
+
+
+def test_sums_are_written_out_where_registers_are_many(wide: LoopProgram) -> None:
+    assert "unroll" in all_kinds(schedule(wide, HOST, vectors=True))
+    few = all_kinds(schedule(wide, replace(HOST, vector_bits=256, accumulators=8), vectors=True))
+    assert "lanes" in few and "unroll" not in few

@@ -18,14 +18,18 @@ _PAD = "    "
 class Statements:
     """Prints bodies. `vector_loops` says whether a loop was marked with the macro `vector_mark` (no mark if empty).
 
-    `vectors` prints the loops of the kind "lanes"; without, they are loops like others.
+    `vectors` prints the loops of the kind "lanes"; without, they are loops like others. Inside them, `unrolled` marks
+    the loops of the kind "unroll".
     """
 
-    def __init__(self, expressions: Expressions, vector_mark: str, vectors: Vectors | None = None) -> None:
+    def __init__(
+        self, expressions: Expressions, vector_mark: str, vectors: Vectors | None = None, unrolled: str = ""
+    ) -> None:
         self.expressions = expressions
         self.vector_loops = False
         self._mark = vector_mark
         self._vectors = vectors
+        self._unrolled = unrolled
 
     def block(self, body: Sequence[Stmt], depth: int) -> list[str]:
         """The lines of a body."""
@@ -53,7 +57,7 @@ class Statements:
     def _loop(self, s: For, depth: int) -> list[str]:
         pad = _PAD * depth
         if s.kind == "lanes" and self._vectors is not None:
-            inner = Statements(self._vectors.expressions(s, self.expressions), "")
+            inner = Statements(self._vectors.expressions(s, self.expressions), "", unrolled=self._vectors.unrolled)
             in_order = f"{pad}{_PAD}{self._vectors.mark}"
             return [pad + "{", in_order, *inner.block(s.body, depth + 1), pad + "}"]
         outer = self.expressions.ranges.get(s.var)
@@ -67,6 +71,8 @@ class Statements:
         if self._mark and s.kind == "vector" and not any(isinstance(b, For | Nest) for b in s.body):
             self.vector_loops = True
             mark = [pad + self._mark]
+        if self._unrolled and s.kind == "unroll":
+            mark = [pad + self._unrolled]
         return [*mark, f"{pad}for (int32_t {s.var} = 0; {s.var} < {extent}; {s.var}++) {{", *body, pad + "}"]
 
     def _assign(self, name: str, value: Expr) -> str:

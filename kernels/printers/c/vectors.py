@@ -20,8 +20,10 @@ _HEAD = """\
 #endif
 #if defined(__clang__)
 #define @_IN_ORDER _Pragma("clang fp reassociate(off)")
+#define @_UNROLLED _Pragma("clang loop unroll(full)")
 #else
 #define @_IN_ORDER
+#define @_UNROLLED
 #endif
 """
 
@@ -48,6 +50,11 @@ class Vectors:
     def mark(self) -> str:
         """Stands first in the block of such a loop."""
         return f"{self.symbol}_IN_ORDER"
+
+    @property
+    def unrolled(self) -> str:
+        """Stands before a loop that is to be written out in full."""
+        return f"{self.symbol}_UNROLLED"
 
     def texts(self) -> list[str]:
         """The types, and the helpers for them."""
