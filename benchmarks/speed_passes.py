@@ -56,11 +56,6 @@ CASES = {
         ("lista-8-16-tied", "mpc"),
         lambda: mock.patch.object(jam_results, "_MOST_PARTS", 1),
     ),
-    "unroll_sums": Case(
-        "short products of an iteration written out",
-        ("lista-32-64-tied", "admm-lasso", "sinkhorn"),
-        lambda: mock.patch.object(schedule, "unroll_sums", lambda body: body),
-    ),
     "pair_results": Case(
         "two products whose rows fill half a vector joined, as of real and imaginary parts",
         ("beamforming",),
@@ -90,6 +85,16 @@ CASES = {
         "nests over the same results joined",
         ("wmmse", "tv"),
         lambda: mock.patch.object(schedule, "fuse_results", _same),
+    ),
+    "long_axes": Case(
+        "values laid out with a long axis last",
+        ("rpca-100",),
+        lambda: mock.patch.object(schedule, "long_axes_last", _same),
+    ),
+    "unroll_sums": Case(
+        "short sums written out in full",
+        ("lista-32-64-tied", "admm-lasso", "sinkhorn", "newton-schulz"),
+        lambda: mock.patch.object(schedule, "unroll_sums", _same),
     ),
     "split_epilogue": Case(
         "functions of sums apart from the sums",

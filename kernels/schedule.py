@@ -9,18 +9,22 @@ from unfoldc.kernels.loops import LoopProgram, Step, Stmt
 from unfoldc.kernels.passes.block_rows import block_rows
 from unfoldc.kernels.passes.fuse_results import fuse_results
 from unfoldc.kernels.passes.half_products import half_products
+from unfoldc.kernels.passes.long_axes import long_axes_last
 from unfoldc.kernels.passes.pair_results import pair_results
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.passes.split_ranges import split_ranges
+from unfoldc.kernels.passes.split_reshaped import split_reshaped
 from unfoldc.kernels.passes.start_sums import start_sums
 from unfoldc.kernels.passes.sum_columns import sum_columns
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
 from unfoldc.kernels.passes.unit_quotients import unit_quotients
 from unfoldc.kernels.passes.unroll_sums import unroll_sums
+from unfoldc.kernels.passes.vector_cost import vector_cost
 from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.target_spec import TargetSpec
 
 _COLUMNS = 4
+_MANY = 16  # sums in registers: where there are fewer, loops that are written out spill what they load early
 _CACHE_LINE = 64  # bytes; a vector that crosses its end takes two accesses
 
 
@@ -34,10 +38,19 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
         program = half_products(program, spec.vector_bits, 2 * spec.accumulators, spec.first_cache)
         program = pair_results(unit_quotients(program), spec.vector_bits)
         program = sum_columns(program, spec.vector_bits)
-        program = _map_parts(_map_parts(program, fuse_results), split_ranges)
+        for change in (split_reshaped, fuse_results, split_ranges):
+            program = _map_parts(program, change)
         program = start_sums(program)
-        program = vector_results(program, spec.vector_bits, spec.accumulators * 3 // 2)
-        program = replace(program, steps=tuple(replace(s, body=unroll_sums(s.body)) for s in program.steps))
+
+        def vectorised(one: LoopProgram) -> LoopProgram:
+            joined = _map_parts(one, fuse_results)  # what was split may be joined with what made it
+            forms = (one,) if joined == one else (one, joined)
+            made = [vector_results(p, spec.vector_bits, spec.accumulators * 3 // 2) for p in forms]
+            return min(made, key=vector_cost)
+
+        program = vectorised(long_axes_last(program, spec.vector_bits, vectorised))
+        if spec.accumulators >= _MANY:
+            program = _map_parts(program, unroll_sums)
     buffers = dict(program.buffers)
 
     def transform(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:

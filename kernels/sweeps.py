@@ -9,6 +9,7 @@ from unfoldc.kernels.passes.pack_operands import pack_operands
 from unfoldc.kernels.target_spec import TargetSpec
 
 _SHORTEST_DOT = 2  # vectors
+_SHORT = 8 * 1024  # bytes: a quarter of the smallest first cache, with room for what else the nests touch
 
 
 def in_sweeps(program: LoopProgram, spec: TargetSpec) -> LoopProgram:
@@ -16,5 +17,5 @@ def in_sweeps(program: LoopProgram, spec: TargetSpec) -> LoopProgram:
     if spec.vector_bits < 128:
         return fuse_sweeps(program, SweepSizes(large=0, rows=4, line=1))  # memory counts, there is no cache
     lanes = spec.vector_bits // 32
-    packed = pack_operands(fuse_sweeps(program, SweepSizes(line=spec.vector_bits // 8)), lanes)
+    packed = pack_operands(fuse_sweeps(program, SweepSizes(line=spec.vector_bits // 8, short=_SHORT)), lanes)
     return block_dots(packed, spec.accumulators * 5 // 4, _SHORTEST_DOT * lanes)

@@ -51,8 +51,8 @@ def encloses_reduction(loop: For) -> bool:
 def rows_are_independent(loop: For, around: Ranges) -> bool:
     """Whether no run of the loop reads or overwrites what another run writes, and all have inner loops of one length.
 
-    Each buffer is written at one place, which is another in each run; what is read of it is that place or one that no
-    run of the loop writes.
+    Each buffer is written at one place, which is another in each run, or at several that share an index of which this
+    is true; what is read of it is the one place or one that no run of the loop writes.
     """
     body = build.statements(loop.body)
     inner = [s for s in body if isinstance(s, For)]
@@ -60,16 +60,18 @@ def rows_are_independent(loop: For, around: Ranges) -> bool:
         return False
     if any(not isinstance(s.extent, int) and Var(loop.var) in build.walk(s.extent) for s in inner):
         return False
-    written: dict[str, tuple[Expr, ...]] = {s.buffer: s.indices for s in body if isinstance(s, Store)}
-    places = [(s.buffer, s.indices) for s in body if isinstance(s, Store)]
-    if any(indices != written[buffer] for buffer, indices in places):
-        return False
+    written: dict[str, list[tuple[Expr, ...]]] = {}
+    for s in body:
+        if isinstance(s, Store) and s.indices not in written.setdefault(s.buffer, []):
+            written[s.buffer].append(s.indices)
     variables = {Var(s.var) for s in inner}
-    if not all(any(_moves(i, loop.var, variables) for i in indices) for indices in written.values()):
-        return False
+    for places in written.values():
+        shared = [i for i, *others in zip(*places, strict=True) if all(i == other for other in others)]
+        if not any(_moves(i, loop.var, variables) for i in shared):
+            return False
     reads = [e for s in loop.body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)]
     own = _Runs(loop, inner, around)
-    return all(own.apart(e.indices, written[e.buffer]) for e in reads if e.buffer in written)
+    return all(own.apart(e.indices, p) for e in reads if e.buffer in written for p in written[e.buffer])
 
 
 def _moves(index: Expr, var: str, inner: Set[Expr]) -> bool:

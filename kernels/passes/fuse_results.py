@@ -19,9 +19,14 @@ from unfoldc.kernels.passes.block_rows import rows_are_independent
 
 
 def fuse_results(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
-    """Joins each nest without sums to the nest before it, where no run of the loops meets what another run writes."""
+    """Joins each nest without sums to the nest before it, where no run of the loops meets what another run writes.
+
+    So it does in loops over nests.
+    """
     result: list[Stmt] = []
     for s in body:
+        if isinstance(s, For) and all(isinstance(b, Nest) for b in s.body):
+            s = replace(s, body=fuse_results(s.body))
         joined = _joined(result[-1], s) if result else None
         if joined is None:
             result.append(s)

@@ -23,6 +23,8 @@ from unfoldc.kernels import build
 from unfoldc.kernels.loops import Buffer, Expr, For, Load, LoopProgram, Nest, Step, Stmt, Store, Var
 from unfoldc.kernels.passes.sweep_members import Member, accesses, reads, row_members, sum_member, writes
 
+_SHORTEST = 32  # bytes of a row
+
 
 @dataclass(frozen=True)
 class SweepSizes:
@@ -30,7 +32,8 @@ class SweepSizes:
 
     `rows` rows are taken at a time, fewer where they would fill more than `tile` bytes, a share of the first cache, but
     no fewer than `fewest`; where those fill more, only a value of at least `large` pays, too much for the second cache.
-    Rows that a sweep keeps start at multiples of `line`.
+    Of shorter rows, but for single numbers, as many are taken as fill `short` bytes, if that is given: along them, too,
+    there are vectors then. Rows that a sweep keeps start at multiples of `line`.
     """
 
     value: int = 24 * 1024
@@ -39,6 +42,7 @@ class SweepSizes:
     tile: int = 16 * 1024
     fewest: int = 4
     rows: int = 8
+    short: int = 0
     line: int = 64
 
 
@@ -146,8 +150,13 @@ class _Work:
         within = self.sizes.tile * total // spared if spared else 0
         if within < self.sizes.fewest and spared < self.sizes.large:
             return 0
+        if not large or 4 * sums > spared:
+            return 0
+        if longest < self.sizes.row:
+            fit = min(within, self.sizes.short // longest, total // 2) if longest >= _SHORTEST else 0
+            return 1 << fit.bit_length() >> 1  # whole vectors along the rows
         fit = min(max(within, self.sizes.fewest), self.sizes.rows, total // 2)
-        if not large or longest < self.sizes.row or 4 * sums > spared or fit < 1:
+        if fit < 1:
             return 0
         even = [r for r in range(1, fit + 1) if total % r == 0 and 2 * r > fit]
         return max(even, default=fit)

@@ -28,6 +28,11 @@ class Chain:
         """The variables of the loops."""
         return frozenset(s.var for s in self.loops)
 
+    @property
+    def sums(self) -> bool:
+        """Whether results are sums, or are made of some."""
+        return any(isinstance(s, For) for s in self.body)
+
     def extent(self, number: int) -> int:
         """The length of a loop."""
         extent = self.loops[number].extent

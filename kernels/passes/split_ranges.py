@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import Ranges, bounds, linear, loop_range
-from unfoldc.kernels.loops import Binary, Const, Expr, For, Nest, Select, Stmt, Unary, Var
+from unfoldc.kernels.loops import Binary, Const, Expr, For, Let, Nest, Select, Stmt, Unary, Var
 
 _MOST_PIECES = 3
 
@@ -31,7 +31,9 @@ def split_ranges(body: Sequence[Stmt], around: Ranges | None = None) -> tuple[St
                 inner = tuple(build.substitute(b, s.var, var) for b in s.body) if start else s.body
                 own = {**ranges, s.var: (0, count - 1)}
                 settled = tuple(build.map_stmt(b, _Settled(own)) for b in inner)
-                result.append(replace(s, extent=count, body=split_ranges(settled, own)))
+                plain = count == 1 and not any(isinstance(b, Let) for b in s.body)
+                once = tuple(build.substitute(b, s.var, build.ZERO) for b in settled) if plain else ()
+                result.extend(split_ranges(once, ranges) or [replace(s, extent=count, body=split_ranges(settled, own))])
         elif isinstance(s, For):
             result.append(replace(s, body=split_ranges(s.body, {**ranges, s.var: loop_range(s)})))
         else:

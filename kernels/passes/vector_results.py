@@ -24,9 +24,11 @@ from unfoldc.kernels.passes.result_blocks import Chain, ResultBlocks
 from unfoldc.kernels.passes.split_epilogue import split_epilogue
 from unfoldc.kernels.passes.store_at_once import copy_behind, stored_at_once
 from unfoldc.kernels.passes.vector_axis import Layouts, VectorAxis, vector_axis
+from unfoldc.kernels.passes.vector_cost import calls_functions
 
 _LONGEST_WINDOW = 7
 _SHORT = 64  # results without sums: longer loops a compiler turns into vectors as well
+_FUNCTIONS = 4  # vectors of which a function is evaluated side by side: its operations wait for each other
 
 
 def vector_results(program: LoopProgram, vector_bits: int, registers: int) -> LoopProgram:
@@ -99,12 +101,15 @@ class _Work:
             worth = extent / (-(-extent // lanes) * lanes) - axis.moved / 1e12
             if extent >= lanes // 2 and (best is None or worth > best[0]):
                 best = worth, axis, number
-        if best is None:
-            return None
+        if best is None or (not chain.sums and 1 < len(chain.loops) == best[2] + 1):
+            return None  # without sums the innermost loop can do without the others
         _, axis, number = best
         lanes = self.vector_bits // (8 * np.dtype(axis.dtype).itemsize)
         rows, window = self._jammed(chain, number, axis, around)
-        form = ResultBlocks(chain, number, rows, window, lanes, max(1, self.registers // axis.sums))
+        results = max(1, self.registers // axis.sums)
+        if not chain.sums and calls_functions(chain.body):
+            rows, results = self._beside(chain, number, around), _FUNCTIONS
+        form = ResultBlocks(chain, number, rows, window, lanes, results)
         return form.blocked(self.layouts)
 
     def _parted(self, chain: Chain, around: Ranges) -> Sequence[Stmt] | None:
@@ -133,6 +138,11 @@ class _Work:
             return max(shared)[1], ""
         return windows[0] if windows else (None, "")
 
+    def _beside(self, chain: Chain, number: int, around: Ranges) -> int | None:
+        """The innermost loop of which runs may be taken together."""
+        several = (i for i in reversed(range(len(chain.loops))) if i != number and chain.extent(i) > 1)
+        return next((i for i in several if self._independent(chain, i, around)), None)
+
     @staticmethod
     def _independent(chain: Chain, number: int, around: Ranges) -> bool:
         outside = dict(around)
@@ -147,9 +157,9 @@ def _chain(loop: For) -> Chain | None:
         loops.append(loops[-1].body[0])
     body = loops[-1].body
     inner = [s for s in build.statements(body) if isinstance(s, For)]
-    short = isinstance(loops[-1].extent, int) and loops[-1].extent <= _SHORT and len(loops) == 1
     if any(s.kind == "lanes" for s in (*loops, *inner)):
         return None
+    short = len(loops) > 1 or (isinstance(loop.extent, int) and loop.extent <= _SHORT)
     if any(not isinstance(s.extent, int) for s in loops) or not (all(map(_same_for_all, inner)) if inner else short):
         return None
     return Chain(tuple(loops), _late(body))

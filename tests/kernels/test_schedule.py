@@ -101,3 +101,13 @@ def test_all_of_it_where_printers_or_targets_have_no_vectors(gram: Program) -> N
     small = replace(HOST, first_cache=0)
     for program in (schedule(plain, small), schedule(plain, small, lanes=8), schedule(plain, M4, vectors=True)):
         assert sum(v.size == 38**2 for v in program.constants.values()) == 1
+
+
+def all_kinds(program: LoopProgram) -> set[str]:
+    return {s.kind for step in program.steps for s in build.statements(step.body) if isinstance(s, For)}
+
+
+def test_sums_are_written_out_where_registers_are_many(wide: LoopProgram) -> None:
+    assert "unroll" in all_kinds(schedule(wide, HOST, vectors=True))
+    few = all_kinds(schedule(wide, replace(HOST, vector_bits=256, accumulators=8), vectors=True))
+    assert "lanes" in few and "unroll" not in few

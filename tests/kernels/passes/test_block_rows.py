@@ -7,7 +7,7 @@ import pytest
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Assign, For, Let, Load, Local, Nest, Store, Var
-from unfoldc.kernels.passes.block_rows import block_rows, encloses_reduction
+from unfoldc.kernels.passes.block_rows import block_rows, encloses_reduction, rows_are_independent
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 8, 9])
@@ -51,3 +51,22 @@ def test_a_scalar_carried_over_the_rows_keeps_them_in_order() -> None:
     )
     loop = For("i", 8, row)
     assert block_rows((loop,), 4) == (loop,)
+
+
+def test_places_that_share_an_index_which_moves_are_independent() -> None:
+    i, j = Var("i"), Var("j")
+    x = Load("x", (i,), "float32")
+
+    def loop(*stores: Store) -> For:
+        return For("i", 8, stores)
+
+    first, second = Store("y", (build.ZERO, i), x), Store("y", (build.index(1), i), x)
+    assert rows_are_independent(loop(first, second), {})
+    own = Store("z", (i,), Load("y", (build.ZERO, i), "float32"))
+    assert rows_are_independent(loop(first, second, own), {})
+    next_one = Store("y", (build.index(1), build.add(i, build.index(1))), x)
+    assert not rows_are_independent(loop(first, next_one), {})
+    fixed = Store("y", (build.index(1), build.ZERO), x)
+    assert not rows_are_independent(loop(first, fixed), {})
+    others = Store("z", (i,), Load("y", (build.ZERO, j), "float32"))
+    assert not rows_are_independent(For("j", 8, loop(first, others).body), {"i": (0, 7)})

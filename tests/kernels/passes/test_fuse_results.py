@@ -100,3 +100,10 @@ def test_a_whole_result_is_stored_where_it_is_needed(products: Any) -> None:
         assert ("t" not in stored) == spared
         np.testing.assert_allclose(products.answer(vectors), products.answer(plain), rtol=1e-5)
     assert run(plain, {"x": np.ones(N, F)})["out"].any()
+
+
+def test_nests_in_a_loop_over_nests_join(products: Any) -> None:
+    t = nest("t", build.mul(load("y", Var("a")), load("y", Var("a"))), "a")
+    u = nest("u", build.add(load("t", Var("b")), load("y", Var("b"))), "b")
+    (loop,) = fused(products, after(products, For("r", 2, (t, u)))).steps[0].body[1:]
+    assert isinstance(loop, For) and len(loop.body) == 1

@@ -281,6 +281,16 @@ def test_as_many_rows_as_a_tile_has_bytes_for(tile: int, rows: int) -> None:
     assert check(factors().program(), sizes).buffers["t"].shape == (rows, 7)
 
 
+@pytest.mark.parametrize(("short", "rows"), [(28 * 4, 4), (28 * 7, 4), (28 * 16, 4), (28, 1), (0, 12)])
+def test_of_short_rows_whole_vectors_along_them(short: int, rows: int) -> None:
+    """12 rows of 28 bytes, at most half of them: a power of 2 of them, and the rest behind; of single rows nothing."""
+    case = Case(12, 8)
+    residual(case)
+    case.add("ic", at("u", I, C), build.mul(at("t", I, J), at("v", J, C)), "j", at("u", I, C))
+    sizes = SweepSizes(value=0, row=256, short=short * 8 // 7, line=1)
+    assert check(case.program(), sizes).buffers["t"].shape == (rows, 8)
+
+
 def test_sums_as_large_as_the_value_do_not_pay() -> None:
     case = Case(12, 7, r=8)
     residual(case)

@@ -1,65 +1,45 @@
-"""Which sums are unrolled."""
-
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Assign, For, Let, Load, Local, Nest, Stmt, Store, Var
+from unfoldc.kernels.loops import For, LoopProgram
 from unfoldc.kernels.passes.unroll_sums import unroll_sums
+from unfoldc.kernels.passes.vector_results import vector_results
 
 
-def product(rows: int, columns: int, variable: str = "j") -> For:
-    """y[l] = sum_j w[j, l] x[j] with `rows` sums, for 16 neighbouring results."""
-    sums = [f"a{r}" for r in range(rows)]
-    added = [
-        Assign(
-            name,
-            build.add(
-                Local(name, "float32"),
-                build.mul(
-                    Load("w", (Var(variable), Var("l")), "float32"), Load("x", (Var(variable),), "float32")
-                ),
-            ),
-        )
-        for name in sums
-    ]  # fmt: skip
-    return For(
-        "l",
-        16,
-        (
-            *(Let(name, build.literal(0, "float32"), True) for name in sums),
-            For(variable, columns, tuple(added)),
-            *(Store("y", (Var("l"),), Local(name, "float32")) for name in sums),
-        ),
-        "lanes",
-    )
+def unrolled(program: LoopProgram, products: Any) -> list[Any]:
+    """The lengths of the loops that are marked, after a look at whether the answer stays."""
+    body = unroll_sums(program.steps[0].body)
+    changed: LoopProgram = products.changed(program, body, {})
+    assert (products.answer(changed) == products.answer(program)).all()
+    return [s.extent for s in build.statements(body) if isinstance(s, For) and s.kind == "unroll"]
 
 
-def kinds(body: tuple[Stmt, ...]) -> list[str]:
-    """The kinds of all loops over columns."""
-    return [s.kind for s in build.statements(body) if isinstance(s, For) and s.var != "l"]
+@pytest.mark.parametrize(("columns", "marked"), [(9, True), (64, True), (257, False)])
+def test_short_sums_of_vectors_are_written_out(columns: int, marked: bool, products: Any) -> None:
+    """16 results are 4 vectors, of which each has a sum, or several of fewer terms."""
+    program = vector_results(products.product(16, columns, transposed=True), 128, 6)
+    found = unrolled(program, products)
+    assert bool(found) == marked
+    assert sum(found) * 4 <= 256
 
 
-def test_short_products_are_unrolled() -> None:
-    body = (Nest((), (product(8, 32),)), product(2, 16))
-    found = unroll_sums(body)
-    assert kinds(found) == ["unroll", "unroll"]
-    assert all(s.kind == "lanes" for s in build.statements(found) if isinstance(s, For) and s.var == "l")
+def test_other_loops_stay(products: Any) -> None:
+    plain = products.product(16, 9, transposed=True)
+    assert unrolled(plain, products) == []  # no vectors
+    program = vector_results(plain, 128, 6)
+    kinds = {s.kind for s in build.statements(unroll_sums(program.begin)) if isinstance(s, For)}
+    assert "unroll" not in kinds  # no sums
 
 
-def test_what_would_become_long_stays_as_it_is() -> None:
-    for body in ((product(8, 65),), (product(8, 33), product(8, 33))):
-        assert unroll_sums(body) is body
-
-
-def test_products_under_another_loop_stay_as_they_are() -> None:
-    body = (For("r", 4, (product(2, 8),)),)
-    assert unroll_sums(body) is body
-    mixed = unroll_sums((*body, product(2, 8, "i")))
-    assert kinds(mixed) == ["serial", "serial", "unroll"]
-
-
-def test_loops_within_loops_stay_as_they_are() -> None:
-    outer = product(2, 8)
-    window = For("i", 3, (For("j", 3, (Assign("a0", Local("a0", "float32")),)),))
-    body = (For("l", 16, (*outer.body[:2], window), "lanes"),)
-    assert kinds(unroll_sums(body)) == ["serial", "serial"]
+def test_inside_a_further_loop_they_stay(products: Any) -> None:
+    """60 results are several blocks of vectors."""
+    program = vector_results(products.product(60, 9, transposed=True), 128, 2)
+    (nest,) = program.steps[0].body
+    blocks = [s for s in build.statements((nest,)) if isinstance(s, For) and s.var == "i_b"]
+    assert blocks
+    kinds = {s.kind for s in build.statements(unroll_sums(tuple(blocks))) if isinstance(s, For)}
+    assert "lanes" in kinds and "unroll" not in kinds

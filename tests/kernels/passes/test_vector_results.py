@@ -19,6 +19,7 @@ from unfoldc.kernels.loops import (
     Load,
     Local,
     LoopProgram,
+    Nest,
     Step,
     Stmt,
     Store,
@@ -217,6 +218,7 @@ def test_padding_becomes_loops_over_borders(workshop: Any) -> None:
         if getattr(e, "operator", "") in ("ge", "lt", "min", "max")
     ]
     assert not compared
+    assert all(s.extent != 1 for s in build.statements(changed.steps[0].body) if isinstance(s, For))
     x = {plain.inputs[0]: np.random.default_rng(1).standard_normal((1, *SHAPES[one_channel])).astype("float32")}
     x = {n: v.reshape(plain.buffers[n].shape) for n, v in x.items()}
     for name, value in run(plain, x).items():
@@ -304,3 +306,19 @@ def test_what_is_overwritten_is_loaded_before(products: Any) -> None:
     changed = vector_results(program, 128, 6)
     assert lanes(changed) == [4]
     np.testing.assert_allclose(products.answer(changed), products.answer(program), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_functions_along_an_outer_loop_come_four_vectors_at_a_time(rows: int) -> None:
+    """t (rows, 8) lies with its columns in the outer loop, of which two vectors are taken, with two rows of them."""
+    i, j = Var("i"), Var("j")
+    value = build.unary("tanh", Load("x", (j, i), "float32"))
+    body = (Nest((), (For("i", 8, (For("j", rows, (Store("t", (j, i), value),)),)),)),)
+    shapes = {"x": "input", "t": "state", "out": "output"}
+    buffers = {n: Buffer(n, "float32", (rows, 8), space) for n, space in shapes.items()}
+    copy = (For("j", rows, (For("i", 8, (Store("out", (j, i), Load("t", (j, i), "float32")),)),)),)
+    changed = same(LoopProgram(buffers, {}, ("x",), ("out",), (), (Step(0, 1, body),), copy))
+    inside = [s for s in build.statements(changed.steps[0].body) if isinstance(s, For)]
+    blocks = [s for s in inside if s.kind == "lanes"]
+    assert [s.extent for s in blocks] == [4] * (rows - 1)
+    assert [len(s.body) for s in blocks] == [4, 2][: rows - 1]
