@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from unfoldc.kernels.loops import LoopProgram, Step, Stmt
+from unfoldc.kernels.loops import LoopProgram, Stmt
 from unfoldc.kernels.passes.block_rows import block_rows
-from unfoldc.kernels.passes.fuse_results import fuse_results
+from unfoldc.kernels.passes.fuse_rows import fuse_rows
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.passes.split_ranges import split_ranges
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
+from unfoldc.kernels.passes.vector_axis import Layouts
 from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.target_spec import TargetSpec
 
@@ -24,8 +24,12 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
     lanes > 1 schedules for that many problems side by side: every operation is a vector over problems already, so rows
     are blocked for registers only. `vectors` is for printers that know loops of the kind "lanes".
     """
+    if lanes == 1 and spec.vector_bits >= 128:
+        buffers = program.buffers
+        program = program.mapped(lambda body: fuse_rows(body, buffers))
     if vectors and lanes == 1 and spec.vector_bits >= 128:
-        program = _map_parts(_map_parts(program, fuse_results), split_ranges)
+        layouts = Layouts(program)
+        program = program.mapped(lambda body: split_ranges(body, layouts, spec.vector_bits))
         program = vector_results(program, spec.vector_bits, spec.accumulators * 3 // 2)
     buffers = dict(program.buffers)
 
@@ -39,13 +43,4 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
 
     # With a vector per element, every place is aligned already.
     alignment = _CACHE_LINE if lanes == 1 and spec.vector_bits >= 128 else 8
-    return plan_memory(replace(_map_parts(program, transform), buffers=buffers), alignment)
-
-
-def _map_parts(program: LoopProgram, change: Callable[[tuple[Stmt, ...]], tuple[Stmt, ...]]) -> LoopProgram:
-    return replace(
-        program,
-        begin=change(program.begin),
-        steps=tuple(Step(s.first, s.count, change(s.body)) for s in program.steps),
-        end=change(program.end),
-    )
+    return plan_memory(replace(program.mapped(transform), buffers=buffers), alignment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.passes.block_dots import block_dots
+from unfoldc.kernels.passes.fuse_results import fuse_results
 from unfoldc.kernels.passes.fuse_sweeps import SweepSizes, fuse_sweeps
 from unfoldc.kernels.passes.pack_operands import pack_operands
 from unfoldc.kernels.target_spec import TargetSpec
@@ -16,5 +17,6 @@ def in_sweeps(program: LoopProgram, spec: TargetSpec) -> LoopProgram:
     if spec.vector_bits < 128:
         return fuse_sweeps(program, SweepSizes(large=0, rows=4, line=1))  # memory counts, there is no cache
     lanes = spec.vector_bits // 32
+    program = program.mapped(lambda body: fuse_results(body, program.buffers))
     packed = pack_operands(fuse_sweeps(program, SweepSizes(line=spec.vector_bits // 8)), lanes)
     return block_dots(packed, spec.accumulators * 5 // 4, _SHORTEST_DOT * lanes)

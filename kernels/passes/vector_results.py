@@ -26,6 +26,7 @@ from unfoldc.kernels.passes.store_at_once import copy_behind, stored_at_once
 from unfoldc.kernels.passes.vector_axis import Layouts, VectorAxis, vector_axis
 
 _LONGEST_WINDOW = 7
+_LEAST_BITS = 32  # of an element
 _SHORT = 64  # results without sums: longer loops a compiler turns into vectors as well
 
 
@@ -89,7 +90,9 @@ class _Work:
     def _vectorised(self, chain: Chain, around: Ranges) -> Sequence[Stmt] | None:
         best: tuple[float, VectorAxis, int] | None = None
         for number, loop in enumerate(chain.loops):
-            axis = vector_axis(chain.body, loop.var, self.layouts, chain.variables)
+            few = chain.extent(number) * _LEAST_BITS <= self.vector_bits
+            border = chain.extent(number) if few and len(chain.loops) == 1 else 0
+            axis = vector_axis(chain.body, loop.var, self.layouts, chain.variables, border)
             if axis is None or not self._independent(chain, number, around):
                 continue
             lanes = self.vector_bits // (8 * np.dtype(axis.dtype).itemsize)

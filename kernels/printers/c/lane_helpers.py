@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from unfoldc.kernels.lane_indices import Stopping
 from unfoldc.kernels.printers.c.vector_functions import vector_function
 from unfoldc.kernels.printers.c_api.text import wrap
 from unfoldc.kernels.printers.elementary import FUNCTIONS
@@ -24,6 +25,8 @@ _VECTOR: Mapping[str, tuple[str, str]] = {
     "abs": ("V a", "return select(a < splat(0), -a, a);"),
     "isnan": ("V a", "return a != a;"),
 }
+
+_EXCHANGE = "exchange"
 
 # Operators that a processor has for whole vectors, and what clang calls them there.
 _WHOLE = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "round": "rint"}
@@ -46,6 +49,12 @@ def vector_type(symbol: str, dtype: str, mask: bool = False) -> str:
     return f"{symbol}_{'m' if mask else 'v'}{dtype.removeprefix('float')}"
 
 
+def exchange_name(places: Stopping, lanes: int) -> str:
+    """The helper that puts the elements of a vector at these places of it."""
+    direction = "back" if places.step < 0 else "on"
+    return f"{_EXCHANGE}_{lanes}_{direction}_{abs(places.step)}_{places.first}_{places.last}"
+
+
 def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
     """The definition of a helper for vectors of `dtype`."""
     solver = calls.symbol.removesuffix("_lanes")
@@ -54,6 +63,8 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
     own = f"{calls.symbol}_{name}_{dtype}_v"
     if (name, dtype) in FUNCTIONS:
         return vector_function(calls, name, dtype, vector)
+    if name.startswith(_EXCHANGE):
+        return _exchange(name, vector, own)
     if name not in _VECTOR:
         return _by_element(calls, name, dtype, vector, own)
     parameters, body = _VECTOR[name]
@@ -65,6 +76,14 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
         parameters = parameters.replace(f"{letter} ", f"{word} ")
         body = body.replace(f"({letter})", f"({word})")
     return [f"static inline {result} {own}({parameters}) {{", *wrap(f"    {body}"), "}"]
+
+
+def _exchange(name: str, vector: str, own: str) -> list[str]:
+    lanes, direction, step, first, last = name.removeprefix(f"{_EXCHANGE}_").split("_")
+    moved = int(step) * (-1 if direction == "back" else 1)
+    places = (min(max(i + moved, int(first)), int(last)) for i in range(int(lanes)))
+    elements = ", ".join(f"a[{p}]" for p in places)
+    return [f"static inline {vector} {own}({vector} a) {{", *wrap(f"    return ({vector}){{{elements}}};"), "}"]
 
 
 def _by_element(calls: Calls, name: str, dtype: str, vector: str, own: str) -> list[str]:
