@@ -23,7 +23,7 @@ from measuring import interleaved, ratios, write_results
 from speed_cases import find_graph
 
 import unfoldc
-from unfoldc.kernels import batch_form, pipeline, schedule
+from unfoldc.kernels import batch_form, pipeline, schedule, sweeps
 from unfoldc.kernels.passes import jam_results, vector_axis, vector_results
 from unfoldc.unfold_train.solvers import Lista
 
@@ -59,7 +59,7 @@ CASES = {
     "pair_results": Case(
         "two products whose rows fill half a vector joined, as of real and imaginary parts",
         ("beamforming",),
-        lambda: mock.patch.object(schedule, "pair_results", _same),
+        lambda: mock.patch.object(sweeps, "pair_results", _same),
     ),
     "sum_columns": Case(
         "sums over whole matrices column by column",
@@ -69,7 +69,7 @@ CASES = {
     "tall_matrices": Case(
         "matrices of few columns stored column by column",
         ("rpca-100", "rpca-1000"),
-        lambda: mock.patch.object(pipeline, "tall_matrices", _same),
+        lambda: mock.patch.object(sweeps, "tall_matrices", _same),
     ),
     "copies in begin": Case(
         "run-time matrices laid out once for all iterations",
@@ -78,13 +78,18 @@ CASES = {
     ),
     "store_at_once": Case(
         "a whole result is stored where it is needed",
-        ("lista-8-16-tied", "lista-32-64-tied"),
+        ("newton-schulz", "lista-8-16-tied"),
         lambda: mock.patch.object(vector_results, "copy_behind", lambda *_: None),
     ),
     "fuse_results": Case(
         "nests over the same results joined",
-        ("wmmse", "tv"),
-        lambda: mock.patch.object(schedule, "fuse_results", _same),
+        ("tv",),
+        lambda: mock.patch.object(sweeps, "fuse_results", _same),
+    ),
+    "fuse_rows": Case(
+        "nests over rows of the same arrays in one loop",
+        ("tv",),
+        lambda: mock.patch.object(schedule, "fuse_rows", _same),
     ),
     "long_axes": Case(
         "values laid out with a long axis last",
@@ -102,8 +107,8 @@ CASES = {
         lambda: mock.patch.object(vector_results, "split_epilogue", lambda *_: None),
     ),
     "split_ranges": Case(
-        "the borders of padded images apart",
-        ("conv-ista", "plug-and-play"),
+        "the borders of images apart, or in whole vectors",
+        ("tv", "conv-ista", "plug-and-play"),
         lambda: mock.patch.object(schedule, "split_ranges", _same),
     ),
     "windows": Case(

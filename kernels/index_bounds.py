@@ -75,19 +75,33 @@ def bounds(e: Expr, ranges: Ranges, constants: Mapping[str, np.ndarray] | None =
 
     `ranges` bounds the loop variables, `constants` gives the content of buffers that are known.
     """
-    return _below(e, 1, ranges, constants), min(-_below(e, -1, ranges, constants), _UNKNOWN[1])
+    low, high = _below(linear(e), ranges, constants), -_below(linear(e, -1), ranges, constants)
+    return low, min(high, _UNKNOWN[1])
 
 
-def _below(e: Expr, sign: int, ranges: Ranges, constants: Mapping[str, np.ndarray] | None) -> int:
-    """A bound from below of `sign * e`: the better one of two, where `x % c` is at most c - 1 and at most x."""
-    form = linear(e, sign)
+def _below(form: Linear, ranges: Ranges, constants: Mapping[str, np.ndarray] | None) -> int:
+    """A bound from below: the better one of two, where `x % c` is at most c - 1 and at most x.
+
+    Of a `min` or `max` it is that of one of the operands.
+    """
+    for term, factor in form.terms.items():
+        if factor and isinstance(term, Binary) and term.operator in ("min", "max"):
+            found = [_below(_with(form, term, x), ranges, constants) for x in (term.a, term.b)]
+            return min(found) if (term.operator == "min") == (factor > 0) else max(found)
     rests = [x for x, f in form.terms.items() if f < 0 and isinstance(x, Binary) and x.operator == "mod"]
     other = Linear(form.constant, dict(form.terms))
     for rest in rests:
         if bounds(rest.a, ranges, constants)[0] >= 0:
             other.add(rest.a, other.terms.pop(rest))
-    found = _least(form, ranges, constants)
-    return max(found, _least(other, ranges, constants)) if rests else found
+    least = _least(form, ranges, constants)
+    return max(least, _least(other, ranges, constants)) if rests else least
+
+
+def _with(form: Linear, term: Expr, value: Expr) -> Linear:
+    """The form with another value in place of a term."""
+    result = Linear(form.constant, dict(form.terms))
+    result.add(value, result.terms.pop(term))
+    return result
 
 
 def _least(form: Linear, ranges: Ranges, constants: Mapping[str, np.ndarray] | None) -> int:

@@ -7,8 +7,8 @@ integer expression per axis of the buffer. The variable `K` (`ITERATION`) is the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -209,3 +209,8 @@ class LoopProgram:
     def iterations(self) -> int:
         """K, the number of iterations."""
         return sum(s.count for s in self.steps)
+
+    def mapped(self, change: Callable[[tuple[Stmt, ...]], tuple[Stmt, ...]]) -> LoopProgram:
+        """The program with each of its parts changed."""
+        steps = tuple(Step(s.first, s.count, change(s.body)) for s in self.steps)
+        return replace(self, begin=change(self.begin), steps=steps, end=change(self.end))

@@ -27,7 +27,6 @@ from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
 from unfoldc.kernels.passes.skip_zeros import skip_zeros
 from unfoldc.kernels.passes.stack_histories import stack_histories
-from unfoldc.kernels.passes.tall_matrices import tall_matrices
 from unfoldc.kernels.passes.thread_states import Run, thread_states
 from unfoldc.kernels.printers.c import c_sources
 from unfoldc.kernels.printers.c_api import HOST_ALIGNMENT, state_layout
@@ -214,7 +213,7 @@ def build_artifact(
     """Lowers, schedules and prints an optimised program."""
     plain = repeat_nests(lower(program))
     vectors = host and backend == "c"
-    swept = in_sweeps(tall_matrices(plain, spec.vector_bits) if vectors else plain, spec)
+    swept = in_sweeps(plain, spec, vectors)
     scheduled = schedule(skip_zeros(swept) if sparse else swept, spec, vectors=vectors)
     notes: dict[str, object] = {
         "boundaries": model.boundaries,

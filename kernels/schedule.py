@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from unfoldc.kernels.loops import LoopProgram, Step, Stmt
+from unfoldc.kernels.loops import LoopProgram, Stmt
 from unfoldc.kernels.passes.block_rows import block_rows
 from unfoldc.kernels.passes.fuse_results import fuse_results
+from unfoldc.kernels.passes.fuse_rows import fuse_rows
 from unfoldc.kernels.passes.half_products import half_products
 from unfoldc.kernels.passes.long_axes import long_axes_last
-from unfoldc.kernels.passes.pair_results import pair_results
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.passes.split_ranges import split_ranges
 from unfoldc.kernels.passes.split_reshaped import split_reshaped
 from unfoldc.kernels.passes.start_sums import start_sums
 from unfoldc.kernels.passes.sum_columns import sum_columns
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
-from unfoldc.kernels.passes.unit_quotients import unit_quotients
 from unfoldc.kernels.passes.unroll_sums import unroll_sums
+from unfoldc.kernels.passes.vector_axis import Layouts
 from unfoldc.kernels.passes.vector_cost import vector_cost
 from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.target_spec import TargetSpec
@@ -34,23 +33,25 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
     lanes > 1 schedules for that many problems side by side: every operation is a vector over problems already, so rows
     are blocked for registers only. `vectors` is for printers that know loops of the kind "lanes".
     """
+    if lanes == 1 and spec.vector_bits >= 128:
+        buffers = program.buffers
+        program = program.mapped(lambda body: fuse_rows(body, buffers))
     if vectors and lanes == 1 and spec.vector_bits >= 128:
         program = half_products(program, spec.vector_bits, 2 * spec.accumulators, spec.first_cache)
-        program = pair_results(unit_quotients(program), spec.vector_bits)
-        program = sum_columns(program, spec.vector_bits)
-        for change in (split_reshaped, fuse_results, split_ranges):
-            program = _map_parts(program, change)
+        program = _joined(sum_columns(program, spec.vector_bits).mapped(split_reshaped))
+        layouts = Layouts(program)
+        program = program.mapped(lambda body: split_ranges(body, layouts, spec.vector_bits))
         program = start_sums(program)
 
         def vectorised(one: LoopProgram) -> LoopProgram:
-            joined = _map_parts(one, fuse_results)  # what was split may be joined with what made it
+            joined = _joined(one)  # what was split may be joined with what made it
             forms = (one,) if joined == one else (one, joined)
             made = [vector_results(p, spec.vector_bits, spec.accumulators * 3 // 2) for p in forms]
             return min(made, key=vector_cost)
 
         program = vectorised(long_axes_last(program, spec.vector_bits, vectorised))
         if spec.accumulators >= _MANY:
-            program = _map_parts(program, unroll_sums)
+            program = program.mapped(unroll_sums)
     buffers = dict(program.buffers)
 
     def transform(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
@@ -63,13 +64,8 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
 
     # With a vector per element, every place is aligned already.
     alignment = _CACHE_LINE if lanes == 1 and spec.vector_bits >= 128 else 8
-    return plan_memory(replace(_map_parts(program, transform), buffers=buffers), alignment)
+    return plan_memory(replace(program.mapped(transform), buffers=buffers), alignment)
 
 
-def _map_parts(program: LoopProgram, change: Callable[[tuple[Stmt, ...]], tuple[Stmt, ...]]) -> LoopProgram:
-    return replace(
-        program,
-        begin=change(program.begin),
-        steps=tuple(Step(s.first, s.count, change(s.body)) for s in program.steps),
-        end=change(program.end),
-    )
+def _joined(program: LoopProgram) -> LoopProgram:
+    return program.mapped(lambda body: fuse_results(body, program.buffers))

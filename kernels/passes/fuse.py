@@ -1,7 +1,8 @@
 """Decides which values are stored and which are computed where they are read: this is what fuses an iteration.
 
 A value is computed inside its reader (inlined) if all its readers end in one stored value that has no more elements
-than it, so that nothing is computed twice, and if no reduction reads it, which would compute it once per term.
+than it, so that nothing is computed twice, and if no reduction reads it, which would compute it once per term. What is
+cheap, as a difference that is padded, may be computed for a few elements more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from unfoldc.kernels.program import Node, Program
 # Beyond these an expression would nest too deep to walk, and its indices grow too long.
 _DEEPEST = 40
 _MOST_VIEWS = 6
+_MOST_AGAIN = 1 / 8  # of the elements of what has no sums in it
 
 
 def stored_values(program: Program) -> frozenset[str]:
@@ -53,12 +55,14 @@ def _stored(program: Program, nodes: Sequence[Node], forced: set[str]) -> set[st
     for node in nodes:
         for name in set(node.inputs):
             readers.setdefault(name, []).append(node)
+    sums = _from_sums(nodes)
     root: dict[str, str | None] = {}
     depth: dict[str, tuple[int, int]] = {}
     for node in reversed(nodes):
         for name in node.outputs:
             own = readers.get(name, [])
-            root[name] = name if name in stored else _root(program, name, node, own, root)
+            most = program.types[name].size * (1 if name in sums else 1 + _MOST_AGAIN)
+            root[name] = name if name in stored else _root(program, most, node, own, root)
             depth[name] = _depth(node, [depth[o] for reader in own for o in reader.outputs])
             if root[name] is None or depth[name][0] > _DEEPEST or depth[name][1] > _MOST_VIEWS:
                 root[name] = name
@@ -74,8 +78,20 @@ def _depth(node: Node, readers: Sequence[tuple[int, int]]) -> tuple[int, int]:
     return 1 + max((d for d, _ in readers), default=0), (1 + max((v for _, v in readers), default=0)) * view
 
 
-def _root(program: Program, name: str, node: Node, readers: list[Node], root: dict[str, str | None]) -> str | None:
-    """The stored value inside which `name` may be computed, "" for a view of several readers, None to store it."""
+def _from_sums(nodes: Sequence[Node]) -> set[str]:
+    """Values that are made of the result of a reduction or a sequence."""
+    found: set[str] = set()
+    for node in nodes:
+        if OPERATORS[node.operator].kind in ("reduction", "sequence") or not found.isdisjoint(node.inputs):
+            found.update(node.outputs)
+    return found
+
+
+def _root(program: Program, most: float, node: Node, readers: list[Node], root: dict[str, str | None]) -> str | None:
+    """The stored value of at most so many elements inside which a node's result may be computed.
+
+    "" for a view of several readers, None to store it.
+    """
     kind = OPERATORS[node.operator].kind
     if kind == "sequence" or (node.operator == "Concat" and readers):
         return None  # each element chooses among all parts: inlined joins of joins would grow exponentially
@@ -90,4 +106,4 @@ def _root(program: Program, name: str, node: Node, readers: list[Node], root: di
     if len(found) != 1 or "" in found:
         return None
     target = next(iter(found))
-    return target if program.types[target].size <= program.types[name].size else None
+    return target if program.types[target].size <= most else None

@@ -4,40 +4,60 @@
     for i: u[i] = g(t[i])
 becomes
     for i: v = f(i); t[i] = v; u[i] = g(v)
-so that v stays in a register: in a short solver the way through memory takes longer than the arithmetic.
+so that v stays in a register: in a short solver the way through memory takes longer than the arithmetic. Nests that
+read the same also join; what nobody reads any more is not stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import Ranges, loop_range
-from unfoldc.kernels.loops import Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
+from unfoldc.kernels.loops import Buffer, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
 from unfoldc.kernels.passes.block_rows import rows_are_independent
+from unfoldc.kernels.passes.sweep_members import accesses, reads, writes
 
 
-def fuse_results(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
-    """Joins each nest without sums to the nest before it, where no run of the loops meets what another run writes.
+def fuse_results(body: Sequence[Stmt], buffers: Mapping[str, Buffer]) -> tuple[Stmt, ...]:
+    """Joins each nest without sums to one before it, where no run of the loops meets what another run writes.
 
-    So it does in loops over nests.
+    So it does in loops over nests. It may pass over nests that have nothing to do with it.
     """
+    result = _fused(body)
+    wanted = reads(result) | {name for name, b in buffers.items() if b.space != "scratch"}
+    return tuple(_storing(s, wanted) for s in result)
+
+
+def _fused(body: Sequence[Stmt]) -> list[Stmt]:
     result: list[Stmt] = []
     for s in body:
         if isinstance(s, For) and all(isinstance(b, Nest) for b in s.body):
-            s = replace(s, body=fuse_results(s.body))
-        joined = _joined(result[-1], s) if result else None
+            s = replace(s, body=tuple(_fused(s.body)))
+        place, joined = _place(result, s)
         if joined is None:
             result.append(s)
         else:
-            result[-1] = joined
-    return tuple(result)
+            result[place] = joined
+    return result
+
+
+def _place(before: Sequence[Stmt], s: Stmt) -> tuple[int, Nest | None]:
+    """The last statement that the nest can join, and the two as one."""
+    for place in reversed(range(len(before))):
+        other = before[place]
+        joined = _joined(other, s)
+        if joined is not None:
+            return place, joined
+        if writes((other,)) & (reads((s,)) | writes((s,))) or reads((other,)) & writes((s,)):
+            break
+    return -1, None
 
 
 def _joined(first: Stmt, second: Stmt) -> Nest | None:
     a, b = _chain(first), _chain(second)
-    if a is None or b is None or [s.extent for s in a] != [s.extent for s in b] or not _reads_what(a, b):
+    if a is None or b is None or [s.extent for s in a] != [s.extent for s in b] or not _share(a, b):
         return None
     if any(isinstance(s, For) for s in b[-1].body):
         return None
@@ -73,13 +93,14 @@ def _chain(s: Stmt) -> list[For] | None:
     return loops
 
 
-def _reads_what(a: list[For], b: list[For]) -> bool:
-    """Whether the second computes with anything that the first stores."""
-    stored = {s.buffer for s in a[-1].body if isinstance(s, Store)}
-    loads = {
-        e.buffer for s in b[-1].body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)
-    }
-    return bool(stored & loads)
+def _share(a: list[For], b: list[For]) -> bool:
+    """Whether the second reads elements, one in each run, of what the first reads or stores."""
+    touched = {x.buffer for x in accesses(a[-1].body) if _vary(x.indices)}
+    return any(x.buffer in touched and not x.stored and _vary(x.indices) for x in accesses(b[-1].body))
+
+
+def _vary(indices: Sequence[Expr]) -> bool:
+    return any(isinstance(e, Var) for i in indices for e in build.walk(i))
 
 
 def _forwarded(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
@@ -99,3 +120,11 @@ def _forwarded(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
             known[load] = s.value  # type: ignore[assignment]
         result.append(s)
     return tuple(result)
+
+
+def _storing(s: Stmt, wanted: Collection[str]) -> Stmt:
+    """The statement without stores to any but these buffers; a loop keeps at least one statement."""
+    if not isinstance(s, For | Nest):
+        return s
+    kept = tuple(_storing(b, wanted) for b in s.body if not isinstance(b, Store) or b.buffer in wanted)
+    return replace(s, body=kept or s.body)

@@ -4,62 +4,123 @@ of their own and what lies inside is a plain copy.
     for i < 68: y[i] = 2 <= i && i < 66 ? x[i - 2] : 0
 becomes
     for i < 2: y[i] = 0;  for i < 64: y[i + 2] = x[i];  for i < 2: y[i + 66] = 0
+Where whole vectors are fewer, the pieces are such: 63 elements and one more are 48 and the 16 around the border, each
+of which makes its own choice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import Ranges, bounds, linear, loop_range
-from unfoldc.kernels.loops import Binary, Const, Expr, For, Let, Nest, Select, Stmt, Unary, Var
+from unfoldc.kernels.loops import Binary, Const, Expr, For, Let, Nest, Select, Stmt, Store, Unary, Var
+from unfoldc.kernels.passes.vector_axis import Layouts, vector_axis
 
 _MOST_PIECES = 3
 
 
-def split_ranges(body: Sequence[Stmt], around: Ranges | None = None) -> tuple[Stmt, ...]:
-    """Splits the loops that hold no loop but one directly inside them, and drops the comparisons that are settled."""
-    ranges: Ranges = around or {}
-    result: list[Stmt] = []
-    for s in body:
-        if isinstance(s, Nest):
-            result.append(replace(s, body=split_ranges(s.body, ranges)))
-        elif isinstance(s, For) and isinstance(s.extent, int) and s.kind != "lanes" and _plain(s):
-            for start, count in _pieces(s, s.extent):
-                var = build.add(Var(s.var), build.index(start))
-                inner = tuple(build.substitute(b, s.var, var) for b in s.body) if start else s.body
-                own = {**ranges, s.var: (0, count - 1)}
-                settled = tuple(build.map_stmt(b, _Settled(own)) for b in inner)
-                plain = count == 1 and not any(isinstance(b, Let) for b in s.body)
-                once = tuple(build.substitute(b, s.var, build.ZERO) for b in settled) if plain else ()
-                result.extend(split_ranges(once, ranges) or [replace(s, extent=count, body=split_ranges(settled, own))])
-        elif isinstance(s, For):
-            result.append(replace(s, body=split_ranges(s.body, {**ranges, s.var: loop_range(s)})))
-        else:
-            result.append(s)
-    return tuple(result)
+def split_ranges(body: Sequence[Stmt], layouts: Layouts | None = None, vector_bits: int = 0) -> tuple[Stmt, ...]:
+    """Splits the loops around what has no sums, and drops the comparisons that are settled.
+
+    With `layouts`, the buffers of the program, innermost loops may be split into vectors of so many bits.
+    """
+    return _Split(layouts, vector_bits).body(body, {})
+
+
+@dataclass(frozen=True)
+class _Split:
+    layouts: Layouts | None
+    vector_bits: int
+
+    def body(self, body: Sequence[Stmt], ranges: Ranges) -> tuple[Stmt, ...]:
+        result: list[Stmt] = []
+        for s in body:
+            if isinstance(s, Nest):
+                result.append(replace(s, body=self.body(s.body, ranges)))
+            elif isinstance(s, For) and isinstance(s.extent, int) and s.kind != "lanes" and _plain(s):
+                result.extend(self.pieces(s, s.extent, ranges))
+            elif isinstance(s, For):
+                result.append(replace(s, body=self.body(s.body, {**ranges, s.var: loop_range(s)})))
+            else:
+                result.append(s)
+        return tuple(result)
+
+    def pieces(self, loop: For, extent: int, ranges: Ranges) -> list[Stmt]:
+        """The loop in pieces: the whole of it where it would fall into too many."""
+        cuts = _cuts(loop, extent)
+        exact = self.cut(loop, cuts, ranges) if len(cuts) - 1 <= _MOST_PIECES else self.cut(loop, [0, extent], ranges)
+        lanes = self.vector_bits // _bits(loop)
+        if self.layouts is None or extent < lanes or not _computes(loop.body):
+            return exact
+        whole = sorted({c for cut in cuts for c in (cut // lanes * lanes, min(-(-cut // lanes) * lanes, extent))})
+        if _vectors(whole, lanes) >= _vectors(cuts, lanes):
+            return exact
+        rounded = self.cut(loop, whole, ranges)
+        return rounded if all(map(self.fits, rounded)) else exact
+
+    def cut(self, loop: For, cuts: Sequence[int], ranges: Ranges) -> list[Stmt]:
+        """The pieces between the cuts."""
+        result: list[Stmt] = []
+        for start, end in zip(cuts, cuts[1:], strict=False):
+            var = build.add(Var(loop.var), build.index(start))
+            inner = tuple(build.substitute(b, loop.var, var) for b in loop.body) if start else loop.body
+            own = {**ranges, loop.var: (0, end - start - 1)}
+            settled = tuple(build.map_stmt(b, _Settled(own)) for b in inner)
+            if end - start == 1 and not any(isinstance(b, Let) for b in loop.body):
+                result.extend(self.body([build.substitute(b, loop.var, build.ZERO) for b in settled], ranges))
+            else:
+                result.append(replace(loop, extent=end - start, body=self.body(settled, own)))
+        return result
+
+    def fits(self, piece: Stmt) -> bool:
+        """Whether the results of a piece become elements of vectors."""
+        if not isinstance(piece, For):
+            return True  # a single result
+        assert isinstance(piece.extent, int) and self.layouts is not None
+        border = piece.extent if piece.extent * _bits(piece) <= self.vector_bits else 0
+        return vector_axis(piece.body, piece.var, self.layouts, {piece.var}, border) is not None
 
 
 def _plain(loop: For) -> bool:
-    body = loop.body
-    while len(body) == 1 and isinstance(body[0], For):
-        body = body[0].body
-    return not any(isinstance(s, For | Nest) for s in body)
+    if all(isinstance(s, For) for s in loop.body):
+        return all(isinstance(s, For) and _plain(s) for s in loop.body)
+    return not any(isinstance(s, For | Nest) for s in build.statements(loop.body))
 
 
-def _pieces(loop: For, extent: int) -> list[tuple[int, int]]:
-    """Start and length of each piece: the whole loop where it would fall into too many."""
+def _cuts(loop: For, extent: int) -> list[int]:
+    """Where a comparison of the loop's variable changes its answer, and the ends."""
     cuts = {0, extent}
     for s in build.statements(loop.body):
         for top in build.expressions(s):
             for e in build.walk(top):
                 if isinstance(e, Binary) and e.operator in ("ge", "lt") and e.a.dtype == "int32":
                     cuts.update(_turn(e, loop.var, extent))
-    if len(cuts) - 1 > _MOST_PIECES:
-        return [(0, extent)]
-    ordered = sorted(cuts)
-    return [(a, b - a) for a, b in zip(ordered, ordered[1:], strict=False)]
+    return sorted(cuts)
+
+
+def _bits(loop: For) -> int:
+    """The size of the elements that a loop stores."""
+    return min((8 * np.dtype(s.value.dtype).itemsize for s in loop.body if isinstance(s, Store)), default=8)
+
+
+def _computes(body: Sequence[Stmt]) -> bool:
+    """Whether statements without loops compute with numbers: a copy at a border is no cheaper in one vector."""
+    return all(not isinstance(s, For) for s in body) and any(
+        isinstance(e, Binary | Unary) and e.dtype.startswith("float")
+        for s in body
+        for top in build.expressions(s)
+        for e in build.walk(top)
+    )
+
+
+def _vectors(cuts: Sequence[int], lanes: int) -> int:
+    """How many vectors there are between the cuts, with shorter ones for what is left over."""
+    lengths = [end - start for start, end in zip(cuts, cuts[1:], strict=False)]
+    return sum(n // lanes + (n % lanes).bit_count() for n in lengths)
 
 
 def _turn(e: Binary, var: str, extent: int) -> list[int]:

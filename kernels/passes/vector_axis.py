@@ -9,6 +9,7 @@ import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import half_turned, linear
+from unfoldc.kernels.lane_indices import border, stopping
 from unfoldc.kernels.loops import (
     COMPARISONS,
     ITERATION,
@@ -136,9 +137,15 @@ class Layouts:
         return self._made[key]
 
 
-def vector_axis(body: Sequence[Stmt], var: str, layouts: Layouts, variables: Collection[str]) -> VectorAxis | None:
-    """How the results along `var`, one of the `variables` around the body, become vectors; None if they cannot."""
-    check = _Check(var, layouts, frozenset(variables))
+def vector_axis(
+    body: Sequence[Stmt], var: str, layouts: Layouts, variables: Collection[str], border: int = 0
+) -> VectorAxis | None:
+    """How the results along `var`, one of the `variables` around the body, become vectors; None if they cannot.
+
+    Where there are no more of them than a vector has elements, `border` is their number: elements may differ in where
+    their index stops.
+    """
+    check = _Check(var, layouts, frozenset(variables), border)
     try:
         check.block(body, inside=False)
     except _OtherForm:
@@ -158,6 +165,7 @@ class _Check:
     var: str
     layouts: Layouts
     variables: frozenset[str]
+    border: int
     types: set[str] = field(default_factory=set)
     varying: set[str] = field(default_factory=set)
     vectors: list[frozenset[str]] = field(default_factory=list)
@@ -209,6 +217,9 @@ class _Check:
             case Unary(a=a) | Cast(a=a):
                 result = self.varies(a, inside)
                 allowed = not isinstance(e, Cast) or a.dtype in ("bool", e.dtype)
+            case Binary() if self.border and border(e, self.var) is not None:
+                self.uniform(e)
+                return True
             case Binary(operator, a, b):
                 result = self.varies(a, inside) | self.varies(b, inside)
                 allowed = a.dtype != "bool" or operator in ("and", "or", "eq", "ne")
@@ -236,7 +247,7 @@ class _Check:
             if self.whole not in (0, turned) or any(Var(self.var) in build.walk(i) for i in indices[:-1]):
                 raise _OtherForm
             self.whole = turned
-        elif at is None:
+        elif at is None and not self.stops(buffer, indices):
             moved = self.axis_of(buffer, indices, contiguous=False)
             # A constant is laid out anew where it is read at `var` itself.
             constant = buffer in self.layouts.constants and moved is not None and indices[moved] == Var(self.var)
@@ -247,6 +258,20 @@ class _Check:
         if inside:
             self.vectors.append(frozenset(used & self.variables))
         return True
+
+    def uniform(self, comparison: Binary) -> None:
+        """_OtherForm unless what an index is compared with is the same for all elements."""
+        inner = build.walk(comparison)
+        if any(isinstance(x, Load) or (isinstance(x, Local) and x.name in self.varying) for x in inner):
+            raise _OtherForm
+
+    def stops(self, buffer: str, indices: tuple[Expr, ...]) -> bool:
+        """Whether neighbours are read, as far as there are any."""
+        shape = self.layouts.buffers[buffer].shape
+        at = [a for a, i in enumerate(indices) if Var(self.var) in build.walk(i)]
+        if not self.border or len(at) != 1 or any(n != 1 for n in shape[at[0] + 1 :]):
+            return False
+        return stopping(indices[at[0]], self.var, self.border, shape[at[0]]) is not None
 
     def index_varies(self, index: Expr) -> bool:
         """Whether an index depends on a value that differs from result to result."""

@@ -27,6 +27,7 @@ from unfoldc.kernels.passes.vector_axis import Layouts, VectorAxis, vector_axis
 from unfoldc.kernels.passes.vector_cost import calls_functions
 
 _LONGEST_WINDOW = 7
+_LEAST_BITS = 32  # of an element
 _SHORT = 64  # results without sums: longer loops a compiler turns into vectors as well
 _FUNCTIONS = 4  # vectors of which a function is evaluated side by side: its operations wait for each other
 
@@ -91,7 +92,9 @@ class _Work:
     def _vectorised(self, chain: Chain, around: Ranges) -> Sequence[Stmt] | None:
         best: tuple[float, VectorAxis, int] | None = None
         for number, loop in enumerate(chain.loops):
-            axis = vector_axis(chain.body, loop.var, self.layouts, chain.variables)
+            few = chain.extent(number) * _LEAST_BITS <= self.vector_bits
+            border = chain.extent(number) if few and len(chain.loops) == 1 else 0
+            axis = vector_axis(chain.body, loop.var, self.layouts, chain.variables, border)
             if axis is None or not self._independent(chain, number, around):
                 continue
             lanes = self.vector_bits // (8 * np.dtype(axis.dtype).itemsize)

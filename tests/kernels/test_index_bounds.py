@@ -38,6 +38,17 @@ def test_a_triangle_is_exact() -> None:
     assert linear(build.sub(build.mul(_I, build.index(4)), J)).terms == {_I: 4, J: -1}
 
 
+def test_of_a_choice_each_side_counts_with_what_stands_around_it() -> None:
+    """Rows below i, where the last is read again beyond the border: they never reach i - 1 or go beyond i + 1."""
+    ranges = {"i": (0, 7)}
+    before = build.binary("max", build.sub(_I, ONE), build.ZERO)
+    behind = build.add(build.binary("min", _I, build.index(6)), ONE)
+    assert bounds(build.sub(_I, before), ranges) == (0, 1)
+    assert bounds(build.sub(behind, _I), ranges) == (0, 1)
+    assert bounds(build.sub(behind, before), ranges) == (1, 2)
+    assert bounds(build.mul(behind, build.index(-3)), ranges) == (-21, -3)
+
+
 def product(read_row: Expr, extent: int | Expr, stored: Expr = _I, inner: int | Expr = R) -> For:
     """for i < extent: acc = 0; for j < r: acc = acc - a[read_row, j] a[i, j]; a[stored, r] = acc."""
     load = (Load("a", (read_row, J), "float32"), Load("a", (stored, J), "float32"))

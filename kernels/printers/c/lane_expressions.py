@@ -8,9 +8,11 @@ spread. Comparisons of varying values give masks.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import half_turned
+from unfoldc.kernels.lane_indices import border, moves_along, stopping
 from unfoldc.kernels.loops import (
     COMPARISONS,
     ITERATION,
@@ -30,7 +32,7 @@ from unfoldc.kernels.loops import (
 )
 from unfoldc.kernels.printers.c.expressions import CHOICE, LOGIC, PREFIX, Expressions, Text
 from unfoldc.kernels.printers.c.helpers import Helpers
-from unfoldc.kernels.printers.c.lane_helpers import vector_type
+from unfoldc.kernels.printers.c.lane_helpers import exchange_name, vector_type
 from unfoldc.kernels.printers.c.lane_sums import SUMS
 
 _BITWISE = {"and": "&", "or": "|"}
@@ -82,7 +84,7 @@ class LaneExpressions(Expressions):
             case Unary(a=a) | Cast(a=a):
                 return self.varies(a)
             case Binary(a=a, b=b):
-                return self.varies(a) or self.varies(b)
+                return self.varies(a) or self.varies(b) or bool(self.lane and border(e, self.lane))
             case Select(condition, a, b):
                 return self.varies(condition) or self.varies(a) or self.varies(b)
 
@@ -165,6 +167,9 @@ class LaneExpressions(Expressions):
         """An operator of two operands."""
         if not self.varies(e) or e.operator in ("min", "max"):
             return super().binary(e)
+        at_border = border(e, self.lane) if self.lane else None
+        if at_border is not None:
+            return self._border(e, *at_border)
         if e.operator in _BITWISE or e.a.dtype == "bool":
             if e.operator not in _BITWISE and e.operator not in ("eq", "ne"):
                 raise NotVectorisable(f"{e.operator} of conditions")
@@ -195,19 +200,46 @@ class LaneExpressions(Expressions):
     def _moves(self, indices: tuple[Expr, ...]) -> bool:
         return bool(self.lane) and any(Var(self.lane) in build.walk(i) for i in indices)
 
+    def _in_memory(self, e: Expr) -> bool:
+        """Whether a value has the type of vectors anywhere in memory, which is another one."""
+        return isinstance(e, Load) and self._moves(e.indices)
+
     def _vector_at(self, constant: str, buffer: str, indices: tuple[Expr, ...]) -> str:
         if half_turned(indices[-1], self.lane):
             turned = self.helpers.call("turned", self.dtype, lanes=True)
             return f"{turned}({self._vector_at(constant, buffer, (*indices[:-1], Var(self.lane)))})"
-        first = super().element(buffer, tuple(build.map_expr(i, self._first) for i in indices))
-        return f"(({constant}{memory_vector(self.vector)} *)&{first})[0]"
+        places = list(indices)
+        exchange = ""
+        for axis, index in enumerate(indices):
+            if Var(self.lane) in build.walk(index) and not moves_along(index, self.lane):
+                found = stopping(index, self.lane, self._lanes, self.program.buffers[buffer].shape[axis])
+                if found is None:
+                    raise NotVectorisable("elements of a vector at any places")
+                places[axis] = build.index(found.start)
+                exchange = self.helpers.call(exchange_name(found, self._lanes), self.dtype, lanes=True)
+        first = super().element(buffer, tuple(build.map_expr(i, self._first) for i in places))
+        vector = f"(({constant}{memory_vector(self.vector)} *)&{first})[0]"
+        return f"{exchange}({vector})" if exchange else vector
+
+    @property
+    def _lanes(self) -> int:
+        last = self.ranges[self.lane][1]
+        assert isinstance(last, int)
+        return last + 1
+
+    def _border(self, e: Binary, sign: int, limit: Expr) -> Text:
+        """The mask of a comparison of each element's number, or its negative, with a limit."""
+        numbers = f"({self.mask}){{{', '.join(str(sign * i) for i in range(self._lanes))}}}"
+        spread = f"({self.side(limit, PREFIX)} - ({self.mask}){{0}})"
+        return super().binary(replace(e, a=Local(numbers, "int32"), b=Local(spread, "int32")))  # print as they stand
 
     def _first(self, e: Expr) -> Expr | None:
         return build.ZERO if e == Var(self.lane) else None
 
     def _choice(self, e: Select) -> Text:
         if not self.varies(e.condition):
-            return f"{self.side(e.condition, PREFIX)} ? {self.spread(e.a)} : {self.spread(e.b)}", CHOICE
+            a, b = (f"({self.vector}){self.spread(x)}" if self._in_memory(x) else self.spread(x) for x in (e.a, e.b))
+            return f"{self.side(e.condition, PREFIX)} ? {a} : {b}", CHOICE
         if e.dtype != self.dtype:
             raise NotVectorisable(f"a choice between {e.dtype} values")
         name = self.helpers.call("select", e.dtype, lanes=True)

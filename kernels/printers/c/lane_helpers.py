@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from unfoldc.kernels.lane_indices import Stopping
 from unfoldc.kernels.printers.c.lane_sums import SUMS, sums_of_rows
 from unfoldc.kernels.printers.c.vector_functions import vector_function
 from unfoldc.kernels.printers.c.vector_root import root_by_estimate
@@ -26,6 +27,8 @@ _VECTOR: Mapping[str, tuple[str, str]] = {
     "abs": ("V a", "return select(a < splat(0), -a, a);"),
     "isnan": ("V a", "return a != a;"),
 }
+
+_EXCHANGE = "exchange"
 
 # Operators that a processor has for whole vectors, and what clang calls them there.
 _WHOLE = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "round": "rint"}
@@ -48,6 +51,12 @@ def vector_type(symbol: str, dtype: str, mask: bool = False) -> str:
     return f"{symbol}_{'m' if mask else 'v'}{dtype.removeprefix('float')}"
 
 
+def exchange_name(places: Stopping, lanes: int) -> str:
+    """The helper that puts the elements of a vector at these places of it."""
+    direction = "back" if places.step < 0 else "on"
+    return f"{_EXCHANGE}_{lanes}_{direction}_{abs(places.step)}_{places.first}_{places.last}"
+
+
 def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
     """The definition of a helper for vectors of `dtype`."""
     solver = calls.symbol.removesuffix("_lanes")
@@ -63,6 +72,8 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
     if name == "sqrt_of_many":
         exact = _by_element(calls, "sqrt", dtype, vector, own)
         return root_by_estimate(own, exact, vector, f"{solver}_LANES")
+    if name.startswith(_EXCHANGE):
+        return _exchange(name, vector, own)
     if name not in _VECTOR:
         return _by_element(calls, name, dtype, vector, own)
     parameters, body = _VECTOR[name]
@@ -88,6 +99,14 @@ def _turned(calls: Calls, vector: str, own: str) -> list[str]:
         "    return r;",
         "}",
     ]
+
+
+def _exchange(name: str, vector: str, own: str) -> list[str]:
+    lanes, direction, step, first, last = name.removeprefix(f"{_EXCHANGE}_").split("_")
+    moved = int(step) * (-1 if direction == "back" else 1)
+    places = (min(max(i + moved, int(first)), int(last)) for i in range(int(lanes)))
+    elements = ", ".join(f"a[{p}]" for p in places)
+    return [f"static inline {vector} {own}({vector} a) {{", *wrap(f"    return ({vector}){{{elements}}};"), "}"]
 
 
 def _by_element(calls: Calls, name: str, dtype: str, vector: str, own: str) -> list[str]:

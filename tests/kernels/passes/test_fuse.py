@@ -80,3 +80,23 @@ def test_a_view_read_at_home_and_later(workshop: Any) -> None:
 def test_expressions_do_not_nest_without_end(workshop: Any, operator: str, length: int, most: int) -> None:
     found = chain(workshop, *([lambda g, x: g(operator, x)] * length))
     assert 1 < len(found) <= most
+
+
+def differences(workshop: Any, start: Any) -> list[str]:
+    """An iteration with the differences of neighbours, with a 0 behind the last."""
+    g = workshop.Graph()
+    x = g.input("x", "batch", 9)
+    g.k = 0
+    x = start(g, x)
+    first, last, axis = (g.weight(n, v, "int64") for n, v in (("a", [0]), ("b", [8]), ("c", [1])))
+    end = g.weight("e", [9], "int64")
+    steps = g("Sub", g("Slice", x, axis, end, axis), g("Slice", x, first, last, axis))
+    padded = g("Pad", g("Tanh", steps), g.weight("p", [0, 0, 0, 1], "int64"))
+    return stored(optimise(workshop.imported(g.model(g("Add", x, padded))).program))
+
+
+def test_what_is_cheap_may_be_computed_for_a_border_too(workshop: Any) -> None:
+    """8 differences for 9 results; those of sums are computed once."""
+    W = workshop.random("W", 9, 9)
+    assert differences(workshop, lambda g, x: x) == ["Add"]
+    assert "Tanh" in differences(workshop, lambda g, x: g("MatMul", x, g.weight("W", W)))

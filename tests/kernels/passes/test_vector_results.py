@@ -30,7 +30,6 @@ from unfoldc.kernels.passes.jam_results import _parts
 from unfoldc.kernels.passes.split_ranges import split_ranges
 from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.pipeline import load_program
-from unfoldc.kernels.schedule import _map_parts
 from unfoldc.kernels.verify import verify_loops
 
 K = 4  # the fewest for which a matrix is copied
@@ -44,7 +43,7 @@ def lanes(program: LoopProgram) -> list[int]:
 
 def same(plain: LoopProgram, bits: int = 128, registers: int = 6) -> LoopProgram:
     """The program with vectors, after a look at whether it is a program and gives the same after each iteration."""
-    changed = vector_results(_map_parts(plain, split_ranges), bits, registers)
+    changed = vector_results(plain.mapped(split_ranges), bits, registers)
     verify_loops(changed)
     rng = np.random.default_rng(11)
     inputs = {n: rng.standard_normal(plain.buffers[n].shape).astype(plain.buffers[n].dtype) for n in plain.inputs}
@@ -208,7 +207,7 @@ def test_a_matrix_given_at_run_time_gets_a_twin_in_begin(workshop: Any) -> None:
 def test_padding_becomes_loops_over_borders(workshop: Any) -> None:
     _, program = load_program(workshop.save(model(workshop.Graph(), one_channel)))
     plain = lower(program)
-    changed = _map_parts(plain, split_ranges)
+    changed = plain.mapped(split_ranges)
     verify_loops(changed)
     compared = [
         e
