@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from unfoldc.kernels.loops import ITERATION, Assign, For, Let, LoopProgram, Nest, Stmt, Store
+from unfoldc.kernels import build
+from unfoldc.kernels.loops import ITERATION, Assign, Expr, For, Let, LoopProgram, Nest, Select, Stmt, Store
 from unfoldc.kernels.printers.c_api import StateLayout
 from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
 from unfoldc.kernels.printers.python_text import Names, comment
@@ -130,7 +131,7 @@ class _Function:
         match statement:
             case Store(buffer, indices):
                 line = [f"{printer.element(buffer, indices)} = {value}"]
-            case Let(name, _, True):
+            case Let(name, _, mutable) if mutable or _chooses(statement.value):
                 line = _array(printer.declare(name, True), statement.value.dtype, value)
             case Let(name):
                 line = [f"{printer.declare(name, False)}: T.let[T.{statement.value.dtype}] = {value}"]
@@ -142,3 +143,11 @@ class _Function:
 def _array(name: str, dtype: str, value: str) -> list[str]:
     """A scalar that may change, as TVM's script has it."""
     return [f'{name} = T.alloc_local((1,), "{dtype}")', f"{name}[0] = {value}"]
+
+
+def _chooses(value: Expr) -> bool:
+    """Whether a number comes from a choice: TVM refuses some products with one that it can look into, for no reason.
+
+    It does not look into an element of an array.
+    """
+    return value.dtype.startswith("float") and any(isinstance(e, Select) for e in build.walk(value))

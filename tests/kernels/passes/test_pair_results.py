@@ -51,7 +51,7 @@ def around(rows: int, *body: Stmt) -> Nest:
 def products(target: str, first: str, second: str, operator: str, weights: str = "hg", start: float = 0) -> Nest:
     """target = h first + g second, or minus."""
     one, other = (Local(f"{target}{n}", F) for n in range(2))
-    h, g = weights
+    h, g = weights[0], weights[1]
     return around(
         N,
         *summed(one.name, build.mul(at(h, I, J), at(first, J, COLUMN)), M),

@@ -20,6 +20,7 @@ from unfoldc.kernels.loops import Buffer, Expr, For, Load, LoopProgram, Step, St
 from unfoldc.kernels.printers.c import c_sources
 from unfoldc.kernels.printers.c_api import host_driver_text
 from unfoldc.kernels.schedule import schedule
+from unfoldc.kernels.sweeps import in_sweeps
 from unfoldc.kernels.target_spec import TargetSpec
 from unfoldc.runtime.engine_library import LibraryEngine
 from unfoldc.targets.toolchains import FAST_MATH, OPTIMISE, SANITIZE, STRICT, run_compiler
@@ -69,7 +70,8 @@ class Case:
     scheduled: LoopProgram = field(init=False)
 
     def __post_init__(self) -> None:
-        one = schedule(self.program, self.spec, vectors=self.vectors)
+        swept = in_sweeps(self.program, self.spec, vectors=True) if self.vectors else self.program
+        one = schedule(swept, self.spec, vectors=self.vectors)
         whole = {n: b for n, b in self.program.buffers.items() if b.space == "constant"}
         constants = {**self.program.constants, **one.constants}
         object.__setattr__(self, "scheduled", replace(one, buffers={**whole, **one.buffers}, constants=constants))
