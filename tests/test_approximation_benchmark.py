@@ -23,7 +23,9 @@ drawing: Any = importlib.import_module("draw_approximations")
 PAGE = (ROOT / "docs" / "approximations.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("case", benchmark.CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.slow] * (c != "robust_pca")) for c in benchmark.CASES]
+)
 def test_every_check_of_a_quick_run_is_met(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "RESULTS", tmp_path)
     rows, checks = benchmark.measure_all([case], quick=True)

@@ -49,6 +49,7 @@ def detector(capsys: Capture, tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_the_table_for_a_detector(capsys: Capture, detector: Path, tmp_path: Path) -> None:
     how = ["--solve", "neumann:2,warm,learn=scalar", "--steps", 8, "--json", "-o", tmp_path / "out"]
     status, out, err = call(capsys, "approximate", detector, "--target", "stm32f407", *how)

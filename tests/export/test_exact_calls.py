@@ -250,6 +250,7 @@ def test_a_solver_with_a_system_in_each_layer(tmp_path: Path) -> None:
     check_admm(inliner.inline_local_functions(model), 5)
 
 
+@pytest.mark.slow
 def test_deep_solvers_stay_periodic(tmp_path: Path) -> None:
     _, model = export_admm(tmp_path / "a.onnx", 16)
     operators = [[n.op_type for n in model.graph.node if n.name.startswith(f"iteration.{k}/")] for k in range(16)]

@@ -193,6 +193,7 @@ def test_the_same_model_gives_the_same_bytes() -> None:
         assert solver_program(name).artifact.sources == solver_program(name).artifact.sources
 
 
+@pytest.mark.slow
 def test_the_rules_that_cppcheck_reports_are_those_in_the_document(tmp_path: Path) -> None:
     if misra.why_not():
         pytest.skip(misra.why_not())

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from unfoldc.errors import ToolError
+from unfoldc.kernels import build
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.kernels.interpret_loops import run
-from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.loops import Buffer, For, Let, Load, Local, LoopProgram, Step, Store
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.printers.tvm import tvm_sources
 from unfoldc.runtime.engine_library import LibraryEngine
@@ -125,6 +126,33 @@ def test_integer_operators(dtype: str, tmp_path: Path) -> None:
 def test_casts(tmp_path: Path) -> None:
     program, inputs = programs.casts(("bool", "float32", "float64", "int32", "int64"))
     agree(program, inputs, tmp_path)
+
+
+@needs_tvm
+def test_products_with_chosen_numbers(tmp_path: Path) -> None:
+    """Huber's weights, in one nest: TVM 0.27 itself refuses the product of such a scalar with a flag."""
+    kinds = {"a": "float64", "b": "float64", "w": "float64", "flag": "bool", "x": "float64"}
+    a, b, w, flag = (Load(n, (programs.var("i"),), kinds[n]) for n in ("a", "b", "w", "flag"))
+    t, small, chosen, kept = (
+        Local(n, d) for n, d in (("t", "float64"), ("s", "bool"), ("c", "float64"), ("f", "float64"))
+    )
+    scaled = Local("v", "float64")
+    body = (
+        Let("t", build.sub(a, b)),
+        Let("m", build.unary("abs", t)),
+        Let("s", build.binary("le", Local("m", "float64"), w)),
+        Let("v", build.mul(w, b)),
+        Let("c", build.select(small, t, scaled)),
+        Let("f", build.cast(flag, "float64")),
+        Let("p", build.mul(chosen, kept)),
+        Store("x", (programs.var("i"),), Local("p", "float64")),
+    )
+    buffers = {n: Buffer(n, kind, (8,), "output" if n == "x" else "input") for n, kind in kinds.items()}
+    loop = For("i", 8, body)
+    program = LoopProgram(buffers, {}, ("a", "b", "w", "flag"), ("x",), (), (Step(0, 1, ()),), (loop,))
+    rng = np.random.default_rng(3)
+    inputs = {n: rng.standard_normal(8) if n != "flag" else rng.random(8) < 0.5 for n in program.inputs}
+    agree(program, inputs, tmp_path, rtol=1e-14)
 
 
 @needs_tvm
