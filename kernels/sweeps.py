@@ -13,6 +13,7 @@ from unfoldc.kernels.passes.unit_quotients import unit_quotients
 from unfoldc.kernels.target_spec import TargetSpec
 
 _SHORTEST_DOT = 2  # vectors
+_OWN = ("state", "scratch")
 _SHORT = 8 * 1024  # bytes: a quarter of the smallest first cache, with room for what else the nests touch
 
 
@@ -28,6 +29,8 @@ def in_sweeps(program: LoopProgram, spec: TargetSpec, vectors: bool = False) -> 
     if vectors:
         program = tall_matrices(program, spec.vector_bits)
         program = pair_results(unit_quotients(program), spec.vector_bits)
-    program = program.mapped(lambda body: fuse_results(body, program.buffers))
+    # Compilers that find vectors by themselves find fewer in longer bodies, which pays where memory is what counts.
+    if vectors or sum(b.nbytes for b in program.buffers.values() if b.space in _OWN) > spec.first_cache:
+        program = program.mapped(lambda body: fuse_results(body, program.buffers))
     packed = pack_operands(fuse_sweeps(program, SweepSizes(line=spec.vector_bits // 8, short=_SHORT)), lanes)
     return block_dots(packed, spec.accumulators * 5 // 4, _SHORTEST_DOT * lanes)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from unfoldc.kernels import build
 from unfoldc.kernels.interpret_loops import run
-from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.loops import Buffer, For, Load, LoopProgram, Nest, Step, Store, Var
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.passes.repeat_nests import repeat_nests
 from unfoldc.kernels.pipeline import optimise
@@ -61,3 +63,19 @@ def test_the_residual_is_a_few_rows(factors: Program, spec: TargetSpec) -> None:
 def test_small_solvers_stay(workshop: Any) -> None:
     plain = repeat_nests(lower(optimise(workshop.imported(workshop.make("wide", 4)).program)))
     assert in_sweeps(plain, HOST) == in_sweeps(plain, M4) == plain
+
+
+def test_small_nests_join_only_where_the_printer_makes_the_vectors() -> None:
+    """x <- tanh(h), y <- x + h over 16 numbers, and over more than fit the first cache."""
+    for n, vectors, loops in ((16, True, 1), (16, False, 2), (8192, False, 1)):
+        i = Var("i")
+        h, t = (Load(name, (i,), "float32") for name in ("h", "t"))
+        body = tuple(
+            Nest((), (For("i", n, (Store(name, (i,), value),)),))
+            for name, value in (("t", build.unary("tanh", h)), ("h", build.add(t, h)))
+        )
+        buffers = {"h": Buffer("h", "float32", (n,), "state"), "t": Buffer("t", "float32", (n,), "state")}
+        program = LoopProgram(buffers, {}, (), (), (), (Step(0, 4, body),), ())
+        spec = replace(HOST, first_cache=32 * 1024)
+        found = build.statements(in_sweeps(program, spec, vectors).steps[0].body)
+        assert sum(isinstance(s, For) for s in found) == loops
