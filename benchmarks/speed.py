@@ -38,6 +38,7 @@ from speed_worker import THREADS, TOO_SLOW
 from unfoldc.kernels.pipeline import load_program
 
 BATCHES = (1, 16, 256, 1024)
+_LARGEST = 2**28  # bytes of inputs
 SEEDS = {"weights": 1, "example of the export": 2, "inputs": 3}
 PARTS = ("graphs", "compile", "scaling")
 Row = dict[str, Any]
@@ -96,15 +97,22 @@ def _graphs(arguments: argparse.Namespace, rows: Row, machine: Machine, workers:
             if arguments.resume and key in found:
                 slow = _seconds_each(found[key]) or slow
                 continue
-            if slow * batch > TOO_SLOW:
-                print(f"{name} at batch {batch}: left out, a call takes about {slow * batch:.1f} s", flush=True)
-                found[key] = {"graph": name, "batch": batch, "left_out": f"a call takes about {slow * batch:.1f} s"}
+            reason = f"a call takes about {slow * batch:.1f} s" if slow * batch > TOO_SLOW else _too_large(name, batch)
+            if reason:
+                print(f"{name} at batch {batch}: left out, {reason}", flush=True)
+                found[key] = {"graph": name, "batch": batch, "left_out": reason}
                 _write(title, rows)
                 continue
             found[key] = row = measured(workers, name, batch, peers, arguments.quick, machine)
             slow = _seconds_each(row) or slow
             print(console_line(row), flush=True)
             _write(title, rows)
+
+
+def _too_large(name: str, batch: int) -> str:
+    """Why the inputs take more memory than copies in every process leave room for; empty if they do not."""
+    size = batch * sum(t.numel() * t.element_size() for t in GRAPHS[name].example(1))
+    return f"its inputs take {size / 2**30:.1f} GiB" if size > _LARGEST else ""
 
 
 def measured(workers: Workers, name: str, batch: int, peers: list[str], quick: bool, machine: Machine) -> Row:
