@@ -103,7 +103,7 @@ class LibraryEngine:
         """Take the entry points, and the bytes of a workspace."""
         self._size, self._cost = size, artifact.cost
         self._counts = (len(artifact.inputs), len(artifact.outputs))
-        self._one, self._both = self._counts == (1, 1), all(self._counts)
+        self._one, self._two, self._both = self._counts == (1, 1), self._counts == (2, 1), all(self._counts)
         self._pack = struct.Struct(f"{_PREPARED}{'P' * sum(max(1, n) for n in self._counts)}").pack
         pointers = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_int]
         profile.argtypes = [*pointers, ctypes.c_void_p]
@@ -120,6 +120,9 @@ class LibraryEngine:
             workspace = self._new_workspace()
         if self._one:
             record = self._pack(workspace.address, batch, iterations, id(inputs[0]) + _DATA, id(outputs[0]) + _DATA)
+        elif self._two:  # y and a matrix, say: spelled out it takes 0.3 us less
+            first, second, answer = id(inputs[0]) + _DATA, id(inputs[1]) + _DATA, id(outputs[0]) + _DATA
+            record = self._pack(workspace.address, batch, iterations, first, second, answer)
         else:
             record = self._pack(workspace.address, batch, iterations, *self._places(inputs, outputs))
         self._call(record)
@@ -167,7 +170,7 @@ class LibraryEngine:
     def _places(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> list[int]:
         """Where the addresses of the arrays stand; one that is not read where there are no arrays."""
         if self._both:
-            return [id(array) + _DATA for array in (*inputs, *outputs)]
+            return [id(array) + _DATA for arrays in (inputs, outputs) for array in arrays]
         return [*([id(array) + _DATA for array in inputs] or [0]), *([id(array) + _DATA for array in outputs] or [0])]
 
     def _new_workspace(self) -> Workspace:

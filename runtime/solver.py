@@ -75,16 +75,16 @@ class Solver:
                     self._solve(arrays, (output,), known[0], self.iterations)
                     return output
         elif not named and len(arrays) == self._count:
-            shapes = []
-            for array, dtype in zip(arrays, self._dtypes, strict=True):
-                if type(array) is not np.ndarray or array.dtype != dtype or not array.flags.carray:
-                    break
-                shapes.append(array.shape)
-            known = self._plans.get(tuple(shapes))  # too few shapes are not among them
+            known = self._known(arrays)
             if known is not None:
-                outputs = [np.empty(shape, dtype) for shape, dtype in known[1]]
-                self._solve(arrays, outputs, known[0], self.iterations)
-                return outputs[0] if len(outputs) == 1 else tuple(outputs)
+                batch, plan = known
+                if len(plan) == 1:
+                    output = np.empty(*plan[0])
+                    self._solve(arrays, (output,), batch, self.iterations)
+                    return output
+                outputs = [np.empty(*each) for each in plan]
+                self._solve(arrays, outputs, batch, self.iterations)
+                return tuple(outputs)
         ready, (batch, plan) = self._prepared(arrays, named)
         outputs = [np.empty(shape, dtype) for shape, dtype in plan]
         self._solve(ready, outputs, batch, self.iterations)
@@ -144,6 +144,21 @@ class Solver:
 
     def __repr__(self) -> str:
         return f"<Solver {self.signature}; {self.iterations} iterations, backend {self.backend}, target {self.target}>"
+
+    def _known(self, arrays: tuple[Any, ...]) -> tuple[int, Plan] | None:
+        """The plan of arrays that can be passed on as they are, of shapes that were checked before."""
+        try:
+            known = self._plans.get(tuple([array.shape for array in arrays]))
+        except (AttributeError, TypeError):  # a list has no shape, and other things may have any
+            return None
+        if known is None:
+            return None
+        for array, dtype in zip(arrays, self._dtypes, strict=False):  # as many as there are inputs
+            if type(array) is not np.ndarray or not array.flags.carray:
+                return None
+            if array.dtype is not dtype and array.dtype != dtype:
+                return None
+        return known
 
     def _prepared(
         self, positional: Sequence[Any], named: Mapping[str, Any]
