@@ -84,7 +84,7 @@ CASES = {
     "fuse_results": Case(
         "nests over the same results joined",
         ("tv",),
-        lambda: mock.patch.object(sweeps, "fuse_results", _same),
+        lambda: mock.patch.object(sweeps, "results_fused", _same),
     ),
     "fuse_rows": Case(
         "nests over rows of the same arrays in one loop",

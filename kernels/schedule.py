@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from unfoldc.kernels.loops import LoopProgram, Stmt
 from unfoldc.kernels.passes.block_rows import block_rows
-from unfoldc.kernels.passes.fuse_results import fuse_results
+from unfoldc.kernels.passes.fuse_results import results_fused
 from unfoldc.kernels.passes.fuse_rows import fuse_rows
 from unfoldc.kernels.passes.half_products import half_products
 from unfoldc.kernels.passes.long_axes import long_axes_last
@@ -38,13 +38,13 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
         program = program.mapped(lambda body: fuse_rows(body, buffers))
     if vectors and lanes == 1 and spec.vector_bits >= 128:
         program = half_products(program, spec.vector_bits, 2 * spec.accumulators, spec.first_cache)
-        program = _joined(sum_columns(program, spec.vector_bits).mapped(split_reshaped))
+        program = results_fused(sum_columns(program, spec.vector_bits).mapped(split_reshaped))
         layouts = Layouts(program)
         program = program.mapped(lambda body: split_ranges(body, layouts, spec.vector_bits))
         program = start_sums(program)
 
         def vectorised(one: LoopProgram) -> LoopProgram:
-            joined = _joined(one)  # what was split may be joined with what made it
+            joined = results_fused(one)  # what was split may be joined with what made it
             forms = (one,) if joined == one else (one, joined)
             made = [vector_results(p, spec.vector_bits, spec.accumulators * 3 // 2) for p in forms]
             return min(made, key=vector_cost)
@@ -65,7 +65,3 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
     # With a vector per element, every place is aligned already.
     alignment = _CACHE_LINE if lanes == 1 and spec.vector_bits >= 128 else 8
     return plan_memory(replace(program.mapped(transform), buffers=buffers), alignment)
-
-
-def _joined(program: LoopProgram) -> LoopProgram:
-    return program.mapped(lambda body: fuse_results(body, program.buffers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.passes.block_dots import block_dots
-from unfoldc.kernels.passes.fuse_results import fuse_results
+from unfoldc.kernels.passes.fuse_results import results_fused
 from unfoldc.kernels.passes.fuse_sweeps import SweepSizes, fuse_sweeps
 from unfoldc.kernels.passes.pack_operands import pack_operands
 from unfoldc.kernels.passes.pair_results import pair_results
@@ -31,6 +31,6 @@ def in_sweeps(program: LoopProgram, spec: TargetSpec, vectors: bool = False) -> 
         program = pair_results(unit_quotients(program), spec.vector_bits)
     # Compilers that find vectors by themselves find fewer in longer bodies, which pays where memory is what counts.
     if vectors or sum(b.nbytes for b in program.buffers.values() if b.space in _OWN) > spec.first_cache:
-        program = program.mapped(lambda body: fuse_results(body, program.buffers))
+        program = results_fused(program)
     packed = pack_operands(fuse_sweeps(program, SweepSizes(line=spec.vector_bits // 8, short=_SHORT)), lanes)
     return block_dots(packed, spec.accumulators * 5 // 4, _SHORTEST_DOT * lanes)

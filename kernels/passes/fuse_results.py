@@ -15,9 +15,14 @@ from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import Ranges, loop_range
-from unfoldc.kernels.loops import Buffer, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
+from unfoldc.kernels.loops import Buffer, Expr, For, Let, Load, Local, LoopProgram, Nest, Stmt, Store, Var
 from unfoldc.kernels.passes.block_rows import rows_are_independent
 from unfoldc.kernels.passes.sweep_members import accesses, reads, writes
+
+
+def results_fused(program: LoopProgram) -> LoopProgram:
+    """The program with `fuse_results` in each of its parts."""
+    return program.mapped(lambda body: fuse_results(body, program.buffers))
 
 
 def fuse_results(body: Sequence[Stmt], buffers: Mapping[str, Buffer]) -> tuple[Stmt, ...]:

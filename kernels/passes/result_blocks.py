@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Assign, Expr, For, Nest, Stmt, Var
+from unfoldc.kernels.loops import Expr, For, Nest, Stmt, Var
 from unfoldc.kernels.passes.jam_results import Place, jam
+from unfoldc.kernels.passes.unroll_sums import written_out
 from unfoldc.kernels.passes.vector_axis import Layouts
 
 _MOST_VECTORS = 4
 _MOST_ROWS = 16
-_UNROLLED = 256  # steps of sums
 _IN_FLIGHT = 8  # additions that must be independent for the adder to be busy
 
 
@@ -140,17 +140,9 @@ class ResultBlocks:
         numbers = [r for r in range(size) for _ in within]
         jammed = jam(body, places, _IN_FLIGHT, self.window, numbers)
         if self.rows is not None and part.count == count == 1 and size == self.chain.extent(self.rows):
-            jammed = tuple(map(_unrolled, jammed))
+            # What a block that holds a whole matrix leaves in registers, the next nest then finds there.
+            jammed = tuple(written_out(s) if isinstance(s, For) else s for s in jammed)
         result: list[Stmt] = [For(lane, part.lanes, jammed, "lanes")] if part.lanes > 1 else [Nest((), jammed)]
         if self.rows is not None and count > 1:
             result = [For(f"{self.chain.loops[self.rows].var}_b", count, tuple(result))]
         return result
-
-
-def _unrolled(s: Stmt) -> Stmt:
-    """A short loop over sums is written out: what a block that holds a whole matrix leaves in registers, the next nest
-    then finds there."""
-    if not isinstance(s, For) or not isinstance(s.extent, int) or any(isinstance(x, For) for x in s.body):
-        return s
-    steps = sum(isinstance(x, Assign) for x in s.body)
-    return replace(s, kind="unroll") if s.extent * steps <= _UNROLLED else s

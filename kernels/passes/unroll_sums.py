@@ -22,12 +22,13 @@ def unroll_sums(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
         if isinstance(s, Nest):
             s = replace(s, body=unroll_sums(s.body))
         elif isinstance(s, For) and s.kind == "lanes":
-            s = replace(s, body=tuple(_written_out(b) if isinstance(b, For) else b for b in s.body))
+            s = replace(s, body=tuple(written_out(b) if isinstance(b, For) else b for b in s.body))
         result.append(s)
     return tuple(result)
 
 
-def _written_out(loop: For) -> For:
+def written_out(loop: For) -> For:
+    """A short loop over sums with the kind "unroll"; another one as it is."""
     if not isinstance(loop.extent, int) or any(isinstance(s, For) for s in loop.body):
         return loop
     sums = sum(isinstance(s, Assign) for s in loop.body)

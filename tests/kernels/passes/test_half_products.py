@@ -23,7 +23,7 @@ from unfoldc.kernels.loops import (
     Store,
     Var,
 )
-from unfoldc.kernels.passes.fuse_results import fuse_results
+from unfoldc.kernels.passes.fuse_results import results_fused
 from unfoldc.kernels.passes.half_products import half_products
 from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.verify import verify_loops
@@ -192,8 +192,7 @@ def test_nan_and_infinity_reach_what_they_reached(order: int, value: float) -> N
 
 def test_what_follows_joins_and_later_passes_leave_the_blocks_alone() -> None:
     program = solver(matrix(24, "float32"))
-    half = halved(program)
-    changed = half.mapped(lambda body: fuse_results(body, half.buffers))
+    changed = results_fused(halved(program))
     assert isinstance(changed.steps[0].body[-1], Nest)
     assert changed.steps[0].body[-1].origins == ("product", "step")
     after = vector_results(changed, 128, 6)
