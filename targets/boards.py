@@ -1,4 +1,4 @@
-"""All targets by name. A board is an entry of `_BOARDS`: name, what it is, flash, RAM, clock, source of the figures."""
+"""All targets by name. A board is an entry of `_BOARDS`: name, what it is, its core, flash, RAM, clock, the source."""
 
 from __future__ import annotations
 
@@ -8,37 +8,130 @@ from functools import cache
 
 from unfoldc.errors import TargetError
 from unfoldc.kernels.target_spec import TargetSpec
-from unfoldc.targets.description import MemoryRegion, Target
+from unfoldc.targets import cores
+from unfoldc.targets.description import Core, MemoryRegion, Power, Target
 from unfoldc.targets.host_cpu import host_target
 
 _KIB = 1024
 _MIB = 1024 * _KIB
 _SRAM = 0x2000_0000
 _STM32_FLASH = 0x0800_0000
-
-CORTEX_M4 = Target(
-    spec=TargetSpec(name="cortex-m4", word_bits=32, vector_bits=0, accumulators=4, float_types=("float32",)),
-    kind="emulated",
-    summary="any Arm Cortex-M4 with its single-precision floating-point unit; no memory limit",
-    source="Arm Cortex-M4 Technical Reference Manual: code from 0, SRAM from 0x20000000; lengths are roomy on purpose",
-    packages=("ziglang", "unicorn", "pyelftools"),
-    flags=("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m4+vfp4d16sp"),
-    flash=MemoryRegion(0, 256 * _MIB),
-    ram=MemoryRegion(_SRAM, 256 * _MIB),
-)
+_PACKAGES = ("ziglang", "unicorn", "pyelftools", "capstone")
 
 
-def _board(name: str, summary: str, flash: MemoryRegion, ram: MemoryRegion, clock_hz: int, source: str) -> Target:
-    spec = replace(CORTEX_M4.spec, name=name, flash_bytes=flash.length, ram_bytes=ram.length)
-    return replace(CORTEX_M4, spec=spec, summary=summary, source=source, flash=flash, ram=ram, clock_hz=clock_hz)
+def _generic(
+    core: Core,
+    summary: str,
+    source: str,
+    *,
+    flash: MemoryRegion,
+    ram: MemoryRegion,
+    accumulators: int = 4,
+    float_types: tuple[str, ...] = ("float32",),
+    vector_bits: int = 0,
+) -> Target:
+    """A processor with roomy memories, which stand for no device in particular."""
+    bits = 64 if core.name in ("rv64gc", "cortex-a53", "cortex-a72") else 32
+    return Target(
+        spec=TargetSpec(core.name, bits, vector_bits, accumulators, float_types=float_types, first_cache=32 * _KIB),
+        kind="emulated",
+        summary=f"{summary}; no memory limit",
+        source=f"{source}; lengths are roomy on purpose",
+        packages=_PACKAGES if core.unicorn_model else tuple(p for p in _PACKAGES if p != "unicorn"),
+        flags=core.flags,
+        core=core,
+        flash=flash,
+        ram=ram,
+    )
+
+
+_BOTH = ("float32", "float64")
+_ROOMY = (MemoryRegion(0, 256 * _MIB), MemoryRegion(_SRAM, 256 * _MIB))
+_RISCV = (MemoryRegion(0x8000_0000, 256 * _MIB), MemoryRegion(0x9000_0000, 256 * _MIB))
+_TRM = "Technical Reference Manual: code from 0, SRAM from 0x20000000"
+_VIRT = "memory map of QEMU's machine `virt`: RAM from 0x80000000, of which a half stands for flash"
+
+CORTEX_M0 = _generic(
+    cores.CORTEX_M0, "any Arm Cortex-M0 or M0+, floating point in software", f"Arm Cortex-M0+ {_TRM}",
+    flash=_ROOMY[0], ram=_ROOMY[1], accumulators=2, float_types=_BOTH,
+)  # fmt: skip
+CORTEX_M4 = _generic(
+    cores.CORTEX_M4, "any Arm Cortex-M4 with its single-precision floating-point unit", f"Arm Cortex-M4 {_TRM}",
+    flash=_ROOMY[0], ram=_ROOMY[1],
+)  # fmt: skip
+CORTEX_M7 = _generic(
+    cores.CORTEX_M7, "any Arm Cortex-M7 with its double-precision floating-point unit", f"Arm Cortex-M7 {_TRM}",
+    flash=_ROOMY[0], ram=_ROOMY[1], float_types=_BOTH,
+)  # fmt: skip
+CORTEX_M33 = _generic(
+    cores.CORTEX_M33, "any Arm Cortex-M33 with its single-precision floating-point unit", f"Arm Cortex-M33 {_TRM}",
+    flash=_ROOMY[0], ram=_ROOMY[1],
+)  # fmt: skip
+CORTEX_M55 = _generic(
+    cores.CORTEX_M55, "any Arm Cortex-M55 with Helium vectors, on QEMU's mps3-an547",
+    "QEMU's mps3-an547: 512 KiB of instruction memory at 0 and of data memory at 0x20000000",
+    flash=MemoryRegion(0, 512 * _KIB), ram=MemoryRegion(_SRAM, 512 * _KIB), float_types=_BOTH,
+)  # fmt: skip
+RV32IMC = _generic(
+    cores.RV32IMC, "any RISC-V RV32IMC, floating point in software", _VIRT,
+    flash=_RISCV[0], ram=_RISCV[1], accumulators=2, float_types=_BOTH,
+)  # fmt: skip
+RV32IMFC = _generic(
+    cores.RV32IMFC, "any RISC-V RV32IMFC with single-precision floating point", _VIRT, flash=_RISCV[0], ram=_RISCV[1]
+)  # fmt: skip
+RV64GC = _generic(
+    cores.RV64GC, "any RISC-V RV64GC with double-precision floating point", _VIRT,
+    flash=_RISCV[0], ram=_RISCV[1], float_types=_BOTH,
+)  # fmt: skip
+CORTEX_A53 = _generic(
+    cores.CORTEX_A53, "any Arm Cortex-A53 (AArch64)", "any AArch64 system with RAM from 0x40000000",
+    flash=MemoryRegion(0x4000_0000, 256 * _MIB), ram=MemoryRegion(0x5000_0000, 256 * _MIB),
+    accumulators=8, float_types=_BOTH,
+)  # fmt: skip
+CORTEX_A72 = _generic(
+    cores.CORTEX_A72, "any Arm Cortex-A72 (AArch64)", "any AArch64 system with RAM from 0x40000000",
+    flash=MemoryRegion(0x4000_0000, 256 * _MIB), ram=MemoryRegion(0x5000_0000, 256 * _MIB),
+    accumulators=8, float_types=_BOTH,
+)  # fmt: skip
+
+_CORES = (
+    CORTEX_M0, CORTEX_M4, CORTEX_M7, CORTEX_M33, CORTEX_M55, CORTEX_A53, CORTEX_A72, RV32IMC, RV32IMFC, RV64GC,
+)  # fmt: skip
+
+
+def _board(
+    name: str,
+    summary: str,
+    core: Target,
+    flash: MemoryRegion,
+    ram: MemoryRegion,
+    clock_hz: int,
+    source: str,
+    power: Power | None = None,
+) -> Target:
+    spec = replace(core.spec, name=name, flash_bytes=flash.length, ram_bytes=ram.length)
+    return replace(
+        core, spec=spec, summary=summary, source=source, flash=flash, ram=ram, clock_hz=clock_hz, power=power
+    )
 
 
 _CCM = "RAM counts the contiguous SRAM only; 64 KiB of core-coupled memory at 0x10000000 stay free for the application"
+_PI = "Raspberry Pi documentation, Typical power requirements: bare-board active current"
 
 _BOARDS = (
     _board(
+        "rp2040",
+        "RP2040 (Raspberry Pi Pico), one Cortex-M0+, 133 MHz",
+        CORTEX_M0,
+        MemoryRegion(0x1000_0000, 2 * _MIB),
+        MemoryRegion(_SRAM, 264 * _KIB),
+        133_000_000,
+        "RP2040 Datasheet: 264 KiB SRAM; Pico Datasheet: 2 MiB flash",
+    ),
+    _board(
         "stm32f407",
         "STM32F407VG (Discovery board), Cortex-M4, 168 MHz",
+        CORTEX_M4,
         MemoryRegion(_STM32_FLASH, 1 * _MIB),
         MemoryRegion(_SRAM, 128 * _KIB),
         168_000_000,
@@ -47,6 +140,7 @@ _BOARDS = (
     _board(
         "stm32f411",
         "STM32F411CE ('black pill' board), Cortex-M4, 100 MHz",
+        CORTEX_M4,
         MemoryRegion(_STM32_FLASH, 512 * _KIB),
         MemoryRegion(_SRAM, 128 * _KIB),
         100_000_000,
@@ -55,6 +149,7 @@ _BOARDS = (
     _board(
         "stm32f429",
         "STM32F429ZI (Nucleo-144 and Discovery boards), Cortex-M4, 180 MHz",
+        CORTEX_M4,
         MemoryRegion(_STM32_FLASH, 2 * _MIB),
         MemoryRegion(_SRAM, 192 * _KIB),
         180_000_000,
@@ -63,10 +158,76 @@ _BOARDS = (
     _board(
         "nrf52840",
         "nRF52840 (development kit), Cortex-M4, 64 MHz",
+        CORTEX_M4,
         MemoryRegion(0, 1 * _MIB),
         MemoryRegion(_SRAM, 256 * _KIB),
         64_000_000,
         "Nordic nRF52840 Product Specification: 1 MiB flash, 256 KiB RAM, without a radio stack",
+    ),
+    _board(
+        "stm32h743",
+        "STM32H743ZI (Nucleo-144 board), Cortex-M7, 480 MHz",
+        CORTEX_M7,
+        MemoryRegion(_STM32_FLASH, 2 * _MIB),
+        MemoryRegion(0x2400_0000, 512 * _KIB),
+        480_000_000,
+        "ST datasheet STM32H742xI/G STM32H743xI/G (DS12110): 2 MiB flash, 512 KiB AXI SRAM; other RAM stays free",
+    ),
+    _board(
+        "teensy41",
+        "Teensy 4.1 (i.MX RT1062), Cortex-M7, 600 MHz",
+        CORTEX_M7,
+        MemoryRegion(0x6000_0000, 8 * _MIB - 256 * _KIB),
+        MemoryRegion(_SRAM, 512 * _KIB),
+        600_000_000,
+        "PJRC, Teensy 4.1: 7936 KiB flash, 512 KiB tightly coupled RAM, which code and data share",
+    ),
+    _board(
+        "rp2350",
+        "RP2350 (Raspberry Pi Pico 2), one Cortex-M33, 150 MHz",
+        CORTEX_M33,
+        MemoryRegion(0x1000_0000, 4 * _MIB),
+        MemoryRegion(_SRAM, 520 * _KIB),
+        150_000_000,
+        "RP2350 Datasheet: 520 KiB SRAM; Pico 2 Datasheet: 4 MiB flash",
+    ),
+    _board(
+        "nrf5340",
+        "nRF5340 (development kit), application core, Cortex-M33, 128 MHz",
+        CORTEX_M33,
+        MemoryRegion(0, 1 * _MIB),
+        MemoryRegion(_SRAM, 512 * _KIB),
+        128_000_000,
+        "Nordic nRF5340 Product Specification: 1 MiB flash, 512 KiB RAM of the application core",
+    ),
+    _board(
+        "raspberry-pi-3",
+        "Raspberry Pi 3B, Cortex-A53, 1.2 GHz, 64-bit Linux",
+        CORTEX_A53,
+        MemoryRegion(0x4000_0000, 256 * _MIB),
+        MemoryRegion(0x5000_0000, 256 * _MIB),
+        1_200_000_000,
+        "Raspberry Pi documentation, processors: BCM2837; 1 GiB RAM, of which a half is counted",
+        Power(5.0, 0.4, f"{_PI}, 3B"),
+    ),
+    _board(
+        "raspberry-pi-4",
+        "Raspberry Pi 4B, Cortex-A72, 1.5 GHz, 64-bit Linux",
+        CORTEX_A72,
+        MemoryRegion(0x4000_0000, 256 * _MIB),
+        MemoryRegion(0x5000_0000, 256 * _MIB),
+        1_500_000_000,
+        "Raspberry Pi documentation, processors: BCM2711; 1 GiB RAM in the smallest model, of which a half is counted",
+        Power(5.0, 0.6, f"{_PI}, 4B"),
+    ),
+    _board(
+        "esp32-c3",
+        "ESP32-C3 (DevKitM-1), RV32IMC, 160 MHz",
+        RV32IMC,
+        MemoryRegion(0x4200_0000, 4 * _MIB),
+        MemoryRegion(0x3FC8_0000, 384 * _KIB),
+        160_000_000,
+        "Espressif ESP32-C3 Technical Reference Manual: 400 KiB SRAM, 384 KiB of it on the data bus; 4 MiB flash",
     ),
 )
 
@@ -74,7 +235,7 @@ _BOARDS = (
 @cache
 def all_targets() -> tuple[Target, ...]:
     """Every target, the host first, generic processors before boards."""
-    return (host_target(), CORTEX_M4, *_BOARDS)
+    return (host_target(), *_CORES, *_BOARDS)
 
 
 def find_target(name: str) -> Target:

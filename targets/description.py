@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 from unfoldc.errors import ToolError
 from unfoldc.kernels.target_spec import TargetSpec
@@ -27,8 +27,43 @@ class MemoryRegion:
 
 
 @dataclass(frozen=True)
+class Core:
+    """A processor, as the tools that build and emulate know it.
+
+    `flags` select it in `zig cc`, `gnu_flags` in the GNU compiler whose tools' names begin with `gnu_prefix`, `tvm` are
+    the keys of TVM's LLVM target. `emulator` runs its firmware where nothing else is asked for: `unicorn_model` is
+    unicorn's name of the processor ("": it has none), `qemu_machine` QEMU's machine with one ("": none). `clock` is the
+    counter that a time stamp reads. `linux` is zig's target for a program under Linux ("": it runs without a system).
+    `timing` names the table of cycles ("": none is known).
+    """
+
+    name: str
+    architecture: Literal["thumb", "riscv", "aarch64"]
+    flags: tuple[str, ...]
+    gnu_prefix: str
+    gnu_flags: tuple[str, ...]
+    tvm: Mapping[str, Any]
+    emulator: Literal["unicorn", "qemu"]
+    clock: Literal["dwt", "systick", "mcycle", "cntvct"]
+    unicorn_model: str = ""
+    qemu_machine: str = ""
+    linux: str = ""
+    timing: str = ""
+    hard_float: bool = True
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a device draws while it computes: `amperes` at `volts` at its clock, and the document that says so."""
+
+    volts: float
+    amperes: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Target:
-    """A device to compile for.
+    """A device to compile for: the running computer, or a core with memories, of a board or of none in particular.
 
     `kind` is "host" (the running computer) or "emulated" (firmware that runs in the emulator: counts are exact, times
     unknown). `flags` select the processor in the C compiler. `flash` and `ram` are where the linker puts things; the
@@ -43,9 +78,11 @@ class Target:
     source: str
     packages: tuple[str, ...]
     flags: tuple[str, ...]
+    core: Core | None = None
     flash: MemoryRegion | None = None
     ram: MemoryRegion | None = None
     clock_hz: int | None = None
+    power: Power | None = None
 
     @property
     def name(self) -> str:

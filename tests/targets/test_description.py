@@ -11,9 +11,9 @@ def test_missing_packages_and_the_command_that_installs_them(monkeypatch: pytest
     t = find_target("cortex-m4")
     found = {"ziglang"}
     monkeypatch.setattr(description, "find_spec", lambda name: object() if name in found else None)
-    assert t.missing() == ("unicorn", "pyelftools")
-    assert t.install_command() == "python -m pip install unicorn pyelftools"
-    found |= {"unicorn", "elftools"}  # pyelftools is imported under another name
+    assert t.missing() == ("unicorn", "pyelftools", "capstone")
+    assert t.install_command() == "python -m pip install unicorn pyelftools capstone"
+    found |= {"unicorn", "elftools", "capstone"}  # pyelftools is imported under another name
     assert t.missing() == ()
     assert t.install_command() == ""
 
