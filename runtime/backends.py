@@ -33,7 +33,7 @@ BACKENDS = {
     for b in (
         Backend("c", ("onnx", "ziglang"), ("host", "emulated"), True, "C99, compiled by zig"),
         Backend("numba", ("onnx", "numba"), ("host",), True, "Python source, compiled by Numba"),
-        Backend("tvm", ("onnx", "tvm", "ziglang"), ("host",), True, "TVM's TIR, compiled by LLVM"),
+        Backend("tvm", ("onnx", "tvm", "ziglang"), ("host", "emulated"), True, "TVM's TIR, compiled by LLVM"),
         Backend("reference", ("onnx",), ("host",), False, "NumPy, operation by operation; slow"),
         Backend("onnxruntime", ("onnx", "onnxruntime"), ("host",), True, "ONNX Runtime, any operator, any provider"),
     )

@@ -86,4 +86,13 @@ def _firmware(artifact: Artifact, target: str, folder: Path) -> str:
     from unfoldc.targets.boards import find_target
     from unfoldc.targets.firmware import build_firmware
 
-    return build_firmware(artifact, find_target(target), folder).elf.name
+    device = find_target(target)
+    if artifact.backend != "tvm":
+        return build_firmware(artifact, device, folder).elf.name
+    from unfoldc.targets.tvm_build import build_object
+
+    made = build_object(artifact, folder, device.core)
+    try:
+        return build_firmware(artifact, device, folder, objects=[made]).elf.name
+    finally:
+        made.unlink(missing_ok=True)

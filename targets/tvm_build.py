@@ -1,18 +1,27 @@
-"""TIR of an artifact -> an object file, by the LLVM inside TVM -> a shared library for the running computer."""
+"""TIR of an artifact -> an object file, by the LLVM inside TVM, for this computer or for a device's core."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from unfoldc.errors import ToolError
 from unfoldc.kernels.artifact import Artifact
+from unfoldc.targets.description import Core
 from unfoldc.targets.host_build import build_library
 from unfoldc.targets.toolchains import Progress, build_folder, publish
 
-# The same freedoms as the C compiler gets: sums may be reordered and contracted, NaN and Inf keep their meaning.
-_FAST_MATH = {f"fast-math-{flag}": True for flag in ("reassoc", "contract", "nsz")}
+# The same freedoms as the C compiler gets: sums may be reordered and contracted, NaN and Inf keep their meaning. And,
+# as there, no straight-line code is packed into vectors.
+_OPTIONS: Mapping[str, Any] = {
+    "kind": "llvm",
+    "opt-level": 3,
+    "cl-opt": ["-vectorize-slp:bool=false"],
+    **{f"fast-math-{flag}": True for flag in ("reassoc", "contract", "nsz")},
+}
+# Bits of the widest register of a core without vectors: TVM warns where it has to guess.
+_REGISTER_BITS = 64
 
 
 def build_tvm_library(
@@ -29,10 +38,12 @@ def build_tvm_library(
         made.unlink(missing_ok=True)
 
 
-def build_object(artifact: Artifact, folder: Path) -> Path:
-    """Compile `<symbol>.tir` for this computer into `<folder>/<symbol>_tir.o`: functions with a plain C interface.
+def build_object(artifact: Artifact, folder: Path, core: Core | None = None) -> Path:
+    """Compile `<symbol>.tir` into `<folder>/<symbol>_tir.o`: functions with a plain C interface.
 
-    The script is executed as it is read, so it is to be trusted like any other code. Raises `ToolError`.
+    It is for `core`, or for this computer. It leaves undefined at most what a C compiler's run-time library has: memset,
+    memcpy, arithmetic in software, exp and the like. The script is executed as it is read, so it is to be trusted like
+    any other code. Raises `ToolError`.
     """
     purpose = f"building {artifact.symbol} with TVM"
     try:
@@ -44,17 +55,17 @@ def build_object(artifact: Artifact, folder: Path) -> Path:
             allowed="apache-tvm 0.27 from PyPI, which brings its own LLVM",
             do="Run `python -m pip install apache-tvm`, or compile with backend='c'.",
         ) from None
-    if artifact.target.name != "host":
+    if core is None and artifact.target.name != "host":
         raise ToolError(
             where=purpose,
-            found=f"the target {artifact.target.name}",
-            allowed="host",
-            do="Compile with backend='c' for other targets.",
+            found=f"the target {artifact.target.name} without its core",
+            allowed="artifacts for the host, or a core to build for",
+            do="Pass core=find_target(name).core.",
         )
     name = f"{artifact.symbol}_tir.o"
     with build_folder(folder, {}) as temporary:
         try:
-            _compile(artifact.sources[f"{artifact.symbol}.tir"]).write_to_file(str(temporary / name))
+            _compile(artifact.sources[f"{artifact.symbol}.tir"], core).write_to_file(str(temporary / name))
         except Exception as error:  # TVM raises many kinds, each with a long trace of its own
             lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             raise ToolError(
@@ -66,7 +77,18 @@ def build_object(artifact: Artifact, folder: Path) -> Path:
         return publish(temporary / name, folder / name)
 
 
-def _compile(script: str) -> Any:
+def _keys(core: Core | None) -> dict[str, Any]:
+    """The keys of TVM's target."""
+    if core is None:
+        from tvm.target import codegen
+
+        return {**_OPTIONS, "mcpu": codegen.llvm_get_system_cpu()}
+    given = {key: value for key, value in core.tvm.items() if value}
+    width = {} if core.architecture == "aarch64" else {"vector-width": _REGISTER_BITS}
+    return {**_OPTIONS, **width, **given}
+
+
+def _compile(script: str, core: Core | None) -> Any:
     """A module of the functions in the script.
 
     The steps are those of TVM's own pipeline without its calling convention, and without StmtSimplify, which treats
@@ -74,9 +96,8 @@ def _compile(script: str) -> Any:
     """
     import tvm
     from tvm import s_tir, tirx
-    from tvm.target import codegen
 
-    target = tvm.target.Target({"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu(), "opt-level": 3, **_FAST_MATH})
+    target = tvm.target.Target(_keys(core))
     steps = [
         tirx.transform.BindTarget(target.with_host(target)),
         s_tir.transform.UnifyThreadBinding(),
