@@ -212,7 +212,7 @@ def build_artifact(
 ) -> Artifact:
     """Lowers, schedules and prints an optimised program."""
     plain = repeat_nests(lower(program))
-    vectors = host and backend == "c"
+    vectors = backend == "c"  # where the target has some
     swept = in_sweeps(plain, spec, vectors)
     scheduled = schedule(skip_zeros(swept) if sparse else swept, spec, vectors=vectors)
     notes: dict[str, object] = {

@@ -74,7 +74,7 @@ def build_firmware(
     symbol, sources = artifact.symbol, _sources(artifact, target)
     main, script, elf = f"{symbol}_main.c", f"{symbol}.ld", f"{symbol}.elf"
     sources |= {
-        main: main_source(artifact, target.spec, target.core),
+        main: main_source(artifact, target),
         script: linker_script(symbol, target.flash, target.ram),
     }
     arguments = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from unfoldc.errors import TargetError
 from unfoldc.kernels.artifact import Artifact, Port
 from unfoldc.kernels.target_spec import TargetSpec
-from unfoldc.targets.description import Core
+from unfoldc.targets.description import Target
 from unfoldc.targets.startup import startup_source
 
 C_TYPES = {
@@ -65,15 +65,17 @@ __attribute__((noinline)) int main(void) {
 """
 
 
-def main_source(artifact: Artifact, spec: TargetSpec, core: Core) -> str:
-    """C text for the device `spec` with the processor `core`: owns the state and buffers of `artifact`.
+def main_source(artifact: Artifact, target: Target) -> str:
+    """C text for a device: owns the state and buffers of `artifact`.
 
     Its calls take no arguments: for symbol S, `S_firmware_begin/iterate/end/solve/run` on `S_firmware_input_<i>` and
     `S_firmware_output_<i>`; `run` stops after `S_firmware_iterations`. Start-up code comes with it. `TargetError` for
     elements that the device does not compute with.
     """
-    inputs = [_buffer(artifact.symbol, spec, "input", i, port) for i, port in enumerate(artifact.inputs)]
-    outputs = [_buffer(artifact.symbol, spec, "output", i, port) for i, port in enumerate(artifact.outputs)]
+    if target.core is None:
+        raise ValueError(f"{target.name} takes no firmware")
+    inputs = [_buffer(artifact.symbol, target.spec, "input", i, port) for i, port in enumerate(artifact.inputs)]
+    outputs = [_buffer(artifact.symbol, target.spec, "output", i, port) for i, port in enumerate(artifact.outputs)]
     # Through `void *` the buffers fit the solver's parameters however it declares them.
     read = "".join(f", (const void *){name}" for name, _ in inputs)
     write = "".join(f", (void *){name}" for name, _ in outputs)
@@ -81,7 +83,7 @@ def main_source(artifact: Artifact, spec: TargetSpec, core: Core) -> str:
     counter = "volatile uint32_t @S_firmware_iterations"
     text = _MAIN.replace("@DECLARATIONS", "\n".join(f"extern {line}" for line in [*objects, f"{counter};"]))
     text = text.replace("@DEFINITIONS", "\n".join([*objects, f"{counter} = @S_ITERATIONS;"]))
-    text = text.replace("@STARTUP", startup_source(core, artifact.symbol))
+    text = text.replace("@STARTUP", startup_source(target.core, artifact.symbol))
     return text.replace("@INPUTS", read).replace("@OUTPUTS", write).replace("@S", artifact.symbol)
 
 

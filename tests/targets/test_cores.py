@@ -110,3 +110,12 @@ def test_roomy_memories_are_not_allocated(emulator: Any, core: str) -> None:
     machine.call("solve")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB, of 256 MiB
     assert e.target.ram.length == 256 << 20
+
+
+def test_hardware_counts_for_what_it_should(emulator: Any) -> None:
+    """Floating point in hardware saves a factor, and so on; else a flag was lost."""
+    steps = {core: emulator(core).count().iterate[0] for core in CORES}
+    assert steps["cortex-m0"] > 10 * steps["cortex-m4"] and steps["rv32imc"] > 10 * steps["rv32imfc"]
+    assert steps["cortex-m33"] <= steps["cortex-m4"] and steps["cortex-m7"] < steps["cortex-m4"]
+    assert max(steps["cortex-a53"], steps["cortex-a72"]) < 0.7 * steps["cortex-m7"]
+    assert 0.8 < steps["rv64gc"] / steps["rv32imfc"] < 1.25
