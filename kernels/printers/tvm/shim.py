@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.c_api import StateLayout
+from unfoldc.kernels.printers.c_api.freestanding import FREESTANDING
 from unfoldc.kernels.printers.c_api.header import prototypes
 from unfoldc.kernels.printers.c_api.text import C_TYPES
 from unfoldc.kernels.printers.tvm.printer import Argument, Function
@@ -34,9 +35,24 @@ def shim_text(symbol: str, program: LoopProgram, layout: StateLayout, functions:
     }
     lines = [f'#include "{symbol}.h"', f'#include "{symbol}_weights.h"', ""]
     lines += [shim.declaration(f) for f in functions if f is not None]
+    lines += stand_ins(symbol, functions)
     for name, body in bodies.items():
         lines += ["", heads[name] + " {", *(f"    {line}" for line in body), "}"]
     return "\n".join([*lines, ""])
+
+
+def stand_ins(symbol: str, functions: Functions) -> list[str]:
+    """What the functions ask for in place of a C library's."""
+    asked = sorted({name for f in functions if f is not None for name in f.asked})
+    lines: list[str] = []
+    for operator, dtype in sorted({needed for name in asked for needed in FREESTANDING[name][0]}):
+        kind = C_TYPES[dtype]
+        lines.append(f"{kind} {operator}{'f' if dtype == 'float32' else ''}({kind} a);")
+    for name in asked:
+        text = FREESTANDING[name][1].replace("@", f"{symbol}_").removeprefix("static inline ")
+        head = text[: text.index(" {")]
+        lines += ["", f"{head};", *text.splitlines()]
+    return lines
 
 
 @dataclass(frozen=True)
