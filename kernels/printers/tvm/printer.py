@@ -19,6 +19,7 @@ from unfoldc.kernels.printers.c_api import StateLayout
 from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
 from unfoldc.kernels.printers.python_text import Names, comment
 from unfoldc.kernels.printers.tvm.expressions import Places, TvmExpressions, array, constant
+from unfoldc.kernels.printers.tvm.parts import Part, has_lanes, parts_of
 from unfoldc.kernels.printers.tvm.row_sums import row_sums_text
 from unfoldc.kernels.printers.tvm.vectors import VectorExpressions
 
@@ -68,35 +69,43 @@ class Form:
     dtype: str = ""
 
 
-def print_functions(
-    symbol: str, program: LoopProgram, layout: StateLayout, form: Form = Form()
-) -> list[Function | None]:
-    """`begin`, the steps and `end`, in this order; None for one with nothing to do."""
-    parts = [("begin", program.begin, False)]
-    parts += [(f"iterate_{i}", step.body, True) for i, step in enumerate(program.steps)]
-    parts.append(("end", program.end, False))
-    return [_Function(f"{symbol}_tir_{name}", program, layout, body, k, form).done() for name, body, k in parts]
+Functions = Sequence[Sequence[Function]]
+"""Those of `begin`, of each step and of `end`: none for one with nothing to do, several for one in parts."""
 
 
-def module_text(functions: Sequence[Function | None]) -> str:
+def print_functions(symbol: str, program: LoopProgram, layout: StateLayout, form: Form = Form()) -> Functions:
+    """`begin`, the steps and `end`, in this order."""
+    bodies = [("begin", program.begin, False)]
+    bodies += [(f"iterate_{i}", step.body, True) for i, step in enumerate(program.steps)]
+    bodies.append(("end", program.end, False))
+    functions = []
+    for name, body, iterates in bodies:
+        parts = [Part(tuple(body), True)] if form.lanes > 1 else parts_of(body)
+        own = [f"{symbol}_tir_{name}{f'_part_{i}' if len(parts) > 1 else ''}" for i in range(len(parts))]
+        made = (_Function(n, program, layout, p, iterates, form).done() for n, p in zip(own, parts, strict=True))
+        functions.append([f for f in made if f is not None])
+    return functions
+
+
+def module_text(functions: Functions) -> str:
     """The script of a module; `tvm.script.from_source` reads it."""
-    texts = [f.text for f in functions if f is not None]
+    texts = [f.text for part in functions for f in part]
     return "\n\n".join(["@I.ir_module\nclass Module:", *texts]) + "\n"
 
 
 class _Function:
     def __init__(
-        self, name: str, program: LoopProgram, layout: StateLayout, body: tuple[Stmt, ...], iterates: bool, form: Form
+        self, name: str, program: LoopProgram, layout: StateLayout, part: Part, iterates: bool, form: Form
     ) -> None:
-        self.name, self.program, self.layout, self.body, self.iterates = name, program, layout, body, iterates
-        self.form = form
+        self.name, self.program, self.layout, self.part, self.iterates = name, program, layout, part, iterates
+        self.form, body = form, part.body
         self.names = Names(_RESERVED)
         self.used, self.written = buffers_used(body), buffers_written(body)
         self.shared: dict[str, tuple[str, int]] = {}
         self.ranges: dict[str, tuple[int, int | Expr]] = {}
         self.arguments = sorted([*self._buffers(), *self._scratch()], key=lambda a: a.name)
         # Vectors are found in arrays of one axis only.
-        self.flat = form.lanes > 1 or any(isinstance(s, For) and s.kind == "lanes" for s in build.statements(body))
+        self.flat = form.lanes > 1 or has_lanes(body)
         known = frozenset(n for n in self.used & program.constants.keys() if not np.isnan(program.constants[n]).any())
         places = Places(self.shared, lambda buffer: program.buffers[buffer].shape, known)
         self.printer: TvmExpressions | VectorExpressions
@@ -116,13 +125,13 @@ class _Function:
         parameters = [f'{p}: T.handle("{a.dtype}", "global")' for p, a in zip(pointers, self.arguments, strict=True)]
         parameters += [f"{self.names(ITERATION, 'int32')}: T.int32"] * self.iterates
         lines = ["@T.prim_func(s_tir=True)", f"def {self.name}({', '.join(parameters)}):"]
-        order = f', "{IN_ORDER}": True' * self.flat
+        order = f', "{IN_ORDER}": True' * self.part.in_order
         lines.append(f'{_INDENT}T.func_attr({{"tirx.noalias": True, "global_symbol": "{self.name}"{order}}})')
         for buffer, pointer, a in zip(buffers, pointers, self.arguments, strict=True):
             lanes = self.form.lanes if a.member or a.name in self.form.varying else 1
             shape = (lanes * math.prod(a.shape),) if self.flat else a.shape
             lines.append(f'{_INDENT}{buffer} = T.decl_buffer({shape}, "{a.dtype}", data={pointer})')
-        block = self._block(self.body, 1)
+        block = self._block(self.part.body, 1)
         for dtype, zero in self.printer.zeros.items():
             lines += [_INDENT + line for line in array(zero, dtype, f"T.{dtype}(0.0)")]
         text = "\n".join(_INDENT + line for line in [*lines, *block])
@@ -172,7 +181,9 @@ class _Function:
             sums = printer.row_sums(loop, self.ranges) if printer.lane else None
             if sums is not None:
                 return [pad + line for line in row_sums_text(printer, *sums)]
-        kind = "T.unroll" if loop.kind == "unroll" else "range"
+        # LLVM unrolls loops inside of vectors by itself, and late: unrolled before, what they read would be kept in
+        # registers and taken from there element by element, which is slower than from memory.
+        kind = "T.unroll" if loop.kind == "unroll" and not self.flat else "range"
         printer.start()
         count = loop.extent if isinstance(loop.extent, int) else printer.text(loop.extent)
         head = f"{pad}for {self.names(loop.var, 'int32')} in {kind}({count}):"
