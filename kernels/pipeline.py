@@ -212,7 +212,7 @@ def build_artifact(
 ) -> Artifact:
     """Lowers, schedules and prints an optimised program."""
     plain = repeat_nests(lower(program))
-    vectors = backend == "c"  # where the target has some
+    vectors = backend in ("c", "tvm")  # where the target has some
     swept = in_sweeps(plain, spec, vectors)
     scheduled = schedule(skip_zeros(swept) if sparse else swept, spec, vectors=vectors)
     notes: dict[str, object] = {
@@ -242,7 +242,7 @@ def build_artifact(
         outputs=model.outputs,
         sources=sources,
         weights=dict(scheduled.constants),
-        memory=memory_plan(scheduled, spec, HOST_ALIGNMENT if host and backend == "c" else 1),
+        memory=memory_plan(scheduled, spec, HOST_ALIGNMENT if host and backend in ("c", "tvm") else 1),
         cost=cost(program),
         batch=model.batch,
         early_stop=program.early_stop,

@@ -89,10 +89,7 @@ def _firmware(artifact: Artifact, target: str, folder: Path) -> str:
     device = find_target(target)
     if artifact.backend != "tvm":
         return build_firmware(artifact, device, folder).elf.name
-    from unfoldc.targets.tvm_build import build_object
+    from unfoldc.targets.tvm_build import built_objects
 
-    made = build_object(artifact, folder, device.core)
-    try:
-        return build_firmware(artifact, device, folder, objects=[made]).elf.name
-    finally:
-        made.unlink(missing_ok=True)
+    with built_objects(artifact, folder, device.core) as objects:
+        return build_firmware(artifact, device, folder, objects=objects).elf.name
