@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from unfoldc.cache import cache_folder, cache_key, prune, touch
 from unfoldc.errors import InputError, ModelError, UnfoldcError
@@ -19,6 +20,7 @@ from unfoldc.runtime.backends import checked_threads, choose, fallback, measures
 from unfoldc.runtime.load import load, open_build
 from unfoldc.runtime.solver import Solver
 from unfoldc.targets import find_target
+from unfoldc.targets.remote.address import parse_address
 
 __all__ = ["compile", "load"]
 
@@ -36,6 +38,7 @@ def compile(
     providers: Sequence[str] | None = None,
     threads: int | None = None,
     sparse: bool = False,
+    on: str | None = None,
 ) -> Solver:
     """Compile an ONNX file for a target and open it as a `Solver`.
 
@@ -52,12 +55,17 @@ def compile(
     for backend "onnxruntime", threads per operation. providers: for that back end, execution providers in the order of
     preference (the processor). sparse: C code that does not read the weights which zeros of an iterate would meet;
     worth it where most are zero, and the time then depends on the data.
+    on: where it runs, if not on this computer or in the target's emulator: "ssh://user@host", "serial:/dev/ttyACM0",
+    "tvm-rpc://host:port" or "local" (docs/remote.md). A runner that the address needs is kept with the solver.
 
     Raises ModelError for a damaged or unsupported model, InputError for a wrong option, TargetError where the program
     does not fit the device, ToolError for a missing tool.
     """
     found = find_target(target)
-    chosen, reason = choose(backend, target, found.kind)
+    if on is not None:
+        parse_address(on)
+    elsewhere = on is not None and found.kind == "host" and backend == "auto"
+    chosen, reason = choose("c" if elsewhere else backend, target, found.kind)
     if sparse and chosen != "c":
         raise InputError("compile", f"sparse with back end {chosen!r}", "back end c", "Leave one of them out.")
     request = Request(
@@ -71,13 +79,14 @@ def compile(
         progress or silent,
         run_options(chosen, providers, threads),
         threads=checked_threads(chosen, found.kind, threads),
-        measure=measures(backend, chosen, found.kind) and not sparse,
+        measure=measures(backend, chosen, found.kind) and not sparse and on is None,
         sparse=sparse,
+        on=on,
     )
     try:
         return _obtain(request, reason, cache)
     except ModelError as refusal:
-        other = fallback(found.kind) if backend == "auto" and not sparse else ""
+        other = fallback(found.kind) if backend == "auto" and not sparse and on is None else ""
         if not other:
             raise
         note = f"{other}, because {chosen} refuses the model ({refusal.where}: {refusal.found})"
@@ -93,12 +102,13 @@ def compile(
 def _obtain(request: Request, reason: str, cache: bool) -> Solver:
     """The solver, from the cache or compiled."""
     store = cache_folder() if cache else None
+    how: dict[str, Any] = {"threads": request.threads, "on": request.on, "progress": request.progress}
     if store is None:
         folder = Path(tempfile.mkdtemp(prefix="unfoldc-"))
         try:
             made = _compile_into(request, folder)
             found = _reason(made, reason)
-            return open_build(made, backend_reason=found, temporary=True, threads=request.threads)
+            return open_build(made, backend_reason=found, temporary=True, **how)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -106,7 +116,7 @@ def _obtain(request: Request, reason: str, cache: bool) -> Solver:
     build = _cached(entry, request.path)
     if build is not None:
         try:
-            return open_build(build, backend_reason=_reason(build, reason), threads=request.threads)
+            return open_build(build, backend_reason=_reason(build, reason), **how)
         except (UnfoldcError, ValueError):
             pass  # a file that is read now only is damaged: compile again
     with aside(store) as partial:
@@ -122,7 +132,7 @@ def _obtain(request: Request, reason: str, cache: bool) -> Solver:
                 "a file at rest",
                 f"Compile again ({made.target}).",
             )
-    return open_build(build, backend_reason=_reason(build, reason), threads=request.threads)
+    return open_build(build, backend_reason=_reason(build, reason), **how)
 
 
 def _reason(build: Build, otherwise: str) -> str:

@@ -35,6 +35,7 @@ class Request:
     threads: int = 1
     measure: bool = False  # whether the back end is one of several, the fastest of which is kept
     sparse: bool = False
+    on: str | None = None
 
 
 def read_model(path: Path) -> bytes:
