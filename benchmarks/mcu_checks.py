@@ -42,7 +42,9 @@ def _right(found: Row) -> bool:
 
 
 def _core(core: str, found: dict[str, Row]) -> Iterator[Row]:
-    wrong = [n for n, row in found.items() if not all(_right(f) for f in (*row["ours"].values(), *row["stack"].values()))]
+    wrong = [
+        n for n, row in found.items() if not all(_right(f) for f in (*row["ours"].values(), *row["stack"].values()))
+    ]
     yield check(f"{core}: solvers that are not right", len(wrong), 0, False)
     ratios = {n: r for n, row in found.items() if (r := instruction_ratio(row)) is not None}
     if ratios:

@@ -35,6 +35,7 @@ from unfoldc.kernels.printers.tvm import tvm_sources
 from unfoldc.kernels.program import Program
 from unfoldc.kernels.reading.from_onnx import ImportedModel, import_onnx
 from unfoldc.kernels.schedule import schedule
+from unfoldc.kernels.schedule_choices import ScheduleChoices, changes, default_choices, knows_lanes
 from unfoldc.kernels.split_onnx.artifact import compile_split
 from unfoldc.kernels.sweeps import in_sweeps
 from unfoldc.kernels.target_spec import TargetSpec
@@ -209,12 +210,15 @@ def build_artifact(
     symbol: str,
     host: bool,
     sparse: bool = False,
+    choices: ScheduleChoices | None = None,
 ) -> Artifact:
-    """Lowers, schedules and prints an optimised program."""
-    plain = repeat_nests(lower(program))
-    vectors = backend in ("c", "tvm")  # where the target has some
-    swept = in_sweeps(plain, spec, vectors)
-    scheduled = schedule(skip_zeros(swept) if sparse else swept, spec, vectors=vectors)
+    """Lowers, schedules and prints an optimised program; `choices` for the schedule, None for the default."""
+    default = default_choices(spec, knows_lanes(backend))
+    choices = choices or default
+    lowered = lower(program)
+    plain = repeat_nests(lowered) if choices.repeated else lowered
+    swept = in_sweeps(plain, spec, choices=choices)
+    scheduled = schedule(skip_zeros(swept) if sparse else swept, spec, choices=choices)
     notes: dict[str, object] = {
         "boundaries": model.boundaries,
         "not_rolled": list(program.notes),
@@ -222,9 +226,11 @@ def build_artifact(
         "constant_bytes_per_iteration": bytes_per_iteration(program),
         "streams": port_streams(plain, model.inputs, model.outputs),
     }
+    if choices != default:
+        notes["schedule"] = changes(choices, default)
     sources: dict[str, str] = {}
     if backend == "c":
-        scheduled, wide, lanes, kept_apart = side_by_side(plain, scheduled, model.inputs, spec)
+        scheduled, wide, lanes, kept_apart = side_by_side(plain, scheduled, model.inputs, spec, choices)
         sources, reason = c_sources(
             symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes
         )
@@ -236,7 +242,7 @@ def build_artifact(
     return Artifact(
         symbol=symbol,
         backend=backend,
-        target=spec,
+        target=replace(spec, vector_bits=choices.vector_bits),
         iterations=program.iterations,
         inputs=model.inputs,
         outputs=model.outputs,

@@ -29,11 +29,11 @@ class Runners:
         folder = self._folder()
         with tempfile.TemporaryDirectory(prefix="unfoldc-") as scratch, contextlib.ExitStack() as stack:
             flags = stack.enter_context(weights_file(artifact, Path(scratch)))
-            objects = []
+            objects: list[Path] = []
             if artifact.backend == "tvm":
-                from unfoldc.targets.tvm_build import build_object
+                from unfoldc.targets.tvm_build import build_objects
 
-                objects.append(build_object(artifact, Path(scratch), target.core))
+                objects = build_objects(artifact, Path(scratch), target.core)
             return build_runner(
                 artifact, target, folder, kind=kind, cpu=cpu, objects=objects, flags=flags, progress=self._progress
             )

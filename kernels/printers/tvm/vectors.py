@@ -34,6 +34,7 @@ from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
 from unfoldc.kernels.printers.python_text import ATOM, Text
 from unfoldc.kernels.printers.tvm.expressions import TvmExpressions
 
+
 class VectorExpressions(TvmExpressions):
     """Prints expressions on buffers of one axis. Inside `lanes_of` a loop its runs are the elements of vectors.
 
