@@ -16,6 +16,7 @@ from unfoldc.kernels.passes.split_reshaped import split_reshaped
 from unfoldc.kernels.passes.start_sums import start_sums
 from unfoldc.kernels.passes.sum_columns import sum_columns
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
+from unfoldc.kernels.passes.tile_results import tile_results
 from unfoldc.kernels.passes.unroll_sums import unroll_sums
 from unfoldc.kernels.passes.vector_axis import Layouts
 from unfoldc.kernels.passes.vector_cost import vector_cost
@@ -52,6 +53,9 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
         program = vectorised(long_axes_last(program, spec.vector_bits, vectorised))
         if spec.accumulators >= _MANY:
             program = program.mapped(unroll_sums)
+    small = lanes == 1 and spec.vector_bits < 128
+    if small:
+        program = results_fused(program)
     buffers = dict(program.buffers)
 
     def transform(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
@@ -60,6 +64,8 @@ def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bo
         if spec.vector_bits >= 128:
             body, added = sweep_columns(body, buffers, _COLUMNS, shortest=spec.vector_bits // 32)
             buffers.update(added)
+        if small and spec.accumulators >= 4:
+            body = tile_results(body, 2)
         return block_rows(body, spec.accumulators)
 
     # With a vector per element, every place is aligned already.
