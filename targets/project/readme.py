@@ -11,7 +11,7 @@ from unfoldc.targets.project.figures import Figures
 from unfoldc.targets.project.places import Place
 from unfoldc.targets.project.selftest import SelfTest
 from unfoldc.targets.project.templates import fill
-from unfoldc.targets.project.toolchain_files import PACKAGES
+from unfoldc.targets.project.toolchain_files import PACKAGES, compiler_flags
 from unfoldc.targets.toolchains import FAST_MATH
 from unfoldc.targets.tools import DEBIAN_PACKAGES
 
@@ -41,9 +41,7 @@ build on the board itself: `cmake -B build && cmake --build build && ctest --tes
 """
 
 
-def readme(
-    artifact: Artifact, target: Target, place: Place, test: SelfTest, figures: Figures, version: str
-) -> str:
+def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, figures: Figures, version: str) -> str:
     """`README.md`."""
     core, symbol = target.core, artifact.symbol
     assert core is not None
@@ -65,16 +63,15 @@ def readme(
         "CLANG": clang,
         "EMULATOR_PACKAGE": DEBIAN_PACKAGES[place.program],
         "COMMAND": f"{' '.join(place.command())} build/gcc/{symbol}_selftest",
-        "NATIVE": "",
         "STATE": str(artifact.memory.state_bytes),
         "CALL": ", ".join([*names[0], *names[1]]),
         "BEGIN": ", ".join(names[0]),
         "END": ", ".join(names[1]),
         "EARLY": "after the last iteration only" if artifact.early_stop else "may be called after any iteration",
         "SOURCE_LIST": " and ".join(f"`{name}`" for name in sorted(artifact.sources) if name.endswith(".c")),
-        "FLAGS": " ".join(core.gnu_flags),
-        "FAST": f" `-O3 {' '.join(FAST_MATH)}`",
-        "BOARD": (_LINUX if core.linux else _METAL).replace("@S", symbol).replace("@ROOM", str(room)) + _clock(core, target),
+        "FLAGS": " ".join(("-O3", *compiler_flags(core, "gcc"), *FAST_MATH)),
+        "BOARD": (_LINUX if core.linux else _METAL).replace("@S", symbol).replace("@ROOM", str(room))
+        + _clock(core, target),
         "FILES": _files(symbol, bool(core.linux)),
         "LOAD": _LOAD,
     }
@@ -82,8 +79,9 @@ def readme(
 
 
 _LOAD = """\
-`unfoldc.load("<this folder>")` opens the solver again, on its emulator: `artifact.json`, the solver's sources and `unfoldc/` are
-what it reads and checks, so leave those as they are."""
+`unfoldc.load("<this folder>")` opens the solver again, in its emulator. It checks the solver's sources and `unfoldc/`, so leave
+those as they are. When the solver is compiled into this folder again, files that you added stay, files that you changed
+stay (the command names them), and changed sources of the solver are not overwritten: the command stops."""
 
 
 def _ports(artifact: Artifact) -> str:

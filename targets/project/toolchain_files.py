@@ -47,15 +47,24 @@ def cmake_files(
     values |= _compiler_values(core, target.spec.word_bits, place)
     for compiler, where in (("gcc", "CMAKE_C_FLAGS_INIT"), ("clang", "CMAKE_EXE_LINKER_FLAGS_INIT")):
         specs = fill("specs.cmake", {"WHERE": where}) if core.architecture == "riscv" else ""
-        # The GNU libraries were compiled with short enumerations; clang's are long.
-        own = " -fshort-enums" if (compiler, core.architecture) == ("clang", "thumb") else ""
-        given = {**values, "SPECS": specs, "FLAGS": values["FLAGS"] + own}
+        given = {**values, "SPECS": specs, "FLAGS": " ".join(compiler_flags(core, compiler))}
         found[f"cmake/{compiler}.cmake"] = fill(f"{compiler}_{kind}.cmake", given)
     found["cmake/zig.cmake"] = fill("zig.cmake", {**values, "FLAGS": " ".join(_zig_flags(core))})
     found["cmake/emulator.cmake"] = fill("emulator.cmake", values)
     if place.flash is not None and place.ram is not None:
         found["platform/emulator.ld"] = linker_script("unfoldc", place.flash, place.ram)
     return found
+
+
+def compiler_flags(core: Core, compiler: str) -> tuple[str, ...]:
+    """The flags with which "gcc" or "clang" compiles for `core`."""
+    flags = core.gnu_flags
+    if compiler == "gcc" and core.name == "cortex-m55":
+        # gcc 12 makes the mask of a selection between vectors of Helium from its first element alone.
+        return tuple(f"{flag}+nomve" if flag.startswith("-mcpu=") else flag for flag in flags)
+    if compiler == "clang" and core.architecture == "thumb":
+        return (*flags, "-fshort-enums")  # as the GNU libraries were compiled
+    return flags
 
 
 def _compiler_values(core: Core, bits: int, place: Place) -> dict[str, str]:
@@ -66,7 +75,6 @@ def _compiler_values(core: Core, bits: int, place: Place) -> dict[str, str]:
         "PROCESSOR": {"thumb": "arm", "riscv": f"riscv{bits}", "aarch64": "aarch64"}[core.architecture],
         "PREFIX": core.gnu_prefix,
         "PACKAGES": PACKAGES[core.architecture],
-        "FLAGS": " ".join(core.gnu_flags),
         "CLANG_TARGET": clang[core.architecture],
         "EMULATOR_NAME": name,
         "EMULATOR": " ".join(place.command()),
