@@ -1,4 +1,4 @@
-"""Writes a solver for a device as a project: what `unfoldc.load` reads, and what an engineer builds, tests and calls."""
+"""Writes a solver for a device as a project: what `unfoldc.load` reads, and what an engineer builds and calls."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class WrittenProject:
 def write_project(build: Build, engine: Engine, folder: Path) -> WrittenProject:
     """Write the project; `engine` runs the solver, to verify the self-test and to count.
 
-    An earlier build in the folder is replaced, file by file, as `update_folder` says. Raises InputError where the folder
-    holds something else, or names that the project needs.
+    An earlier build in the folder is replaced, file by file, as `update_folder` says. Raises InputError where the
+    folder holds something else, or a symbol's sources have the name of another file.
     """
     check_place(folder)
     device = find_target(build.target)

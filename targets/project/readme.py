@@ -29,8 +29,8 @@ if (@S_selftest(&result) != 0) {
 }
 ```
 
-tells whether your compiler, flags and board compute what was meant; it calls no C library, and @S_selftest_text() says the
-result in a line for whatever output there is. It takes @ROOM more bytes of flash for its data.
+tells whether your compiler, flags and board compute what was meant. It calls no C library; `@S_selftest_text()` says
+the result in a line, for whatever output there is. Its data take @ROOM bytes of flash.
 """
 
 _LINUX = """\
@@ -79,9 +79,9 @@ def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, fig
 
 
 _LOAD = """\
-`unfoldc.load("<this folder>")` opens the solver again, in its emulator. It checks the solver's sources and `unfoldc/`, so leave
-those as they are. When the solver is compiled into this folder again, files that you added stay, files that you changed
-stay (the command names them), and changed sources of the solver are not overwritten: the command stops."""
+`unfoldc.load("<this folder>")` opens the solver again, in its emulator. It checks the solver's sources and `unfoldc/`,
+so leave those as they are. When the solver is compiled into this folder again, files that you added stay, files that
+you changed stay (the command names them), and changed sources of the solver are not overwritten: the command stops."""
 
 
 def _ports(artifact: Artifact) -> str:
@@ -109,7 +109,8 @@ def _figures(artifact: Artifact, target: Target, figures: Figures) -> str:
         ]
     else:
         rows.append(("instructions of an iteration", f"not counted: {figures.why}"))
-    rows.append(("built with", ", ".join(f"{name} {number}" for name, number in figures.versions.items())))
+    versions = ", ".join(f"{name} {number}" for name, number in figures.versions.items())
+    rows.append(("what was measured", f"the solver, buffers of its arrays and start-up code, by {versions}"))
     return "".join(f"| {name} | {text} |\n" for name, text in rows)
 
 

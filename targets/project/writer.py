@@ -21,8 +21,8 @@ def project_files(
 ) -> dict[str, str]:
     """Path in the folder -> text, without the solver's own sources; `version` is that of unfoldc.
 
-    `objects` name files of machine code in the folder that belong to the solver. A name from the model stands in comments
-    and in the README alone, reduced to 40 characters of [A-Za-z0-9_.].
+    `objects` name files of machine code in the folder that belong to the solver. A name from the model stands in
+    comments and in the README alone, reduced to 40 characters of [A-Za-z0-9_.].
     """
     core, symbol = target.core, artifact.symbol
     if core is None:
