@@ -15,7 +15,6 @@ from tools_at_hand import needs_tool
 from unfoldc.targets import find_target
 from unfoldc.targets.project.places import place_of
 
-
 GCC = {"thumb": "arm-none-eabi-gcc", "riscv": "riscv64-unknown-elf-gcc", "aarch64": "aarch64-linux-gnu-gcc"}
 CORES = (
     "cortex-m0",
