@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from generated_c.programs import solver_names
 from project_builds import build, run
@@ -109,12 +110,10 @@ def test_zig_builds(write: Write, target: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", cases("stm32f407", "rp2040", "esp32-c3", "raspberry-pi-4", "cortex-m55"))
-def test_all_solvers(write: Write, target: str) -> None:
+def test_some_of_all_solvers(write: Write, target: str) -> None:
     """With the order of sums kept as well."""
-    allowed = find_target(target).spec.float_types
-    for name in solver_names():
-        if name == "float64" and "float64" not in allowed:
-            continue
+    usable = [name for name in solver_names() if name != "float64" or "float64" in find_target(target).spec.float_types]
+    for name in np.random.default_rng(len(target)).choice(usable, 6, replace=False).tolist():
         folder = write(name, target)
         for option in ("ON", "OFF"):
             build(folder, "gcc", f"-DUNFOLDC_FAST_MATH={option}")
