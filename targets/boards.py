@@ -137,6 +137,7 @@ _BOARDS = (
         MemoryRegion(_SRAM, 128 * _KIB),
         168_000_000,
         f"ST datasheet STM32F405xx STM32F407xx (DS8626): 1 MiB flash, 192 KiB RAM. {_CCM}",
+        Power(3.3, 0.040, "ST DS8626: typical in run mode from flash at 168 MHz, all peripherals disabled"),
     ),
     _board(
         "stm32f411",
@@ -146,6 +147,7 @@ _BOARDS = (
         MemoryRegion(_SRAM, 128 * _KIB),
         100_000_000,
         "ST datasheet STM32F411xC STM32F411xE (DS10314): 512 KiB flash, 128 KiB RAM",
+        Power(3.3, 0.010, "ST DS10314, features: 100 uA/MHz in run mode, peripherals off"),
     ),
     _board(
         "stm32f429",
@@ -164,6 +166,7 @@ _BOARDS = (
         MemoryRegion(_SRAM, 256 * _KIB),
         64_000_000,
         "Nordic nRF52840 Product Specification: 1 MiB flash, 256 KiB RAM, without a radio stack",
+        Power(3.0, 0.0033, "Nordic nRF52840 Product Specification: CoreMark from flash at 64 MHz with DC/DC regulator"),
     ),
     _board(
         "stm32h743",

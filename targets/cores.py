@@ -87,7 +87,7 @@ def _riscv(name: str, bits: int, extensions: str, abi: str, unicorn: str) -> Cor
         name=name,
         architecture="riscv",
         flags=(
-            "-target", f"riscv{bits}-freestanding-none", f"-mcpu=generic_rv{bits}+{extensions}", f"-mabi={abi}",
+            "-target", f"riscv{bits}-freestanding-none", f"-mcpu=generic_rv{bits}+{extensions}+relax", f"-mabi={abi}",
             "-mcmodel=medium",
         ),
         gnu_prefix=_RISCV,
