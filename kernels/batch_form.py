@@ -13,29 +13,38 @@ from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.expressions import buffers_used
 from unfoldc.kernels.schedule import schedule
+from unfoldc.kernels.schedule_choices import ScheduleChoices
 from unfoldc.kernels.target_spec import TargetSpec
 
 # Bytes: most processors have 32 or 48 KiB of first-level and 0.5 to 2 MiB of second-level cache.
 _FIRST_CACHE = 32 * 1024
 _SECOND_CACHE = 1024 * 1024
+_CHOSEN = {"none": "one by one was measured to be faster"}
 
 
 def side_by_side(
-    plain: LoopProgram, scheduled: LoopProgram, inputs: Sequence[Port], spec: TargetSpec
+    plain: LoopProgram,
+    scheduled: LoopProgram,
+    inputs: Sequence[Port],
+    spec: TargetSpec,
+    choices: ScheduleChoices | None = None,
 ) -> tuple[LoopProgram, LoopProgram | None, int, str]:
     """The scheduled program of one problem, that of several side by side (None where there is none), how many, why not.
 
     `plain` is the program that both are scheduled from. The first keeps the constants of both, which they share where
-    they read them alike.
+    they read them alike. `choices` as for `schedule`.
     """
     lanes = spec.batch_lanes
     if lanes < 2 or not any(port.batched for port in inputs):
         return scheduled, None, 0, ""
-    lanes = lanes_that_fit(plain, scheduled, lanes)
-    reason = why_one_by_one(plain, scheduled, lanes)
+    chosen = choices.side_by_side if choices else "fit"
+    if chosen == "fit":
+        lanes = lanes_that_fit(plain, scheduled, lanes)
+    reason = why_one_by_one(plain, scheduled, lanes) if chosen == "fit" else _CHOSEN.get(chosen, "")
     if reason:
         return scheduled, None, 0, reason
-    wide = schedule(plain, spec, lanes)
+    lanes = lanes // 2 if chosen == "half" else lanes
+    wide = schedule(plain, spec, lanes, choices=choices)
     both = replace(
         scheduled,
         buffers={**scheduled.buffers, **{name: wide.buffers[name] for name in wide.constants}},

@@ -20,6 +20,7 @@ from unfoldc.kernels.passes.find_streams import port_streams
 from unfoldc.kernels.passes.fold_constants import fold_constants
 from unfoldc.kernels.passes.fuse import stored_values
 from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
+from unfoldc.kernels.passes.load_blocks import load_blocks
 from unfoldc.kernels.passes.recognise_structure import recognise_structure
 from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.repeat_nests import repeat_nests
@@ -35,6 +36,7 @@ from unfoldc.kernels.printers.tvm import tvm_sources
 from unfoldc.kernels.program import Program
 from unfoldc.kernels.reading.from_onnx import ImportedModel, import_onnx
 from unfoldc.kernels.schedule import schedule
+from unfoldc.kernels.schedule_choices import ScheduleChoices, changes, default_choices, knows_lanes
 from unfoldc.kernels.split_onnx.artifact import compile_split
 from unfoldc.kernels.sweeps import in_sweeps
 from unfoldc.kernels.target_spec import TargetSpec
@@ -209,12 +211,15 @@ def build_artifact(
     symbol: str,
     host: bool,
     sparse: bool = False,
+    choices: ScheduleChoices | None = None,
 ) -> Artifact:
-    """Lowers, schedules and prints an optimised program."""
-    plain = repeat_nests(lower(program))
-    vectors = backend == "c"  # where the target has some
-    swept = in_sweeps(plain, spec, vectors)
-    scheduled = schedule(skip_zeros(swept) if sparse else swept, spec, vectors=vectors)
+    """Lowers, schedules and prints an optimised program; `choices` for the schedule, None for the default."""
+    default = default_choices(spec, knows_lanes(backend))
+    choices = choices or default
+    lowered = lower(program)
+    plain = repeat_nests(lowered) if choices.repeated else lowered
+    swept = in_sweeps(plain, spec, choices=choices)
+    scheduled = schedule(skip_zeros(swept) if sparse else swept, spec, choices=choices)
     notes: dict[str, object] = {
         "boundaries": model.boundaries,
         "not_rolled": list(program.notes),
@@ -222,12 +227,18 @@ def build_artifact(
         "constant_bytes_per_iteration": bytes_per_iteration(program),
         "streams": port_streams(plain, model.inputs, model.outputs),
     }
+    if choices != default:
+        notes["schedule"] = changes(choices, default)
     sources: dict[str, str] = {}
     if backend == "c":
-        scheduled, wide, lanes, kept_apart = side_by_side(plain, scheduled, model.inputs, spec)
+        scheduled, wide, lanes, kept_apart = side_by_side(plain, scheduled, model.inputs, spec, choices)
+        if choices.load_blocks:
+            buffers = scheduled.buffers
+            scheduled = scheduled.mapped(lambda body: load_blocks(body, buffers))
         sources, reason = c_sources(
-            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes
-        )
+            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes,
+            load_blocks=choices.load_blocks,
+        )  # fmt: skip
         notes["one_by_one"] = reason or kept_apart
     elif backend == "numba":
         sources = numba_sources(symbol, scheduled, model.inputs, model.outputs)
@@ -236,13 +247,13 @@ def build_artifact(
     return Artifact(
         symbol=symbol,
         backend=backend,
-        target=spec,
+        target=replace(spec, vector_bits=choices.vector_bits),
         iterations=program.iterations,
         inputs=model.inputs,
         outputs=model.outputs,
         sources=sources,
         weights=dict(scheduled.constants),
-        memory=memory_plan(scheduled, spec, HOST_ALIGNMENT if host and backend == "c" else 1),
+        memory=memory_plan(scheduled, spec, HOST_ALIGNMENT if host and backend in ("c", "tvm") else 1),
         cost=cost(program),
         batch=model.batch,
         early_stop=program.early_stop,

@@ -11,57 +11,86 @@ from unfoldc.kernels.passes.fuse_rows import fuse_rows
 from unfoldc.kernels.passes.half_products import half_products
 from unfoldc.kernels.passes.long_axes import long_axes_last
 from unfoldc.kernels.passes.plan_memory import plan_memory
+from unfoldc.kernels.passes.result_blocks import BlockShape
 from unfoldc.kernels.passes.split_ranges import split_ranges
 from unfoldc.kernels.passes.split_reshaped import split_reshaped
 from unfoldc.kernels.passes.start_sums import start_sums
 from unfoldc.kernels.passes.sum_columns import sum_columns
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
+from unfoldc.kernels.passes.tile_results import tile_results
 from unfoldc.kernels.passes.unroll_sums import unroll_sums
+from unfoldc.kernels.passes.unroll_terms import unroll_terms
 from unfoldc.kernels.passes.vector_axis import Layouts
 from unfoldc.kernels.passes.vector_cost import vector_cost
 from unfoldc.kernels.passes.vector_results import vector_results
+from unfoldc.kernels.schedule_choices import NEVER, ScheduleChoices, default_choices
 from unfoldc.kernels.target_spec import TargetSpec
 
-_COLUMNS = 4
-_MANY = 16  # sums in registers: where there are fewer, loops that are written out spill what they load early
 _CACHE_LINE = 64  # bytes; a vector that crosses its end takes two accesses
 
 
-def schedule(program: LoopProgram, spec: TargetSpec, lanes: int = 1, vectors: bool = False) -> LoopProgram:
+def schedule(
+    program: LoopProgram,
+    spec: TargetSpec,
+    lanes: int = 1,
+    vectors: bool = False,
+    choices: ScheduleChoices | None = None,
+) -> LoopProgram:
     """The program as the target should run it: rows blocked, columns swept where vectors pay, memory planned.
 
     lanes > 1 schedules for that many problems side by side: every operation is a vector over problems already, so rows
-    are blocked for registers only. `vectors` is for printers that know loops of the kind "lanes".
+    are blocked for registers only. `vectors` is for printers that know loops of the kind "lanes". `choices` say what
+    else there is to decide; None: what is known to do well (and `vectors` counts only then).
     """
-    if lanes == 1 and spec.vector_bits >= 128:
+    choices = choices or default_choices(spec, vectors)
+    if lanes == 1 and choices.fuse_rows_beyond != NEVER:
         buffers = program.buffers
-        program = program.mapped(lambda body: fuse_rows(body, buffers))
-    if vectors and lanes == 1 and spec.vector_bits >= 128:
-        program = half_products(program, spec.vector_bits, 2 * spec.accumulators, spec.first_cache)
-        program = results_fused(sum_columns(program, spec.vector_bits).mapped(split_reshaped))
-        layouts = Layouts(program)
-        program = program.mapped(lambda body: split_ranges(body, layouts, spec.vector_bits))
+        program = program.mapped(lambda body: fuse_rows(body, buffers, choices.fuse_rows_beyond))
+    if choices.vectors and lanes == 1:
+        program = _in_vectors(program, choices, 2 * spec.accumulators)
+    elif choices.early_sums and lanes == 1:
         program = start_sums(program)
-
-        def vectorised(one: LoopProgram) -> LoopProgram:
-            joined = results_fused(one)  # what was split may be joined with what made it
-            forms = (one,) if joined == one else (one, joined)
-            made = [vector_results(p, spec.vector_bits, spec.accumulators * 3 // 2) for p in forms]
-            return min(made, key=vector_cost)
-
-        program = vectorised(long_axes_last(program, spec.vector_bits, vectorised))
-        if spec.accumulators >= _MANY:
-            program = program.mapped(unroll_sums)
+    if choices.joined and lanes == 1:
+        program = results_fused(program)
     buffers = dict(program.buffers)
 
     def transform(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         if lanes > 1:
-            return block_rows(body, max(1, spec.accumulators * 3 // 4))  # each row's sum takes two registers
-        if spec.vector_bits >= 128:
-            body, added = sweep_columns(body, buffers, _COLUMNS, shortest=spec.vector_bits // 32)
+            return block_rows(body, choices.wide_rows)
+        if choices.columns:
+            body, added = sweep_columns(body, buffers, choices.columns, shortest=max(4, choices.vector_bits // 32))
             buffers.update(added)
-        return block_rows(body, spec.accumulators)
+        if choices.tile > 1:
+            body = tile_results(body, choices.tile)
+        body = block_rows(body, choices.rows)
+        return unroll_terms(body, choices.terms) if choices.terms > 1 else body
 
     # With a vector per element, every place is aligned already.
-    alignment = _CACHE_LINE if lanes == 1 and spec.vector_bits >= 128 else 8
+    alignment = _CACHE_LINE if lanes == 1 and choices.has_vectors else 8
     return plan_memory(replace(program.mapped(transform), buffers=buffers), alignment)
+
+
+def _in_vectors(program: LoopProgram, choices: ScheduleChoices, registers: int) -> LoopProgram:
+    """The program with nests turned into loops of the kind "lanes"; `registers` is how many vectors there are."""
+    bits = choices.vector_bits
+    program = half_products(program, bits, registers, choices.halves_beyond)
+    if choices.column_sums:
+        program = sum_columns(program, bits)
+    program = results_fused(program.mapped(split_reshaped))
+    if choices.borders:
+        layouts = Layouts(program)
+        program = program.mapped(lambda body: split_ranges(body, layouts, bits))
+    program = start_sums(program)
+    shape = BlockShape(
+        choices.block_vectors, choices.block_rows, choices.in_flight, choices.functions, choices.block_unrolled
+    )
+
+    def vectorised(one: LoopProgram) -> LoopProgram:
+        joined = results_fused(one)  # what was split may be joined with what made it
+        forms = {"never": (one,), "always": (joined,)}.get(choices.join_again, (one, joined))
+        forms = forms if len(forms) < 2 or joined != one else (one,)
+        made = [vector_results(p, bits, choices.registers, shape) for p in forms]
+        return min(made, key=vector_cost)
+
+    program = vectorised(long_axes_last(program, bits, vectorised) if choices.long_axes else program)
+    return program.mapped(lambda body: unroll_sums(body, choices.unrolled)) if choices.unrolled else program

@@ -200,12 +200,12 @@ def copy_build(build: Build, folder: Path, other_texts: Mapping[str, str] | None
                 "Compile or load the model again, then save.",
             ) from None  # fmt: skip
         if other_texts:
-            _replace_texts(partial, other_texts)
+            replace_texts(partial, other_texts)
         replace_folder(partial, folder)
     return folder
 
 
-def add_note(build: Build, name: str, value: str) -> Build:
+def add_note(build: Build, name: str, value: Any) -> Build:
     """The build with one note more, in its index too."""
     file = build.folder / INDEX
     index = json.loads(file.read_text(encoding="utf-8"))
@@ -214,7 +214,8 @@ def add_note(build: Build, name: str, value: str) -> Build:
     return replace(build, artifact=replace(build.artifact, notes={**build.artifact.notes, name: value}))
 
 
-def _replace_texts(folder: Path, texts: Mapping[str, str]) -> None:
+def replace_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write text files into a build, in place of those of the same names, and their digests into its index."""
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")

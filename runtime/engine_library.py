@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -79,6 +80,7 @@ class LibraryEngine:
     """
 
     group = fewest = 1
+    _library: Any = None
 
     def __init__(self, artifact: Artifact, library: Path) -> None:
         try:
@@ -97,7 +99,18 @@ class LibraryEngine:
         if hasattr(loaded, f"{artifact.symbol}_host_group"):
             self.group = int(_entry(loaded, f"{artifact.symbol}_host_group", ctypes.c_long)())
             self.fewest = int(_entry(loaded, f"{artifact.symbol}_host_fewest", ctypes.c_long)())
+        self._library = loaded
         self._bind(artifact, size, call, bound, profile)
+
+    def close(self) -> None:
+        """Unload the library, where the system lets a process do so; neither the engine nor a bound call is used again.
+
+        Who opens one library after the other would keep the weights of all of them in memory.
+        """
+        unload = getattr(importlib.import_module("_ctypes"), "dlclose", None)
+        if unload is not None and self._library is not None:
+            unload(self._library._handle)
+        self._library = None
 
     def _bind(self, artifact: Artifact, size: int, call: Any, bound: Any, profile: Any) -> None:
         """Take the entry points, and the bytes of a workspace."""

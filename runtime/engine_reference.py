@@ -15,12 +15,14 @@ from unfoldc.kernels.artifact import Artifact
 class ReferenceEngine:
     """Evaluates the imported program, one problem after the other. Without stamps: a profile shows the total only."""
 
-    def __init__(self, artifact: Artifact, model: Path, options: Mapping[str, Any]) -> None:
+    def __init__(self, artifact: Artifact, model: Path, options: Mapping[str, Any], dtype: str | None = None) -> None:
+        """`dtype`: of every floating-point value while computing; None: the types of the program."""
         from unfoldc.kernels.pipeline import load_program
         from unfoldc.kernels.printers.reference.evaluate import evaluate
 
         _, self._program = load_program(model, options.get("batch"), options.get("dimensions"))
         self._evaluate: Callable[..., list[np.ndarray]] = evaluate
+        self._dtype = dtype
         self._inputs, self._outputs = artifact.inputs, artifact.outputs
 
     def solve(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int) -> None:
@@ -30,7 +32,7 @@ class ReferenceEngine:
                 name: (array[item] if port.batched else array).reshape(self._program.types[name].shape)
                 for name, port, array in zip(self._program.inputs, self._inputs, inputs, strict=True)
             }
-            answers = self._evaluate(self._program, problem, dtype=None, iterations=iterations)
+            answers = self._evaluate(self._program, problem, dtype=self._dtype, iterations=iterations)
             for port, output, answer in zip(self._outputs, outputs, answers, strict=True):
                 (output[item : item + 1] if port.batched else output)[...] = answer.reshape(port.shape)
 

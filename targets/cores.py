@@ -24,7 +24,7 @@ def _cortex_m(
         gnu_prefix=_THUMB,
         gnu_flags=("-mthumb", *gnu, f"-mfloat-abi={'hard' if hard else 'soft'}"),
         tvm={
-            "mtriple": f"{triple}-none-{abi}",
+            "mtriple": f"{triple}-unknown-none-{abi}",
             "mcpu": name.replace("cortex-m0", "cortex-m0plus"),
             "mattr": features.split(),
             "mfloat-abi": "hard" if hard else "soft",
@@ -93,7 +93,7 @@ def _riscv(name: str, bits: int, extensions: str, abi: str, unicorn: str) -> Cor
         gnu_prefix=_RISCV,
         gnu_flags=(f"-march=rv{bits}i{letters}", f"-mabi={abi}", "-mcmodel=medany"),
         tvm={
-            "mtriple": f"riscv{bits}-none-elf",
+            "mtriple": f"riscv{bits}-unknown-none-elf",
             "mcpu": f"generic-rv{bits}",
             "mattr": [f"+{letter}" for letter in letters],
             "mabi": abi,

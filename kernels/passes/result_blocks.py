@@ -11,9 +11,20 @@ from unfoldc.kernels.passes.jam_results import Place, jam
 from unfoldc.kernels.passes.unroll_sums import written_out
 from unfoldc.kernels.passes.vector_axis import Layouts
 
-_MOST_VECTORS = 4
-_MOST_ROWS = 16
-_IN_FLIGHT = 8  # additions that must be independent for the adder to be busy
+
+@dataclass(frozen=True)
+class BlockShape:
+    """Limits of a block: vectors along a row, rows, additions in a loop that is written out where all are in one block.
+
+    `in_flight` additions must be independent for the adder to be busy. `functions` vectors are those of which an
+    elementary function is evaluated side by side: its operations wait for each other.
+    """
+
+    vectors: int = 4
+    rows: int = 16
+    in_flight: int = 8
+    functions: int = 4
+    written_out: int = 256
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,7 @@ class ResultBlocks:
     window: str
     lanes: int
     results: int
+    shape: BlockShape = BlockShape()
 
     def blocked(self, layouts: Layouts) -> Sequence[Stmt]:
         """The loops outside in their order, then blocks of vectors, blocks of rows, and the lanes."""
@@ -90,8 +102,8 @@ class ResultBlocks:
         extent = self.chain.extent(self.columns)
         whole = extent // self.lanes
         counted = all(isinstance(s.extent, int) for s in build.statements(self.chain.body) if isinstance(s, For))
-        few = self.rows is not None or (whole > 2 * _MOST_VECTORS and counted)
-        most = _MOST_VECTORS if few else 2 * _MOST_VECTORS
+        few = self.rows is not None or (whole > 2 * self.shape.vectors and counted)
+        most = self.shape.vectors if few else 2 * self.shape.vectors
         together = max(1, min(whole, most, self.results))
         parts: list[_Part] = []
         start = 0
@@ -111,7 +123,7 @@ class ResultBlocks:
             return [(0, 1, 1)]
         extent = self.chain.extent(self.rows)
         results = self.results * 2 // 3 if self.window else self.results  # the window's numbers take registers too
-        most = min(_MOST_ROWS, max(1, results // part.together))
+        most = min(self.shape.rows, max(1, results // part.together))
         size = -(-extent // -(-extent // most))
         whole, rest = divmod(extent, size)
         return [(0, whole, size), *([(whole * size, 1, rest)] if rest else [])]
@@ -138,10 +150,10 @@ class ResultBlocks:
                 start = build.add(build.mul(Var(f"{row}_b"), build.index(size)), start)
             places = [{row: build.add(start, build.index(r)), **p} for r in range(size) for p in places]
         numbers = [r for r in range(size) for _ in within]
-        jammed = jam(body, places, _IN_FLIGHT, self.window, numbers)
+        jammed = jam(body, places, self.shape.in_flight, self.window, numbers)
         if self.rows is not None and part.count == count == 1 and size == self.chain.extent(self.rows):
             # What a block that holds a whole matrix leaves in registers, the next nest then finds there.
-            jammed = tuple(written_out(s) if isinstance(s, For) else s for s in jammed)
+            jammed = tuple(written_out(s, self.shape.written_out) if isinstance(s, For) else s for s in jammed)
         result: list[Stmt] = [For(lane, part.lanes, jammed, "lanes")] if part.lanes > 1 else [Nest((), jammed)]
         if self.rows is not None and count > 1:
             result = [For(f"{self.chain.loops[self.rows].var}_b", count, tuple(result))]

@@ -20,7 +20,7 @@ from unfoldc.kernels.index_bounds import Ranges, linear, loop_range
 from unfoldc.kernels.loops import For, Let, Load, Local, LoopProgram, Nest, Step, Stmt, Store, Var
 from unfoldc.kernels.passes.block_rows import rows_are_independent
 from unfoldc.kernels.passes.jam_results import can_slide
-from unfoldc.kernels.passes.result_blocks import Chain, ResultBlocks
+from unfoldc.kernels.passes.result_blocks import BlockShape, Chain, ResultBlocks
 from unfoldc.kernels.passes.split_epilogue import split_epilogue
 from unfoldc.kernels.passes.store_at_once import copy_behind, stored_at_once
 from unfoldc.kernels.passes.vector_axis import Layouts, VectorAxis, vector_axis
@@ -29,15 +29,15 @@ from unfoldc.kernels.passes.vector_cost import calls_functions
 _LONGEST_WINDOW = 7
 _LEAST_BITS = 32  # of an element
 _SHORT = 64  # results without sums: longer loops a compiler turns into vectors as well
-_FUNCTIONS = 4  # vectors of which a function is evaluated side by side: its operations wait for each other
+_PLAIN = BlockShape()
 
 
-def vector_results(program: LoopProgram, vector_bits: int, registers: int) -> LoopProgram:
+def vector_results(program: LoopProgram, vector_bits: int, registers: int, shape: BlockShape = _PLAIN) -> LoopProgram:
     """The program with such nests turned into loops of the kind "lanes"; constants nobody reads any more are gone.
 
     `registers` is how many vectors of sums may be kept.
     """
-    work = _Work(Layouts(program), vector_bits, registers)
+    work = _Work(Layouts(program), vector_bits, registers, shape)
     begin, end = work.part(program.begin), work.part(program.end)
     work.layouts.in_step = True
     steps = tuple(Step(s.first, s.count, work.part(s.body)) for s in program.steps)
@@ -50,6 +50,7 @@ class _Work:
     layouts: Layouts
     vector_bits: int
     registers: int
+    shape: BlockShape
 
     def part(self, body: Sequence[Stmt]) -> tuple[Stmt, ...]:
         """A part of the program; copies of what is stored at once are spared."""
@@ -111,8 +112,8 @@ class _Work:
         rows, window = self._jammed(chain, number, axis, around)
         results = max(1, self.registers // axis.sums)
         if not chain.sums and calls_functions(chain.body):
-            rows, results = self._beside(chain, number, around), _FUNCTIONS
-        form = ResultBlocks(chain, number, rows, window, lanes, results)
+            rows, results = self._beside(chain, number, around), self.shape.functions
+        form = ResultBlocks(chain, number, rows, window, lanes, results, self.shape)
         return form.blocked(self.layouts)
 
     def _parted(self, chain: Chain, around: Ranges) -> Sequence[Stmt] | None:

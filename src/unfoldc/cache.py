@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,11 @@ def prune(folder: Path, most: int = _MOST_ENTRIES) -> None:
         entries = [e for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")]
         for entry in sorted(entries, key=lambda e: e.stat().st_mtime)[:-most]:
             shutil.rmtree(entry, ignore_errors=True)
+
+
+def tool_versions(tools: Sequence[str]) -> dict[str, str]:
+    """The versions of these tools, and which compiler of ours it is."""
+    return {**{name: _versions().get(name, "") for name in tools}, "unfoldc": _own_sources()[:16]}
 
 
 @functools.cache

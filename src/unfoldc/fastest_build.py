@@ -50,7 +50,7 @@ def build_fastest(request: Request, folder: Path) -> Build:
         except Exception as error:  # too little memory for many problems, say: C is right without a measurement
             verdict = Verdict("c", f"c; the others could not be measured ({type(error).__name__}: {error})")
         if verdict.winner != "c":
-            _take_over(builds[verdict.winner].folder, folder)
+            take_over(builds[verdict.winner].folder, folder)
     won = replace(builds[verdict.winner], folder=folder)
     return add_note(won, "choice", "; ".join([verdict.text, *left_out]))
 
@@ -66,7 +66,8 @@ def _verdict(request: Request, first: Build, rivals: Mapping[str, Engine]) -> Ve
     return contest({"c": open_engine(first), **rivals}, first.artifact, arbiter)
 
 
-def _take_over(folder: Path, destination: Path) -> None:
+def take_over(folder: Path, destination: Path) -> None:
+    """Put what is in a folder in place of what is in the other."""
     for old in destination.iterdir():
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     for new in folder.iterdir():

@@ -7,18 +7,29 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from unfoldc.cache import cache_folder, cache_key, prune, touch
 from unfoldc.errors import InputError, ModelError, UnfoldcError
 from unfoldc.external_data import external_digests
 from unfoldc.fastest_build import build_fastest
 from unfoldc.one_build import build_one, compiled
-from unfoldc.request import Progress, Request, checked_symbol, import_options, read_model, silent
+from unfoldc.request import (
+    Progress,
+    Request,
+    checked_symbol,
+    checked_tuning,
+    import_options,
+    read_model,
+    silent,
+)
 from unfoldc.runtime.artifact_folder import Build, aside, digest, read_build, replace_folder
 from unfoldc.runtime.backends import checked_threads, choose, fallback, measures, run_options
 from unfoldc.runtime.load import load, open_build
 from unfoldc.runtime.solver import Solver
 from unfoldc.targets import find_target
+from unfoldc.targets.remote.address import parse_address
+from unfoldc.tuning import is_enough, tuned
 
 __all__ = ["compile", "load"]
 
@@ -36,6 +47,9 @@ def compile(
     providers: Sequence[str] | None = None,
     threads: int | None = None,
     sparse: bool = False,
+    on: str | None = None,
+    tune: float | None = None,
+    tune_log: str | Path | None = None,
 ) -> Solver:
     """Compile an ONNX file for a target and open it as a `Solver`.
 
@@ -52,14 +66,24 @@ def compile(
     for backend "onnxruntime", threads per operation. providers: for that back end, execution providers in the order of
     preference (the processor). sparse: C code that does not read the weights which zeros of an iterate would meet;
     worth it where most are zero, and the time then depends on the data.
+    on: where it runs, if not on this computer or in the target's emulator: "ssh://user@host", "serial:/dev/ttyACM0",
+    "tvm-rpc://host:port" or "local" (docs/remote.md). A runner that the address needs is kept with the solver.
+    tune: seconds for which other schedules of the solver are measured on its device; the fastest is kept, if it is
+    faster without doubt, and remembered with its choices. Ctrl-C ends it early and keeps the best so far. tune_log: a
+    file of JSON lines to which every measurement is added, and from which those that hold here are taken; it may come
+    from somebody else (docs/tuning.md).
 
     Raises ModelError for a damaged or unsupported model, InputError for a wrong option, TargetError where the program
     does not fit the device, ToolError for a missing tool.
     """
     found = find_target(target)
-    chosen, reason = choose(backend, target, found.kind)
+    if on is not None:
+        parse_address(on)
+    elsewhere = on is not None and found.kind == "host" and backend == "auto"
+    chosen, reason = choose("c" if elsewhere else backend, target, found.kind)
     if sparse and chosen != "c":
         raise InputError("compile", f"sparse with back end {chosen!r}", "back end c", "Leave one of them out.")
+    seconds, log = checked_tuning(tune, tune_log, chosen, sparse)
     request = Request(
         Path(path),
         read_model(Path(path)),
@@ -71,20 +95,23 @@ def compile(
         progress or silent,
         run_options(chosen, providers, threads),
         threads=checked_threads(chosen, found.kind, threads),
-        measure=measures(backend, chosen, found.kind) and not sparse,
+        measure=measures(backend, chosen, found.kind) and not sparse and on is None,
         sparse=sparse,
+        on=on,
+        tune=seconds,
+        tune_log=log,
     )
     try:
         return _obtain(request, reason, cache)
     except ModelError as refusal:
-        other = fallback(found.kind) if backend == "auto" and not sparse else ""
+        other = fallback(found.kind) if backend == "auto" and not sparse and on is None else ""
         if not other:
             raise
-        note = f"{other}, because {chosen} refuses the model ({refusal.where}: {refusal.found})"
+        untuned = ", and is not tuned" if request.tune else ""
+        note = f"{other}, because {chosen} refuses the model ({refusal.where}: {refusal.found}){untuned}"
         try:
-            again = replace(
-                request, backend=other, note=note, measure=False, run=run_options(other, providers, threads)
-            )
+            run = run_options(other, providers, threads)
+            again = replace(request, backend=other, note=note, measure=False, run=run, tune=0.0, tune_log=None)
             return _obtain(again, f"auto: {note}", cache)
         except UnfoldcError:  # it is not the compiler that lacks something: its message says more
             raise refusal from None
@@ -93,24 +120,25 @@ def compile(
 def _obtain(request: Request, reason: str, cache: bool) -> Solver:
     """The solver, from the cache or compiled."""
     store = cache_folder() if cache else None
+    how: dict[str, Any] = {"threads": request.threads, "on": request.on, "progress": request.progress}
     if store is None:
         folder = Path(tempfile.mkdtemp(prefix="unfoldc-"))
         try:
             made = _compile_into(request, folder)
             found = _reason(made, reason)
-            return open_build(made, backend_reason=found, temporary=True, threads=request.threads)
+            return open_build(made, backend_reason=found, temporary=True, **how)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
     entry = store / _key(request)
     build = _cached(entry, request.path)
-    if build is not None:
+    if build is not None and (not request.tune or is_enough(request, build)):
         try:
-            return open_build(build, backend_reason=_reason(build, reason), threads=request.threads)
+            return open_build(build, backend_reason=_reason(build, reason), **how)
         except (UnfoldcError, ValueError):
             pass  # a file that is read now only is damaged: compile again
     with aside(store) as partial:
-        made = _compile_into(request, partial)
+        made = _compile_into(request, partial, build)
         if read_model(request.path) == request.model:
             _publish(partial, entry)
             prune(store)
@@ -122,12 +150,13 @@ def _obtain(request: Request, reason: str, cache: bool) -> Solver:
                 "a file at rest",
                 f"Compile again ({made.target}).",
             )
-    return open_build(build, backend_reason=_reason(build, reason), threads=request.threads)
+    return open_build(build, backend_reason=_reason(build, reason), **how)
 
 
 def _reason(build: Build, otherwise: str) -> str:
-    choice = build.artifact.notes.get("choice")
-    return f"auto: {choice}" if choice else otherwise
+    notes = build.artifact.notes
+    choice = notes.get("choice")
+    return "; ".join(filter(None, [f"auto: {choice}" if choice else otherwise, notes.get("tuning")]))
 
 
 def _key(request: Request) -> str:
@@ -144,6 +173,7 @@ def _key(request: Request) -> str:
             "measure": request.measure,
             "sparse": request.sparse,
             "symbol": request.symbol,
+            "tuned": bool(request.tune),
             "external": external_digests(request.path, request.model),
         },
     )
@@ -170,8 +200,8 @@ def _publish(partial: Path, entry: Path) -> None:
             raise
 
 
-def _compile_into(request: Request, folder: Path) -> Build:
+def _compile_into(request: Request, folder: Path, earlier: Build | None = None) -> Build:
+    """The build, in the folder; `earlier`: one that was tuned for a shorter time."""
     request.progress("compiling the model")
-    if request.measure:
-        return build_fastest(request, folder)
-    return build_one(request, compiled(request), folder)
+    made = build_fastest(request, folder) if request.measure else build_one(request, compiled(request), folder)
+    return tuned(request, made, earlier) if request.tune else made

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from unfoldc.targets import Target
 
 _SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+_LONGEST_TUNING = 7 * 24 * 3600.0  # seconds
+TUNABLE = ("c", "numba", "tvm")
 Progress = Callable[[str], None]
 
 
@@ -35,6 +37,9 @@ class Request:
     threads: int = 1
     measure: bool = False  # whether the back end is one of several, the fastest of which is kept
     sparse: bool = False
+    on: str | None = None
+    tune: float = 0.0  # seconds
+    tune_log: Path | None = None
 
 
 def read_model(path: Path) -> bytes:
@@ -64,6 +69,31 @@ def _length(name: str, value: Any, allowed: str) -> int:
     if number < 1:
         raise InputError(name, repr(value), allowed, "Change the option.")
     return number
+
+
+def checked_tuning(
+    seconds: float | None, log: str | Path | None, backend: str, sparse: bool
+) -> tuple[float, Path | None]:
+    """Seconds to tune for (0: not at all) and the log.
+
+    Raises InputError for a time that is none, and for a back end that cannot be tuned.
+    """
+    if seconds is None:
+        if log is not None:
+            raise InputError("tune_log", "given without tune", "tune=seconds with it", "Leave it out, or tune.")
+        return 0.0, None
+    real = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not real or not 0 < seconds <= _LONGEST_TUNING:
+        raise InputError(
+            "tune", repr(seconds), "seconds above 0, at most a week", "Change the option, or leave it out."
+        )
+    if backend not in TUNABLE:
+        found, allowed = f"back end {backend!r}, which has no schedule of ours", ", ".join(TUNABLE)
+        raise InputError("tune", found, f"back end {allowed}", "Choose one of these, or leave tune out.")
+    if sparse:
+        found = "together with sparse, whose time depends on the data"
+        raise InputError("tune", found, "one of the two", "Leave one of them out.")
+    return float(seconds), None if log is None else Path(log)
 
 
 def checked_symbol(symbol: str) -> str:

@@ -63,6 +63,11 @@ def add_compilation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sparse", action="store_true", help="skip the weights that zeros of an iterate meet (C; time depends on data)"
     )
+    parser.add_argument(
+        "--on",
+        metavar="ADDRESS",
+        help="where it runs: ssh://user@host, serial:/dev/ttyACM0, tvm-rpc://host:port, local",
+    )
     add_dimensions(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile even if the cache has the result")
 
@@ -74,7 +79,10 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
     path = Path(arguments.model)
     if path.is_dir():
         _refuse_options(arguments)
-        return pipeline.load(path, providers=arguments.provider, threads=arguments.threads)
+        with status() as progress:
+            return pipeline.load(
+                path, providers=arguments.provider, threads=arguments.threads, on=arguments.on, progress=progress
+            )
     with status() as progress:
         solver = pipeline.compile(
             path,
@@ -88,6 +96,7 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
             providers=arguments.provider,
             threads=arguments.threads,
             sparse=arguments.sparse,
+            on=arguments.on,
         )
     for note in solver.notes:
         print(f"note: {printable(note, 1000)}", file=sys.stderr)
