@@ -35,7 +35,12 @@ def _generic(
     bits = 64 if core.name in ("rv64gc", "cortex-a53", "cortex-a72") else 32
     return Target(
         spec=TargetSpec(
-            core.name, bits, vector_bits, accumulators, float_types=float_types, first_cache=32 * _KIB,
+            core.name,
+            bits,
+            vector_bits,
+            accumulators,
+            float_types=float_types,
+            first_cache=32 * _KIB,
             load_multiple=load_multiple,
         ),
         kind="emulated",

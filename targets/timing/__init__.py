@@ -6,9 +6,9 @@ from unfoldc.targets.description import Target
 from unfoldc.targets.timing.cortex_a import CORTEX_A53, CORTEX_A72
 from unfoldc.targets.timing.cortex_m import CORTEX_M0_PLUS, CORTEX_M4, CORTEX_M7, CORTEX_M33
 from unfoldc.targets.timing.esp32_c3 import ESP32_C3
-from unfoldc.targets.timing.table import LABEL, Timing, energy
+from unfoldc.targets.timing.table import Timing, energy
 
-__all__ = ["LABEL", "Timing", "energy", "find_timing"]
+__all__ = ["Timing", "energy", "find_timing"]
 
 # By `Core.timing`; a device whose core is no particular one (RISC-V) has a table by its own name.
 _TABLES = {

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from unfoldc.targets.description import Target
 from unfoldc.targets.instructions import Mix
 
-LABEL = "estimated from counted instructions, no wait states of flash"
-
 
 @dataclass(frozen=True)
 class Timing:
