@@ -107,7 +107,8 @@ def _compile(script: str, core: Core | None) -> list[Any]:
     """Modules of the functions in the script: of those that say that sums are in order already, and of the others.
 
     The steps are those of TVM's own pipeline without its calling convention, and without StmtSimplify, which treats
-    floats like real numbers: x - x becomes 0 and `not (x < y)` becomes y <= x, also where x is NaN.
+    floats like real numbers: x - x becomes 0 and `not (x < y)` becomes y <= x, also where x is NaN; and without
+    CommonSubexprElim, which gives indices of vectors a name, so that vectors are read and written element by element.
     """
     import tvm
     from tvm import s_tir, tirx
@@ -122,11 +123,10 @@ def _compile(script: str, core: Core | None) -> list[Any]:
         steps = [
             tirx.transform.BindTarget(target.with_host(target)),
             s_tir.transform.UnifyThreadBinding(),
-            tirx.transform.FlattenBuffer(),
+            *([] if in_order else [tirx.transform.FlattenBuffer()]),
             tirx.transform.NarrowDataType(32),
             tirx.transform.VectorizeLoop(True),
             tirx.transform.UnrollLoop(),
-            tirx.transform.CommonSubexprElim(),
             tirx.transform.LowerIntrin(),
         ]
         module = tvm.ir.transform.Sequential(steps)(tvm.IRModule(functions))
