@@ -33,7 +33,7 @@ class Repeated:
 
 
 def parts_of(body: Sequence[Stmt]) -> tuple[Part | Repeated, ...]:
-    """The parts of a body, in order; one where there is nothing to tell apart, or scalars that no function hands over."""
+    """The parts of a body, in order: one where there is nothing to tell apart, or scalars that pass between."""
     pieces = [piece for s in body for piece in _pieces(s)]
     if any(isinstance(s, Let | Assign) for s in pieces):
         return (Part(tuple(body), has_lanes(body)),)

@@ -167,7 +167,7 @@ class _Function:
         order = f', "{IN_ORDER}": True' * self.part.in_order
         lines.append(f'{_INDENT}T.func_attr({{"tirx.noalias": True, "global_symbol": "{self.name}"{order}}})')
         for buffer, pointer, a in zip(buffers, pointers, self.arguments, strict=True):
-            lanes = self.form.lanes if a.member or a.name in self.form.varying else 1
+            lanes = self.form.lanes if a.name in self.form.varying else 1
             shape = (lanes * math.prod(a.shape),) if self.flat else a.shape
             lines.append(f'{_INDENT}{buffer} = T.decl_buffer({shape}, "{a.dtype}", data={pointer})')
         block = self._block(self.part.body, 1)

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from unfoldc.kernels.loops import ITERATION, LoopProgram
 from unfoldc.kernels.printers.c_api import StateLayout
 from unfoldc.kernels.printers.c_api.freestanding import FREESTANDING
 from unfoldc.kernels.printers.c_api.header import prototypes
+from unfoldc.kernels.printers.c_api.lane_interface import LaneInterface
 from unfoldc.kernels.printers.c_api.text import C_TYPES
 from unfoldc.kernels.printers.tvm.printer import Argument, Calls, Function, Functions, every
 
 
 def shim_text(symbol: str, program: LoopProgram, layout: StateLayout, functions: Functions) -> str:
     """The C file; `functions` are those of `begin`, of the steps and of `end`."""
-    shim = _Shim(symbol, program, layout)
-    heads = prototypes(symbol, program, layout)
-    begin, *steps, end = functions
+    shim = _Shim(symbol, symbol, program, layout)
     inputs, outputs = ", ".join(["s", *program.inputs]), ", ".join(["s", *program.outputs])
-    keep = ["s->k = 0;", *(f"s->{name} = {name};" for name in layout.pointers)]
     solve = [
         f"{symbol}_begin({inputs});",
         f"for (int32_t k = 0; k < {program.iterations}; k++) {symbol}_iterate(s);",
         f"{symbol}_end({outputs});",
     ]
-    bodies = {
-        "begin": [*keep, *shim.body(begin, program.inputs, reads_state=True)],
-        "iterate": shim.iterate(steps),
-        "end": shim.body(end, program.outputs, reads_state=False),
-        "solve": solve,
-    }
-    lines = [f'#include "{symbol}.h"', f'#include "{symbol}_weights.h"', ""]
-    lines += [shim.declaration(f) for calls in functions for f in every(calls)]
-    lines += stand_ins(symbol, functions)
-    for name, body in bodies.items():
-        lines += ["", heads[name] + " {", *(f"    {line}" for line in body), "}"]
-    return "\n".join([*lines, ""])
+    return shim.text({**shim.bodies(functions), "solve": solve}, prototypes(symbol, program, layout), functions)
+
+
+def lane_shim_text(interface: LaneInterface, functions: Functions) -> str:
+    """The same for several problems side by side."""
+    own = f"{interface.symbol}_lanes"
+    shim = _Shim(interface.symbol, own, interface.program, interface.layout, interface.varying)
+    return shim.text(shim.bodies(functions), interface.heads(), functions)
 
 
 def stand_ins(symbol: str, functions: Functions) -> list[str]:
@@ -55,9 +49,32 @@ def stand_ins(symbol: str, functions: Functions) -> list[str]:
 
 @dataclass(frozen=True)
 class _Shim:
+    """`own` prefixes the functions of the file, `symbol` the weights. The buffers `varying` hold vectors of problems."""
+
     symbol: str
+    own: str
     program: LoopProgram
     layout: StateLayout
+    varying: frozenset[str] = frozenset()
+
+    def text(self, bodies: Mapping[str, Sequence[str]], heads: Mapping[str, str], functions: Functions) -> str:
+        """The whole file."""
+        lines = [f'#include "{self.own}.h"', f'#include "{self.symbol}_weights.h"', ""]
+        lines += [self.declaration(f) for calls in functions for f in every(calls)]
+        lines += stand_ins(self.symbol, functions)
+        for name, body in bodies.items():
+            lines += ["", heads[name] + " {", *(f"    {line}" for line in body), "}"]
+        return "\n".join([*lines, ""])
+
+    def bodies(self, functions: Functions) -> dict[str, list[str]]:
+        """What `begin`, `iterate` and `end` do."""
+        begin, *steps, end = functions
+        keep = ["s->k = 0;", *(f"s->{name} = {name};" for name in self.layout.pointers)]
+        return {
+            "begin": [*keep, *self.body(begin, self.program.inputs, reads_state=True)],
+            "iterate": self.iterate(steps),
+            "end": self.body(end, self.program.outputs, reads_state=False),
+        }
 
     def declaration(self, function: Function) -> str:
         """The prototype of a function of TVM's."""
@@ -104,8 +121,12 @@ class _Shim:
         return [*lines, "s->k++;"]
 
     def _value(self, argument: Argument, parameters: Sequence[str]) -> str:
+        place = argument.name if argument.name in parameters else f"s->{argument.name}"
         if argument.member:
-            return f"s->{argument.member} + {argument.start}" if argument.start else f"s->{argument.member}"
-        if argument.name in self.program.constants:
-            return f"{self.symbol}_{argument.name}"
-        return argument.name if argument.name in parameters else f"s->{argument.name}"
+            place = f"s->{argument.member} + {argument.start}" if argument.start else f"s->{argument.member}"
+        elif argument.name in self.program.constants:
+            place = f"{self.symbol}_{argument.name}"
+        if argument.name not in self.varying:
+            return place
+        pointer = f"({'' if argument.written else 'const '}{C_TYPES[argument.dtype]} *)"
+        return f"{pointer}({place})" if argument.start else f"{pointer}{place}"
