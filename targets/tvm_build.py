@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ _OPTIONS: Mapping[str, Any] = {
     **{f"fast-math-{flag}": True for flag in ("contract", "nsz")},
 }
 # LLVM would use only half of a 512-bit register unless told.
-_WIDE: Mapping[str, Any] = {"mattr": ["-prefer-256-bit"]}
+_WIDE: Mapping[str, Any] = {"mattr": ["-prefer-256-bit"]} if platform.machine() in ("x86_64", "AMD64") else {}
 # Bits of the widest register of a core without vectors: TVM warns where it has to guess.
 _REGISTER_BITS = 64
 

@@ -10,7 +10,7 @@ from unfoldc.kernels.printers.c.functions import Functions
 from unfoldc.kernels.printers.c.helpers import Helpers
 from unfoldc.kernels.printers.c.lane_expressions import LaneExpressions
 from unfoldc.kernels.printers.c.statements import Statements
-from unfoldc.kernels.printers.c_api import StateLayout, state_layout
+from unfoldc.kernels.printers.c_api import state_layout
 from unfoldc.kernels.printers.c_api.lane_interface import LaneInterface, only_type
 from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
 

@@ -1,4 +1,4 @@
-"""`<symbol>_lanes.h`: the solver for several problems side by side, every element a vector with one entry per problem."""
+"""`<symbol>_lanes.h`: several problems side by side, every element a vector with one entry per problem."""
 
 from __future__ import annotations
 

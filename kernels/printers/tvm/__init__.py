@@ -20,6 +20,8 @@ from unfoldc.kernels.printers.tvm.shim import shim_text
 
 __all__ = ["IN_ORDER", "tvm_sources"]
 
+_ESTIMATES = 512  # bits: only processors of one family have vectors of this width, and they have estimates
+
 
 def tvm_sources(
     symbol: str,
@@ -30,16 +32,18 @@ def tvm_sources(
     host: bool,
     lanes: LoopProgram | None = None,
     lane_count: int = 0,
+    vector_bits: int = 0,
 ) -> tuple[dict[str, str], str]:
     """All sources, and why there is no form for several problems (empty if there is one or none was asked for).
 
     `<symbol>.tir` is a script for `tvm.script.from_source`, the others the C files to link its objects with. With
     `host` there is a driver for this machine's loader, and a C library is taken for granted. `lanes` is the same solver
-    scheduled for `lane_count` problems side by side; both share the weights.
+    scheduled for `lane_count` problems side by side; both share the weights. `vector_bits` is the width of the processor's vectors.
     """
+    estimates = host and vector_bits == _ESTIMATES
     alignment = HOST_ALIGNMENT if host else 1
     layout = state_layout(program, alignment)
-    functions = print_functions(symbol, program, layout, Form(metal="" if host else symbol))
+    functions = print_functions(symbol, program, layout, Form(metal="" if host else symbol, estimates=estimates))
     sources = {
         f"{symbol}.h": header_text(symbol, program, layout, inputs, outputs),
         f"{symbol}.c": shim_text(symbol, program, layout, functions),
@@ -48,7 +52,7 @@ def tvm_sources(
     reason, used = "", 0
     if lanes is not None and lane_count > 1:
         try:
-            more, files = lane_functions(symbol, lanes, inputs, outputs, lane_count)
+            more, files = lane_functions(symbol, lanes, inputs, outputs, lane_count, estimates)
             functions, used = [*functions, *more], lane_count
             sources.update(files)
         except NotVectorisable as error:

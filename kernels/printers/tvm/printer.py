@@ -76,13 +76,14 @@ def every(calls: Calls) -> list[Function]:
 
 @dataclass(frozen=True)
 class Form:
-    """How functions are printed.
+    """How functions are printed; `estimates`: the processor has one of 1 / sqrt(x) for vectors of 512 bits.
 
     `lanes` problems side by side in the buffers `varying`, all of type `dtype` (1: one problem). `metal` prefixes the
     functions that stand in for a C library ("": there is one).
     """
 
     metal: str = ""
+    estimates: bool = False
     lanes: int = 1
     varying: frozenset[str] = frozenset()
     dtype: str = ""
@@ -150,6 +151,7 @@ class _Function:
         self.printer: TvmExpressions | VectorExpressions
         if self.flat:
             self.printer = vectors = VectorExpressions(self.names, places, form.metal)
+            vectors.estimates, vectors.loops = form.estimates, len(set(numbers) - {ITERATION})
             if form.lanes > 1:
                 vectors.side_by_side(form.varying, form.lanes, form.dtype)
         else:
@@ -212,21 +214,29 @@ class _Function:
 
     def _loop(self, loop: For, depth: int) -> list[str]:
         pad, printer = _INDENT * depth, self.printer
+        outer = dict(self.ranges)
         self.ranges[loop.var] = loop_range(loop)
-        if isinstance(printer, VectorExpressions):
-            if loop.kind == "lanes":
-                with printer.lanes_of(loop):
-                    return self._block(loop.body, depth)
-            sums = printer.row_sums(loop, self.ranges) if printer.lane else None
-            if sums is not None:
-                return [pad + line for line in row_sums_text(printer, *sums)]
-        # LLVM unrolls loops inside of vectors by itself, and late: unrolled before, what they read would be kept in
-        # registers and taken from there element by element, which is slower than from memory.
-        kind = "T.unroll" if loop.kind == "unroll" and not self.flat else "range"
-        printer.start()
-        count = loop.extent if isinstance(loop.extent, int) else printer.text(loop.extent)
-        head = f"{pad}for {self.names(loop.var, 'int32')} in {kind}({count}):"
-        return [head, *(self._block(loop.body, depth + 1) or [f"{pad}{_INDENT}pass"])]
+        try:
+            if isinstance(printer, VectorExpressions):
+                if loop.kind == "lanes":
+                    with printer.lanes_of(loop):
+                        return self._block(loop.body, depth)
+                sums = printer.row_sums(loop, self.ranges) if printer.lane else None
+                if sums is not None:
+                    return [pad + line for line in row_sums_text(printer, *sums)]
+                printer.loops += 1
+            # LLVM unrolls loops inside of vectors by itself, and late: unrolled before, what they read would be kept in
+            # registers and taken from there element by element, which is slower than from memory.
+            kind = "T.unroll" if loop.kind == "unroll" and not self.flat else "range"
+            printer.start()
+            count = loop.extent if isinstance(loop.extent, int) else printer.text(loop.extent)
+            head = f"{pad}for {self.names(loop.var, 'int32')} in {kind}({count}):"
+            body = self._block(loop.body, depth + 1)
+            if isinstance(printer, VectorExpressions):
+                printer.loops -= 1
+            return [head, *(body or [f"{pad}{_INDENT}pass"])]
+        finally:
+            self.ranges = outer
 
     def _simple(self, statement: Let | Assign | Store) -> list[str]:
         """The lines of one statement, with the temporaries that its expressions need in front."""

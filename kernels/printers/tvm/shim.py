@@ -49,7 +49,7 @@ def stand_ins(symbol: str, functions: Functions) -> list[str]:
 
 @dataclass(frozen=True)
 class _Shim:
-    """`own` prefixes the functions of the file, `symbol` the weights. The buffers `varying` hold vectors of problems."""
+    """`own` prefixes the functions of the file, `symbol` the weights; the buffers `varying` hold vectors."""
 
     symbol: str
     own: str
