@@ -12,7 +12,7 @@ from unfoldc.errors import InputError
 # Scheme -> what it may be given behind the `?`.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "local": ("launch", "cpu", "timeout"),
-    "ssh": ("launch", "cpu", "timeout", "key", "config"),
+    "ssh": ("launch", "cpu", "timeout", "key", "config", "folder", "keep"),
     "serial": ("baud", "timeout"),
     "tvm-rpc": ("key", "cpu", "timeout", "wait"),
 }
@@ -37,6 +37,11 @@ class Address:
     path: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     timeout: float = DEFAULT_TIMEOUT
+
+    @property
+    def runner_seconds(self) -> str:
+        """The argument of a runner: the whole seconds after which it ends itself."""
+        return str(math.ceil(self.timeout) + 1)
 
 
 def parse_address(text: str) -> Address:
