@@ -13,7 +13,7 @@ from unfoldc.targets.description import Target
 from unfoldc.targets.remote.address import Address
 from unfoldc.targets.remote.channels import Channel, ProcessChannel
 from unfoldc.targets.remote.device import Device
-from unfoldc.targets.remote.runner_build import Kind
+from unfoldc.targets.remote.runner_build import Kind, most_bytes
 from unfoldc.targets.toolchains import Progress
 
 BuildRunner = Callable[[Kind, str], Path]
@@ -60,6 +60,14 @@ def _ssh(address: Address, job: Job) -> Device:
     return _device(open_ssh(address, runner, job.progress), address, job)
 
 
+def _tvm_rpc(address: Address, job: Job) -> Device:
+    """A server of TVM's RPC, or the next free one of a farm."""
+    from unfoldc.targets.remote.tvm_rpc import open_tvm_rpc
+
+    library = job.build("library", address.options.get("cpu", ""))
+    return _device(open_tvm_rpc(address, library, most_bytes(job.artifact), job.progress), address, job)
+
+
 def _serial(address: Address, job: Job) -> Device:
     """A board whose firmware is the runner already."""
     from unfoldc.targets.remote.serial_port import open_serial
@@ -68,5 +76,5 @@ def _serial(address: Address, job: Job) -> Device:
 
 
 Opener = Callable[[Address, Job], Device]
-_OPENERS: Mapping[str, Opener] = {"local": _local, "ssh": _ssh, "serial": _serial}
+_OPENERS: Mapping[str, Opener] = {"local": _local, "ssh": _ssh, "serial": _serial, "tvm-rpc": _tvm_rpc}
 _RUNNERS: Mapping[str, Kind | None] = {"local": "program", "ssh": "program", "serial": None, "tvm-rpc": "library"}

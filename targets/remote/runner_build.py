@@ -13,7 +13,8 @@ from unfoldc.errors import TargetError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets.boards import all_targets
 from unfoldc.targets.description import Target, missing_packages
-from unfoldc.targets.remote.runner_sources import identity, runner_sources
+from unfoldc.targets.remote.protocol import FRAME_BYTES
+from unfoldc.targets.remote.runner_sources import identity, port_bytes, runner_sources
 from unfoldc.targets.toolchains import (
     C99,
     FAST_MATH,
@@ -67,6 +68,13 @@ def runner_name(artifact: Artifact, flags: Sequence[str], kind: Kind) -> str:
     compiler = "" if missing_packages(["ziglang"]) else importlib.metadata.version("ziglang")
     total.update("\0".join([compiler, *flags]).encode())
     return f"{artifact.symbol}-{total.hexdigest()[:24]}.{'runner' if kind == 'program' else 'so'}"
+
+
+def most_bytes(artifact: Artifact) -> int:
+    """Bytes of the longest answer of a runner that `build_runner` makes."""
+    outputs = sum(map(port_bytes, artifact.outputs))
+    ports = len(artifact.inputs) + len(artifact.outputs)
+    return FRAME_BYTES + max(outputs, 8 * _ROWS * (artifact.iterations + 2), 256 + 4 * ports)
 
 
 def solver_sources(artifact: Artifact, target: Target) -> dict[str, str]:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from unfoldc.errors import DeviceError
 from unfoldc.targets.remote.address import Address
-from unfoldc.targets.remote.channels import ProcessChannel, device_error, explain_exit, last_line
+from unfoldc.targets.remote.channels import ProcessChannel, await_mark, device_error, explain_exit, last_line
 from unfoldc.targets.tools import require_tools
 
-_MARK = b"unfoldc: "
 _NO_PLACE, _NOT_WRITTEN, _NO_CONNECTION, _NOT_ALLOWED, _NOT_FOUND = 73, 74, 255, 126, 127
 
 # For the POSIX shell there, in one line, so that whatever login shell passes it on leaves it alone. The runner's name
@@ -45,11 +44,11 @@ def open_ssh(address: Address, runner: Path, progress: Callable[[str], None]) ->
     progress(f"connecting to {address.host}")
     channel = ProcessChannel(address.text, _command(address, content), explain=_explain)
     try:
-        said = _await_mark(channel, deadline)
+        said = await_mark(channel, deadline)
         if said == "send":
             progress(f"copying the runner to {address.host} ({len(content) // 1024} KiB)")
             channel.write(content, deadline)
-            said = _await_mark(channel, deadline)
+            said = await_mark(channel, deadline)
         if said != "run":
             raise channel.gone("")
     except BaseException:
@@ -85,24 +84,6 @@ def _command(address: Address, content: bytes) -> list[str]:
     for key, value in values.items():
         script = script.replace(key, value)
     return [*command, "--", address.host, f"exec sh -c {shlex.quote(script)}"]
-
-
-def _await_mark(channel: ProcessChannel, deadline: float) -> str:
-    """What the script says next; what login scripts print before is skipped."""
-    heard = b""
-    while True:
-        data = channel.read(deadline)
-        if not data:
-            raise device_error(
-                channel.name,
-                "it took longer than the time limit to connect and to start the runner",
-                "See whether `ssh` connects; ?timeout=SECONDS gives it longer.",
-            )
-        heard = (heard + data)[-65536:]
-        start = heard.find(_MARK)
-        end = heard.find(b"\n", start)
-        if start >= 0 and end >= 0:
-            return heard[start + len(_MARK) : end].decode("ascii", "replace").strip()
 
 
 def _explain(name: str, status: int, words: str) -> DeviceError:
