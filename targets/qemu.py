@@ -18,6 +18,7 @@ class QemuMachine:
     `arguments` select it. `flash` is where the program starts, `ram` holds its data and, from the end, its stack.
     `counter` is the address of a counter that makes `ticks` steps while the processor executes `instructions`
     instructions, of 2^`shift` ns each (0: the processor counts them itself). `differs`: what a user should know.
+    `boot`: where a Cortex-M looks for the table of its exceptions at first, if not at the start of `flash`.
     """
 
     program: str
@@ -29,6 +30,7 @@ class QemuMachine:
     ticks: int = 1
     instructions: int = 1
     differs: str = ""
+    boot: int | None = None
 
     @property
     def name(self) -> str:
@@ -45,7 +47,7 @@ def _mps(name: str, flash: MemoryRegion, ram: MemoryRegion, counter: int, mhz: i
 
 # Sizes and addresses are those of QEMU 7.2's hw/arm/mps2.c and mps2-tz.c; Arm's application notes AN386, AN505, AN547.
 _SSRAM = (MemoryRegion(0, 4 * _MIB), MemoryRegion(0x2000_0000, 4 * _MIB))
-_TIGHT = (MemoryRegion(0, _MIB // 2), MemoryRegion(0x2000_0000, _MIB // 2))
+_EXTERNAL = (MemoryRegion(0x6000_0000, 128 * _MIB), MemoryRegion(0x6800_0000, 128 * _MIB))
 # The M33 starts in secure state, in which bit 28 of an address is set.
 _SECURE = (MemoryRegion(0x1000_0000, 4 * _MIB), MemoryRegion(0x3800_0000, 4 * _MIB))
 _VIRT = (MemoryRegion(0x8000_0000, 256 * _MIB), MemoryRegion(0x9000_0000, 256 * _MIB))
@@ -65,7 +67,7 @@ MACHINES = {
     "cortex-m4": _mps("mps2-an386", *_SSRAM, 0x4002_8018, 25),
     "cortex-m7": _mps("mps2-an500", *_SSRAM, 0x4002_8018, 25),
     "cortex-m33": _mps("mps2-an505", *_SECURE, 0x5030_2018, 20),
-    "cortex-m55": _mps("mps3-an547", *_TIGHT, 0x5930_2018, 20),
+    "cortex-m55": replace(_mps("mps3-an547", *_EXTERNAL, 0x5930_2018, 20), boot=0),
     "rv32imc": _virt(32, "f", "d"),
     "rv32imfc": _virt(32, "d"),
     "rv64gc": _virt(64),

@@ -70,6 +70,8 @@ _PORT = "port_qemu.c"
 CLOCK_HEADER = "unfoldc_clock.h"
 # Painted and looked through for each measurement of the stack, at most; the solver's own takes hundreds of bytes.
 _STACK_LOW = "unfoldc_stack_low = MAX(firmware_bss_end, firmware_stack_top - 0x40000);\n"
+# The first two words of the table: the stack and the start.
+_BOOT = "SECTIONS {{ .boot {at} : AT({at}) {{ LONG(firmware_stack_top) LONG({s}_firmware_reset | 1) }} }}\n"
 
 
 def build_qemu(
@@ -88,7 +90,7 @@ def build_qemu(
     the program does not fit the machine, ToolError where the compiler fails.
     """
     symbol, script = artifact.symbol, f"{artifact.symbol}_qemu.ld"
-    sources = _sources(artifact, target) | {script: linker_script(symbol, machine.flash, machine.ram) + _STACK_LOW}
+    sources = _sources(artifact, target) | {script: _script(symbol, machine)}
     arguments = [*compile_flags(target), *_defines(symbol, machine), *(n for n in sources if n.endswith(".c"))]
     elf = _name(artifact, sources, arguments)
     if (folder / elf).is_file():
@@ -112,6 +114,11 @@ def build_qemu(
         return publish(temporary / elf, folder / elf)
 
 
+def _script(symbol: str, machine: QemuMachine) -> str:
+    text = linker_script(symbol, machine.flash, machine.ram) + _STACK_LOW
+    return text if machine.boot is None else text + _BOOT.format(at=machine.boot, s=symbol)
+
+
 def _sources(artifact: Artifact, target: Target) -> dict[str, str]:
     """Firmware and runner, between them a clock that counts instructions."""
     sources = firmware_sources(artifact, target) | runner_sources(artifact, (_PORT,))
@@ -124,6 +131,7 @@ def _defines(symbol: str, machine: QemuMachine) -> list[str]:
         "QEMU_TICKS": f"{machine.ticks}u",
         "QEMU_INSTRUCTIONS": f"{machine.instructions}u",
         "QEMU_FAULT": f"{symbol}_firmware_fault",
+        "QEMU_VECTORS": f"{symbol}_firmware_vectors",
         "UNFOLDC_RUNNER_STACK_LOW": "unfoldc_stack_low",
     }
     return [f"-D{name}={value}" for name, value in values.items()]

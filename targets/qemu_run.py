@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from unfoldc.errors import DeviceError, UnfoldcError
 from unfoldc.kernels.artifact import Artifact
-from unfoldc.targets.description import Target
+from unfoldc.targets.description import MemoryRegion, Target
 from unfoldc.targets.emulator import Counts
 from unfoldc.targets.firmware_file import read_firmware
 from unfoldc.targets.qemu import QemuMachine
@@ -20,6 +22,7 @@ from unfoldc.targets.remote.channels import ProcessChannel
 from unfoldc.targets.remote.device import Device
 from unfoldc.targets.tools import find_tool, require_tools
 
+T = TypeVar("T")
 # Firmware needs no rights of this computer's beyond reading and writing its pipes.
 _CONFINED = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 
@@ -47,16 +50,17 @@ class QemuDevice:
     ) -> None:
         name = f"{artifact.symbol} on QEMU's {machine.name}"
         require_tools([machine.program], name)
-        self._artifact = artifact
-        placed = replace(target, flash=machine.flash, ram=machine.ram)
+        self._artifact, self._name, self._timeout = artifact, name, timeout
+        placed = replace(target, flash=MemoryRegion(0, 1 << 32), ram=machine.ram)  # for its symbols only
         channel = ProcessChannel(
             name,
             command(machine, elf),
             explain=lambda of, status, words: _explain(of, status, words, artifact.symbol, placed, elf),
+            grace=1.0,
         )
         self.process = channel.process
         self._close = weakref.finalize(self, channel.close)
-        self._device = Device(channel, artifact, timeout=timeout, start=timeout)
+        self._device = self._in_time(lambda: Device(channel, artifact, timeout=timeout, start=timeout))
 
     def close(self) -> None:
         """End the machine."""
@@ -64,15 +68,30 @@ class QemuDevice:
 
     def solve(self, inputs: Sequence[np.ndarray], iterations: int) -> list[np.ndarray]:
         """The outputs for one problem after so many iterations, each of its port's shape."""
-        return self._device.solve(inputs, iterations)
+        return self._in_time(lambda: self._device.solve(inputs, iterations))
 
     def count(self, inputs: Sequence[np.ndarray]) -> Counts:
         """Instructions of each part, the call included, and the stack of one solve, as `Emulator.count` gives them."""
         steps = self._artifact.iterations
-        begin, *iterate, end = (int(n) for n in self._device.profile(inputs, steps, 1).counts[0])
-        stack = self._device.stack(inputs, steps)
+        begin, *iterate, end = self._in_time(lambda: self._device.profile(inputs, steps, 1)).counts[0].tolist()
+        stack = self._in_time(lambda: self._device.stack(inputs, steps))
         assert stack is not None
         return Counts(begin, tuple(iterate), end, stack)
+
+    def _in_time(self, use: Callable[[], T]) -> T:
+        """What `use` gives; where the machine still runs and the time is over, the program did not end."""
+        start = time.monotonic()
+        try:
+            return use()
+        except DeviceError as error:
+            if self.process.poll() is not None or time.monotonic() - start < self._timeout:
+                raise
+            raise DeviceError(
+                self._name,
+                f"the program had not finished after {self._timeout:.3g} s",
+                f"at most {self._timeout:.3g} s for each request",
+                "Give it longer by on='qemu?timeout=SECONDS' if the problem is this large; else the program hangs.",
+            ) from error
 
 
 def _explain(name: str, status: int, words: str, symbol: str, target: Target, elf: Path) -> DeviceError:

@@ -4,7 +4,7 @@
  * Instructions are counted by a clock: with -icount, QEMU lets 2^shift ns pass for each instruction and for nothing else.
  * QEMU_COUNTER is the address of a 32-bit counter that runs at QEMU_TICKS counts for every QEMU_INSTRUCTIONS
  * instructions; more than two for each, so that the number of instructions between two reads is known exactly. RISC-V has
- * a counter of instructions. QEMU_FAULT is the name of the function where exceptions lead. */
+ * a counter of instructions. QEMU_FAULT is the name of the function where exceptions lead, QEMU_VECTORS that of a Cortex-M's table of them. */
 #include "unfoldc_clock.h"
 
 #include "unfoldc_runner.h"
@@ -16,6 +16,7 @@ enum { SYS_OPEN = 0x01, SYS_WRITE = 0x05, SYS_READ = 0x06, SYS_EXIT_EXTENDED = 0
 
 int main(void);
 void QEMU_FAULT(void);
+extern const uint32_t QEMU_VECTORS[];
 
 static uintptr_t semihosting(uintptr_t operation, const uintptr_t *arguments) {
 #if defined(__arm__)
@@ -191,6 +192,9 @@ void QEMU_FAULT(void) {
 #endif
 
 int main(void) {
+#if defined(__arm__)
+    *(volatile uint32_t *)0xE000ED08u = (uint32_t)QEMU_VECTORS; /* VTOR */
+#endif
     input = open_stream(INPUT);
     output = open_stream(OUTPUT);
     unfoldc_runner_serve();
