@@ -304,32 +304,34 @@ static int give_ticks(const uint8_t *request, uint32_t repeats) {
 /* The lowest byte that the stack may use, a symbol of the linker script. */
 extern uint8_t UNFOLDC_RUNNER_STACK_LOW[];
 
-#define PAINT 0x5Au
-#define FRAME 32u /* of the function that paints, roughly */
-
-/* Paints the stack below this function's frame and gives where that is, in bytes above the lowest. */
-__attribute__((noinline)) static uint32_t paint_stack(void) {
-    volatile uint8_t here = PAINT;
-    volatile uint8_t *const low = UNFOLDC_RUNNER_STACK_LOW;
-    const uint32_t height = (uint32_t)((uintptr_t)&here - (uintptr_t)low);
-
-    for (uint32_t i = 0; i < (height - FRAME); i++) {
-        low[i] = PAINT;
-    }
-    return height;
-}
-
-/* Paints the stack that is free, solves, and says how deep it went. */
+/* Paints the free stack, solves, and says how deep it went below this function's frame. */
 __attribute__((noinline)) static uint32_t stack_of(uint32_t iterations) {
     volatile uint8_t *const low = UNFOLDC_RUNNER_STACK_LOW;
-    const uint32_t height = paint_stack();
+    uintptr_t here;
+    uint32_t free_bytes;
     uint32_t untouched = 0u;
 
-    solve(iterations);
-    while ((untouched < (height - FRAME)) && (low[untouched] == PAINT)) {
+#if defined(__riscv)
+    __asm__ volatile("mv %0, sp" : "=r"(here));
+#else
+    __asm__ volatile("mov %0, sp" : "=r"(here));
+#endif
+    free_bytes = (uint32_t)(here - (uintptr_t)low);
+    for (uint32_t i = 0; i < free_bytes; i++) {
+        low[i] = 0x5Au;
+    }
+#if defined(RUNNER_WHOLE)
+    if (iterations == RUNNER_ITERATIONS) {
+        RUNNER_WHOLE();
+    } else
+#endif
+    {
+        solve(iterations);
+    }
+    while ((untouched < free_bytes) && (low[untouched] == 0x5Au)) {
         untouched++;
     }
-    return height - untouched;
+    return free_bytes - untouched;
 }
 #endif
 

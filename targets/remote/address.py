@@ -15,12 +15,14 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "ssh": ("launch", "cpu", "timeout", "key", "config", "folder", "keep"),
     "serial": ("baud", "timeout"),
     "tvm-rpc": ("key", "cpu", "timeout", "wait", "session"),
+    "qemu": ("timeout",),
 }
 EXAMPLES = (
     "ssh://user@host[:port][?launch=COMMAND&key=FILE&config=FILE]",
     "serial:/dev/ttyACM0[?baud=115200]",
     "tvm-rpc://host:port[?key=BOARD]",
     "local[?launch=COMMAND]",
+    "qemu",
 )
 DEFAULT_TIMEOUT = 60.0
 

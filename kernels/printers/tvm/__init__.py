@@ -38,7 +38,8 @@ def tvm_sources(
 
     `<symbol>.tir` is a script for `tvm.script.from_source`, the others the C files to link its objects with. With
     `host` there is a driver for this machine's loader, and a C library is taken for granted. `lanes` is the same solver
-    scheduled for `lane_count` problems side by side; both share the weights. `vector_bits` is the width of the processor's vectors.
+    scheduled for `lane_count` problems side by side; both share the weights. `vector_bits` is the width of the
+    processor's vectors.
     """
     estimates = host and vector_bits == _ESTIMATES
     alignment = HOST_ALIGNMENT if host else 1

@@ -18,7 +18,8 @@ def lane_functions(
 ) -> tuple[Functions, dict[str, str]]:
     """The functions, and `<symbol>_lanes.h` and `.c`, which call them.
 
-    `estimates`: the processor has one of 1 / sqrt(x). Raises NotVectorisable, which says why, for a program that has no such form.
+    `estimates`: the processor has one of 1 / sqrt(x). Raises NotVectorisable, which says why, for a program that has no
+    such form.
     """
     dtype = only_type(program)
     if any(not port.batched for port in outputs):
@@ -27,6 +28,8 @@ def lane_functions(
     varying = frozenset(n for n, b in program.buffers.items() if b.space != "constant" and n not in shared)
     layout = state_layout(program)
     own = f"{symbol}_lanes"
-    functions = print_functions(own, program, layout, Form(estimates=estimates, lanes=count, varying=varying, dtype=dtype))
+    functions = print_functions(
+        own, program, layout, Form(estimates=estimates, lanes=count, varying=varying, dtype=dtype)
+    )
     interface = LaneInterface(symbol, program, layout, varying, dtype, count)
     return functions, {f"{own}.h": interface.header(), f"{own}.c": lane_shim_text(interface, functions)}
