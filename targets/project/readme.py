@@ -47,7 +47,6 @@ def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, fig
     assert core is not None
     room = sum(value.nbytes for value in (*test.inputs, *test.expected))
     names = [f"input_{i}" for i in range(len(artifact.inputs))], [f"output_{i}" for i in range(len(artifact.outputs))]
-    machine = f"QEMU's `{place.machine}` ({place.core_text})" if place.machine else f"`{place.program}`"
     clang = "the GNU compiler links" if not core.linux else "it takes their C library and linker"
     values = {
         "S": symbol,
@@ -58,11 +57,11 @@ def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, fig
         "PORTS": _ports(artifact),
         "FIGURES": _figures(artifact, target, figures),
         "NOTE": f"\n{test.note}\n" if test.note else "",
-        "EMULATOR_NAME": machine,
+        "EMULATOR_NAME": place.name,
         "PACKAGES": PACKAGES[core.architecture],
         "CLANG": clang,
         "EMULATOR_PACKAGE": DEBIAN_PACKAGES[place.program],
-        "COMMAND": f"{' '.join(place.command())} build/gcc/{symbol}_selftest",
+        "COMMAND": f"{' '.join(place.command)} build/gcc/{symbol}_selftest",
         "STATE": str(artifact.memory.state_bytes),
         "CALL": ", ".join([*names[0], *names[1]]),
         "BEGIN": ", ".join(names[0]),

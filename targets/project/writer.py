@@ -27,8 +27,8 @@ def project_files(
     core, symbol = target.core, artifact.symbol
     if core is None:
         raise ValueError(f"{target.name} takes no project")
-    place = place_of(core, target.spec.word_bits)
-    values = {"S": symbol, "VERSION": version, "MACHINE": place.machine, "CORE_TEXT": place.core_text}
+    place = place_of(core)
+    values = {"S": symbol, "VERSION": version, "PLACE": place.name}
     sources = [name for name in sorted(artifact.sources) if name.endswith(".c")]
     kind = "linux" if core.linux else core.architecture
     test_values = {**values, **code_values(symbol, artifact.outputs, len(artifact.inputs), test)}

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from unfoldc.errors import InputError
-from unfoldc.runtime import project_update
 from unfoldc.runtime.artifact_folder import INDEX, digest
 from unfoldc.runtime.project_update import holds_project, update_folder
 
@@ -146,10 +145,10 @@ def test_an_interruption_is_completed_by_a_repetition(
             raise KeyboardInterrupt
         replace(source, target)
 
-    monkeypatch.setattr(project_update.os, "replace", counted)
+    monkeypatch.setattr(os, "replace", counted)
     with pytest.raises(KeyboardInterrupt):
         update_folder(stage(files, project), folder)
-    monkeypatch.setattr(project_update.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     assert update_folder(stage(files, project), folder) == ("main.c",)
     assert texts(folder) == {**files, **project, "main.c": "my main", "notes.txt": "mine"}
     assert "earlier" not in json.loads((folder / INDEX).read_text())

@@ -34,9 +34,7 @@ Write = Callable[[str, str], Path]
 def needs(target: str, *more: str) -> pytest.MarkDecorator:
     core = find_target(target).core
     assert core is not None
-    return needs_tool(
-        "cmake", GCC[core.architecture], place_of(core, find_target(target).spec.word_bits).program, *more
-    )
+    return needs_tool("cmake", GCC[core.architecture], place_of(core).program, *more)
 
 
 def cases(*targets: str, slow: bool = False) -> list[object]:
@@ -60,7 +58,7 @@ def test_a_board_and_a_wrong_answer(write: Write) -> None:
     """The self-test passes, and names the element whose expected value is changed."""
     folder = write("admm", "stm32f407")
     build(folder, "gcc")
-    command = place_of(find_target("cortex-m4").core, 32).command()  # type: ignore[arg-type]
+    command = place_of(find_target("cortex-m4").core).command  # type: ignore[arg-type]
     program = "build/gcc/admm_selftest"
     assert run(folder, *command, program).startswith("admm: self-test passed, ")
     data = folder / "selftest" / "selftest_data.c"

@@ -35,7 +35,7 @@ def test_every_device_has_a_project(lista: Any, target: str) -> None:
     assert core is not None
     for compiler in ("gcc", "clang"):
         assert all(f.split("+")[0] in files[f"cmake/{compiler}.cmake"] for f in core.gnu_flags)
-    assert place_of(core, find_target(target).spec.word_bits).program in DEBIAN_PACKAGES
+    assert place_of(core).program in DEBIAN_PACKAGES
     for name, text in files.items():
         assert text.endswith("\n") and not re.search("@[A-Z]", text), name
     presets = json.loads(files["CMakePresets.json"])
@@ -48,8 +48,8 @@ def test_the_same_solver_gives_the_same_files(lista: Any) -> None:
 
 def test_names_of_a_model_stand_in_comments_and_reduced(lista: Any) -> None:
     hostile = '*/ int main(void){system("rm");} /*\n#error <b>|`x`\x1b[31m' + "y" * 100
-    ports = {"inputs": (Port(hostile, "float32", (5,), True),), "outputs": (Port(hostile, "float32", (9,), True),)}
-    files = written(lista, "raspberry-pi-4", **ports)
+    y, x = Port(hostile, "float32", (5,), True), Port(hostile, "float32", (9,), True)
+    files = written(lista, "raspberry-pi-4", inputs=(y,), outputs=(x,))
     reduced = re.sub(r"[^A-Za-z0-9_.]", "_", hostile)[:40]
     assert reduced in files["main.c"] and reduced in files["README.md"]
     plain = written(lista, "raspberry-pi-4")
