@@ -14,6 +14,7 @@ from unfoldc.targets.project.readme import readme
 from unfoldc.targets.project.selftest import SelfTest, code_values, data_texts
 from unfoldc.targets.project.templates import fill
 from unfoldc.targets.project.toolchain_files import cmake_files
+from unfoldc.targets.remote.runner_sources import runner_sources
 
 
 def project_files(
@@ -43,5 +44,6 @@ def project_files(
         "selftest/main.c": fill("selftest_main.c", values),
         **{f"selftest/{name}": text for name, text in data_texts(symbol, version, test).items()},
     }
+    found |= {f"runner/{name}": text for name, text in runner_sources(artifact).items() if name not in found}
     found["README.md"] = readme(artifact, target, place, test, figures, version)
     return found
