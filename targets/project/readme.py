@@ -108,8 +108,8 @@ def _figures(artifact: Artifact, target: Target, figures: Figures) -> str:
     if figures.iterate:
         total = figures.begin + sum(figures.iterate) + figures.end
         rows += [
-            ("instructions of an iteration", figures.per_iteration),
-            ("instructions of a solve", f"{total} (begin {figures.begin}, end {figures.end})"),
+            ("instructions of an iteration, on the problem of the self-test", figures.per_iteration),
+            ("instructions of that solve", f"{total} (begin {figures.begin}, end {figures.end})"),
         ]
     else:
         rows.append(("instructions of an iteration", f"not counted: {figures.why}"))
