@@ -102,7 +102,7 @@ def _riscv(name: str, bits: int, extensions: str, abi: str, unicorn: str) -> Cor
         clock="mcycle",
         unicorn_model=unicorn,
         qemu_machine="virt",
-        timing=name,
+        runtime_model="medium" if bits == 64 else "",
         hard_float="f" in letters,
     )  # fmt: skip
 

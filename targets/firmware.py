@@ -14,6 +14,7 @@ from unfoldc.targets.boards import all_targets
 from unfoldc.targets.description import Target
 from unfoldc.targets.firmware_file import Firmware, read_firmware
 from unfoldc.targets.firmware_sources import main_source
+from unfoldc.targets.runtime_library import runtime_objects
 from unfoldc.targets.startup import linker_script
 from unfoldc.targets.toolchains import (
     C99,
@@ -77,10 +78,11 @@ def build_firmware(
         main: main_source(artifact, target),
         script: linker_script(symbol, target.flash, target.ram),
     }
+    library = runtime_objects(target.core, progress=progress, timeout=timeout)
     arguments = [
         *(*target.flags, *OPTIMISE, *FAST_MATH, *C99, *(STRICT if strict else ()), *_BARE_METAL),
         *(n for n in sources if n.endswith(".c")),
-        *(str(Path(o).resolve()) for o in objects),
+        *(str(Path(o).resolve()) for o in (*objects, *library)),
         *("-Wl,--gc-sections", "-T", script, "-o", elf),
     ]
     with build_folder(folder, sources) as temporary:
