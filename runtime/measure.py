@@ -78,6 +78,7 @@ def _count(engine: CountingEngine, inputs: Arrays, target: str) -> dict[str, Any
         "ram_bytes": engine.ram_bytes,
         "stack_bytes": counts.stack_bytes,
         "stack_bound_bytes": engine.stack_bound_bytes,
+        "note": getattr(engine, "note", ""),
     }
 
 

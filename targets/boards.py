@@ -78,9 +78,9 @@ CORTEX_M33 = _generic(
 )  # fmt: skip
 CORTEX_M55 = _generic(
     cores.CORTEX_M55, "any Arm Cortex-M55 with Helium vectors, on QEMU's mps3-an547",
-    "QEMU's mps3-an547: 512 KiB of instruction memory at 0 and of data memory at 0x20000000",
-    flash=MemoryRegion(0, 512 * _KIB), ram=MemoryRegion(_SRAM, 512 * _KIB), float_types=_BOTH,
-    vector_bits=128,
+    "Arm Application Note AN547: external memory from 0x60000000",
+    flash=MemoryRegion(0x6000_0000, 128 * _MIB), ram=MemoryRegion(0x6800_0000, 128 * _MIB), float_types=_BOTH,
+    accumulators=7, vector_bits=128,
 )  # fmt: skip
 RV32IMC = _generic(
     cores.RV32IMC, "any RISC-V RV32IMC, floating point in software", _VIRT,

@@ -40,7 +40,7 @@ def _cortex_m(
 
 CORTEX_M0 = _cortex_m(
     "cortex-m0", "cortex_m0plus", ("-mcpu=cortex-m0plus",), "thumbv6m", "",
-    unicorn="UC_CPU_ARM_CORTEX_M0", qemu="", hard=False,
+    unicorn="UC_CPU_ARM_CORTEX_M0", qemu="mps2-an385", hard=False,
 )  # fmt: skip
 CORTEX_M4 = _cortex_m(
     "cortex-m4", "cortex_m4+vfp4d16sp", ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"), "thumbv7em", "+vfp4d16sp",
@@ -62,12 +62,13 @@ CORTEX_M55 = _cortex_m(
 
 
 def _cortex_a(name: str, unicorn: str) -> Core:
+    """A Cortex-A. Position-independent code would read addresses from memory that the start-up code fills."""
     return Core(
         name=name,
         architecture="aarch64",
         flags=("-target", "aarch64-freestanding-none", f"-mcpu={name.replace('-', '_')}"),
         gnu_prefix=_AARCH64,
-        gnu_flags=(f"-mcpu={name}",),
+        gnu_flags=(f"-mcpu={name}", "-fno-pie", "-no-pie"),
         tvm={"mtriple": "aarch64-linux-gnu", "mcpu": name},
         emulator="unicorn",
         clock="cntvct",
