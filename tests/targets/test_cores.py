@@ -58,6 +58,7 @@ def test_boards_give_the_bits_and_counts_of_their_core(emulator: Any, problems: 
     np.testing.assert_array_equal(here.solve([problems[0]])[0], there.solve([problems[0]])[0])
     counts, other = here.count([problems[0]]), there.count([problems[0]])
     assert (counts.begin, counts.iterate, counts.end) == (other.begin, other.iterate, other.end)
+    assert counts.mixes == other.mixes
     assert here.firmware.ram_bytes == there.firmware.ram_bytes
 
 
