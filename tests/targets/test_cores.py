@@ -82,6 +82,32 @@ def test_counts_are_those_of_single_steps(emulator: Any, problems: np.ndarray, c
     assert all(step <= count <= step + conditional for step, count in zip(found, counted, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("core", "register", "mask"),
+    [
+        ("cortex-a53", "CPACR_EL1", 3 << 20),
+        ("cortex-a72", "CPACR_EL1", 3 << 20),
+        ("rv32imfc", "MSTATUS", 3 << 13),
+        ("rv64gc", "MSTATUS", 3 << 13),
+    ],
+)
+def test_the_start_up_code_switches_the_floating_point_unit_on(
+    emulator: Any, core: str, register: str, mask: int
+) -> None:
+    """`test_machine.py` has the Cortex-M4."""
+    e = emulator(core)
+    machine = Machine(e.firmware, e.target, counting=False, instruction_limit=10**7, time_limit=60.0)
+    prefix = machine._processor.pc.removesuffix("PC")
+    assert machine._read_register(prefix + register) & mask
+    # It was off before: a processor that nothing has run on.
+    fresh = machine._unicorn.Uc(*(sum(getattr(machine._unicorn, n) for n in names) for names in _architecture(machine)))
+    assert not fresh.reg_read(getattr(machine._names, prefix + register)) & mask
+
+
+def _architecture(machine: Machine) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (machine._processor.architecture,), machine._processor.modes
+
+
 @pytest.mark.parametrize("core", CORES)
 def test_every_access_to_memory_is_aligned(emulator: Any, problems: np.ndarray, core: str) -> None:
     """The M0 and small RISC-V processors stop at one that is not, which the emulator would let pass."""
