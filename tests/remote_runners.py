@@ -11,7 +11,7 @@ from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets import find_target
 from unfoldc.targets.description import Target
 from unfoldc.targets.remote.connect import Job
-from unfoldc.targets.remote.runner_build import Kind, linux_flags, runner_name, solver_sources
+from unfoldc.targets.remote.runner_build import Kind, runner_path, solver_sources
 from unfoldc.targets.remote.runner_sources import runner_sources
 
 STRICT = (
@@ -71,7 +71,7 @@ def quick_build_runner(
     artifact: Artifact, target: Target, folder: Path, *, kind: Kind = "program", cpu: str = "", **_: object
 ) -> Path:
     """`runner_build.build_runner` by the GNU compilers, with the same names."""
-    final = folder / runner_name(artifact, linux_flags(target, kind, cpu), kind)
+    final = runner_path(artifact, target, folder, kind, cpu)
     if not final.exists():
         compiler = "gcc" if target.kind == "host" else "aarch64-linux-gnu-gcc"
         scratch = folder / ".scratch"

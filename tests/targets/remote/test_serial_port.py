@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,13 @@ from unfoldc.errors import DeviceError, InputError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets import find_target
 from unfoldc.targets.remote.address import parse_address
-from unfoldc.targets.remote.board_runner import MPS2_AN386, build_board_runner
+from unfoldc.targets.remote.board_runner import MPS2_AN386, Board, board_of, build_board_runner
 from unfoldc.targets.remote.connect import connect
 from unfoldc.targets.remote.device import Device
 from unfoldc.targets.remote.protocol import ANSWER, Frame, Refusal, Request
 
+STM32F407 = board_of(find_target("stm32f407"))
+assert STM32F407 is not None
 Y = np.arange(5, dtype=np.float32)
 
 
@@ -37,35 +41,51 @@ def greeting_only(then: Answer) -> Answer:
     return lambda board, r: board.right(r) if r.kind == Request.HELLO else then(board, r)
 
 
-@pytest.fixture(scope="module")
-def emulated(lista: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Artifact, str]]:
-    """The solver on QEMU's mps2-an386, and the pseudo-terminal of its UART."""
-    artifact = lista.artifact("cortex-m4")
-    elf = build_board_runner(artifact, find_target("cortex-m4"), MPS2_AN386, tmp_path_factory.mktemp("board"))
-    command = ["qemu-system-arm", "-M", "mps2-an386", "-kernel", str(elf), "-display", "none", "-monitor", "none"]
-    with subprocess.Popen([*command, "-serial", "pty"], stdout=subprocess.PIPE, text=True) as qemu:
+@contextlib.contextmanager
+def emulated(machine: str, elf: Path, before: int = 0) -> Iterator[str]:
+    """The pseudo-terminal of the machine's UART behind the first `before`."""
+    command = ["qemu-system-arm", "-M", machine, "-kernel", str(elf), "-display", "none", "-monitor", "none"]
+    command += [*["-serial", "null"] * before, "-serial", "pty"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as qemu:
         assert qemu.stdout
         found = re.search(r"/dev/\S+", qemu.stdout.readline())
         assert found
-        yield artifact, found[0]
+        yield found[0]
         qemu.kill()
 
 
+SLOWER = replace(STM32F407, macros=(*STM32F407.macros, "UNFOLDC_CLOCK_SYSTICK"))  # QEMU has no cycle counter
+
+
 @needs_tool("qemu-system-arm")
+@pytest.mark.parametrize(
+    ("machine", "target", "board", "before", "hz"),
+    [("mps2-an386", "cortex-m4", MPS2_AN386, 0, 0), ("netduinoplus2", "stm32f407", SLOWER, 1, 16_000_000)],
+)
 def test_an_emulated_board_solves_and_counts_its_cycles(
-    emulated: tuple[Artifact, str], lista: Any, problems: np.ndarray
+    machine: str, target: str, board: Board, before: int, hz: int, lista: Any, problems: np.ndarray, tmp_path: Path
 ) -> None:
-    artifact, port = emulated
-    for y in problems[:2]:  # a connection each: the board goes on
-        device = connect(parse_address(f"serial:{port}?timeout=20"), job(artifact, Path(), "cortex-m4"))
-        for k in (0, 3, 4):
-            assert device.solve([y], k)[0] == pytest.approx(lista.solve(y, k), abs=1e-6)
-        found = device.profile([y], 4, repeats=3)
-        assert (found.hello.clock_unit, found.hello.clock_bits) == ("cycles", 24)
-        assert found.counts.shape == (3, 6) and found.counts[:, 1:5].all()
-        stack = device.stack([y], 4)
-        assert stack is not None and 0 < stack < 1024
-        device.close()
+    artifact = lista.artifact(target)
+    elf = build_board_runner(artifact, find_target(target), board, tmp_path)
+    with emulated(machine, elf, before) as port:
+        for y in problems[:2]:  # a connection each: the board goes on
+            device = connect(parse_address(f"serial:{port}?timeout=20"), job(artifact, elf, target))
+            for k in (0, 3, 4):
+                assert device.solve([y], k)[0] == pytest.approx(lista.solve(y, k), abs=1e-6)
+            found = device.profile([y], 4, repeats=3)
+            assert (found.hello.clock_unit, found.hello.clock_bits, found.hello.clock_hz) == ("cycles", 24, hz)
+            assert found.counts.shape == (3, 6) and found.counts[:, 1:5].all()
+            stack = device.stack([y], 4)
+            assert stack is not None and 0 < stack < 1024
+            device.close()
+
+
+def test_another_solver_on_a_board_of_the_list_says_what_to_flash(lista: Any) -> None:
+    artifact = lista.artifact("stm32f407")
+    with FakeBoard(artifact) as board:
+        board.other(identity=bytes(16))
+        with pytest.raises(DeviceError, match="with other code or weights.*Flash /some/where.elf"):
+            connect(parse_address(f"serial:{board.path}"), job(artifact, Path("/some/where.elf"), "stm32f407"))
 
 
 def test_a_board_that_works(artifact: Artifact) -> None:
