@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +17,7 @@ import numpy as np
 import onnx
 import pytest
 from fake_board import FakeBoard
+from loopback_sshd import sshd
 from remote_runners import children, quick_build_runner
 from tools_at_hand import needs_tool
 
@@ -102,11 +109,19 @@ def test_a_launcher_that_is_not_there_is_named(built: Path, tiny: Any) -> None:
 
 
 @pytest.mark.slow
-@needs_tool("qemu-aarch64-static")
-def test_a_raspberry_pi_under_its_emulator(model: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_tool("qemu-aarch64-static", "sshd", "ssh")
+@pytest.mark.parametrize("backend", ["c", "tvm"])
+def test_a_raspberry_pi_behind_ssh(
+    backend: str, model: Path, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The runner is built as for a user, by zig, which takes a minute for its C library."""
     monkeypatch.setattr("unfoldc.runtime.remote_runners.build_runner", build_runner)
-    with unfoldc.compile(model, target="raspberry-pi-4", on="local?launch=qemu-aarch64-static") as solver:
+    with (
+        sshd(tmp_path / "sshd") as address,
+        unfoldc.compile(
+            model, "raspberry-pi-4", backend, on=f"{address}&launch=qemu-aarch64-static&folder={tmp_path}/there"
+        ) as solver,
+    ):
         y = tiny.problems(2)
         assert solver(y) == pytest.approx(tiny.solve(y), abs=1e-6)
         assert solver.profile({"y": y}, repeats=3).seconds_p50 is not None
@@ -147,3 +162,32 @@ def test_the_commands_take_an_address(
     assert cli.main(["run", *files, "--on", "serial:/dev/no-such-port"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("unfoldc: serial:/dev/no-such-port: it cannot be opened") and said.count("\n") == 1
+
+
+def runners(built: Path) -> set[int]:
+    """Processes that run the runner in the folder."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cmdline").read_bytes().startswith(str(built / "remote").encode()):
+                found.add(int(entry.name))
+    return found
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    finish = time.monotonic() + 60
+    while not (met := condition()) and time.monotonic() < finish:
+        time.sleep(0.02)
+    return met
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_command_that_is_interrupted_leaves_no_runner(built: Path, number: int, status: int) -> None:
+    command = [sys.executable, "-m", "unfoldc", "profile", str(built), "--on", "local", "--repeats", "1000000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert eventually(lambda: bool(runners(built)))
+        process.send_signal(number)
+        said = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert said[0] == "" and "Traceback" not in said[1]
+    assert eventually(lambda: not runners(built))
