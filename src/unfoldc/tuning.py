@@ -50,8 +50,10 @@ def tuned(request: Request, untuned: Build, earlier: Build | None = None, clock:
     begun = clock()
     logs = [*([earlier.folder / LOG] if earlier else []), *([request.tune_log] if request.tune_log else [])]
     request.progress("tuning: looking at the untuned solver")
-    confirming = min(5.0, max(1.0, _CONFIRMING * request.tune))
-    trials = Trials(request, untuned, logs, begun + request.tune - confirming, clock)
+    trials = Trials(request, untuned, logs, clock)
+    timed = unit_of(trials.engine) != "instructions"
+    confirming = min(5.0 if timed else 1.0, max(1.0, _CONFIRMING * request.tune))
+    trials.finish = begun + request.tune - confirming
     try:
         end = _search(trials)
         made, text = _winner(trials, untuned, confirming, end)
@@ -160,10 +162,7 @@ def _figures(samples: Sequence[Sample]) -> str:
 
 
 def _tried(trials: Trials, end: _Search) -> str:
-    names = {
-        "measured": "measured", "log": "from the log", "alike": "alike", "wrong": "wrong", "failed": "not built",
-    }  # fmt: skip
-    counts = [f"{trials.counts[key]} {name}" for key, name in names.items() if trials.counts[key]]
+    counts = [f"{count} {name}" for name, count in sorted(trials.counts.items())]
     how = " until it was interrupted" if end.interrupted else "; nothing left to try" if end.complete else ""
     refused = f"; {trials.refused} lines of the log are not valid" if trials.refused else ""
     return f"schedules: {', '.join(counts) or 'none'}{how}{refused}"

@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,17 +50,23 @@ class Outcome:
     samples: Sequence[Sample] = ()
 
 
+_Candidate = tuple[ScheduleChoices, "Artifact"]
+_Result = tuple[Outcome, tuple[str, ...]]
+WRONG, FAILED = "wrong answers", "not built"
+
+
 class Trials:
     """Scores candidates for one model, target and back end, until `finish` on the clock.
 
-    `counts`: how many were "measured", were "alike" in every character of their code, came from the "log", gave "wrong"
-    answers or "failed" to build; `refused` lines of logs. `entries` are those of this tuning, old and new.
+    `counts`: how many were "measured", were "alike" in every character of their code, came "from the log", gave `WRONG`
+    answers or `FAILED` to build or to run; `refused` lines of logs. `entries` are those of this tuning, old and new.
     """
 
-    def __init__(self, request: Request, untuned: Build, logs: Sequence[Path], finish: float, clock: Clock) -> None:
+    def __init__(self, request: Request, untuned: Build, logs: Sequence[Path], clock: Clock) -> None:
         from unfoldc.kernels.pipeline import load_program
 
-        self.request, self.untuned, self.finish, self.clock = request, untuned, finish, clock
+        self.request, self.untuned, self.clock = request, untuned, clock
+        self.finish = math.inf
         self.artifact, self.spec, self.backend = untuned.artifact, request.target.spec, untuned.artifact.backend
         self.default = default_for(self.spec, self.backend)
         self.space = choices_for(self.spec, self.backend)
@@ -106,7 +112,7 @@ class Trials:
         return build_artifact(self._model, self._program, self.spec, self.backend, symbol, host, choices=choices)
 
     def _try(self, some: Sequence[ScheduleChoices]) -> None:
-        artifacts: list[tuple[ScheduleChoices, Artifact]] = []
+        artifacts: list[_Candidate] = []
         begun = self.clock()
         for choices in some:
             if self.clock() + self._each > self.finish:
@@ -114,7 +120,9 @@ class Trials:
             try:
                 artifact = self.compiled(choices)
             except Exception as error:  # whatever a pass makes of a combination that nobody has tried
-                self._failed(choices, error)
+                outcome, reason = _fault(error)
+                self.counts[FAILED] += 1
+                self._note(choices, outcome, ": ".join(reason))
                 continue
             known = self._by_text.get(_digest(artifact))
             if known is None:
@@ -125,53 +133,54 @@ class Trials:
         if not artifacts:
             return
         with tempfile.TemporaryDirectory(prefix="unfoldc-tune-") as folder:
-            for (choices, artifact), built in zip(artifacts, self._built(artifacts, Path(folder)), strict=True):
-                if isinstance(built, Exception):
-                    self._failed(choices, built)
-                else:
-                    self._measure(choices, artifact, built)
-                self._by_text[_digest(artifact)] = self.outcomes[choices]
+            for (choices, artifact), result in zip(artifacts, self._results(artifacts, Path(folder)), strict=True):
+                outcome, reason = result()
+                self.counts["measured" if not reason else reason[0]] += 1
+                self._note(choices, outcome, ": ".join(reason))
+                self._by_text[_digest(artifact)] = outcome
                 self._say()
         self._each = max(0.5 * self._each, (self.clock() - begun) / len(artifacts))
 
-    def _built(self, artifacts: Sequence[tuple[ScheduleChoices, Artifact]], folder: Path) -> list[Build | Exception]:
-        def build(number: int) -> Build | Exception:
-            artifact, place = artifacts[number][1], folder / str(number)
+    def _results(self, artifacts: Sequence[_Candidate], folder: Path) -> list[Callable[[], _Result]]:
+        """What gives the result of each candidate: all are built at once, and what is counted is counted at once."""
+        counted = unit_of(self.engine) == "instructions"
+
+        def made(number: int) -> Callable[[], _Result]:
+            place = folder / str(number)
             place.mkdir()
             try:
-                product = make_product(artifact, self.untuned.target, self.untuned.kind, place)
+                build = self._built(artifacts[number][1], place)
             except Exception as error:
-                return error
-            return replace(self.untuned, artifact=artifact, folder=place, product=product)
+                fault = _fault(error)
+                return lambda: fault
+            if not counted:
+                return lambda: self._looked(build)
+            found = self._looked(build)
+            return lambda: found
 
         if len(artifacts) == 1:
-            return [build(0)]
+            return [made(0)]
         with ThreadPoolExecutor(len(artifacts)) as pool:
-            return list(pool.map(build, range(len(artifacts))))
+            return list(pool.map(made, range(len(artifacts))))
 
-    def _measure(self, choices: ScheduleChoices, artifact: Artifact, build: Build) -> None:
+    def _built(self, artifact: Artifact, place: Path) -> Build:
+        product = make_product(artifact, self.untuned.target, self.untuned.kind, place)
+        return replace(self.untuned, artifact=artifact, folder=place, product=product)
+
+    def _looked(self, build: Build) -> _Result:
+        """The score of a build, or why it has none."""
         engine: Engine | None = None
         try:
             engine = open_engine(build)
-            fault = self.judge.fault(engine)
-            if fault:
-                self.counts["wrong"] += 1
-                self._note(choices, Outcome(math.inf), fault)
-                return
+            if fault := self.judge.fault(engine):
+                return Outcome(math.inf), (WRONG, fault)
             seconds = min(_LOOK, max(0.05, (self.finish - self.clock()) / 10))
             samples = compare(self.artifact, self.engine, engine, self.work, seconds, clock=self.clock)
+            return Outcome(score(samples), samples), ()
         except Exception as error:
-            self._failed(choices, error)
-        else:
-            self.counts["measured"] += 1
-            self._note(choices, Outcome(score(samples), samples))
+            return _fault(error)
         finally:
             close(engine)
-
-    def _failed(self, choices: ScheduleChoices, error: Exception) -> None:
-        self.counts["failed"] += 1
-        found = error.found if isinstance(error, UnfoldcError) else f"{type(error).__name__}: {error}"
-        self._note(choices, Outcome(math.inf), f"not built or not run: {found}")
 
     def _note(self, choices: ScheduleChoices, outcome: Outcome, reason: str = "") -> None:
         self.outcomes[choices] = outcome
@@ -184,7 +193,7 @@ class Trials:
     def _say(self) -> None:
         best = min(outcome.score for outcome in self.outcomes.values())
         left = max(0.0, self.finish - self.clock())
-        tried, wrong = sum(self.counts.values()), self.counts["wrong"] + self.counts["failed"]
+        tried, wrong = sum(self.counts.values()), self.counts[WRONG] + self.counts[FAILED]
         dropped = f", {wrong} dropped" if wrong else ""
         self.request.progress(
             f"tuning {self.backend} on {self.untuned.target}: {tried} schedules ({self.counts['measured']} measured, "
@@ -216,7 +225,7 @@ class Trials:
         elif choices not in self.outcomes:
             self.outcomes[choices] = found
             self.entries.append(entry)
-            self.counts["log"] += 1
+            self.counts["from the log"] += 1
 
     def _holds(self, entry: Entry) -> bool:
         """Whether its figures are those that a measurement here would give."""
@@ -239,6 +248,11 @@ def key_of(request: Request, backend: str) -> Key:
     digest.update(json.dumps([request.options, external_digests(request.path, request.model)], sort_keys=True).encode())
     core = request.target.core
     return Key(digest.hexdigest(), request.target_name, core.name if core else processor(), backend)
+
+
+def _fault(error: Exception) -> _Result:
+    found = error.found if isinstance(error, UnfoldcError) else f"{type(error).__name__}: {error}"
+    return Outcome(math.inf), (FAILED, found)
 
 
 def close(engine: Engine | None) -> None:
