@@ -23,11 +23,11 @@ FOLDER = ROOT / "build" / "speed"
 def files_of(name: str, batch: int) -> tuple[dict[str, Path], dict[str, str]]:
     """Paths by form (see `speed_peers.base.Task`), and why a form is missing."""
     graph = find_graph(name)
-    folder = FOLDER / f"{name}-{_sources(graph)}"
+    folder = FOLDER / f"{name}-{sources_of(graph)}"
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, Path] = {}
     missing: dict[str, str] = {}
-    for form, export in (("ours", _ours), ("plain", _plain)):
+    for form, export in (("ours", export_ours), ("plain", export_plain)):
         whole = folder / (f"{form}.onnx" if graph.dynamic else f"{form}-{batch}.onnx")
         try:
             if not whole.is_file():
@@ -36,23 +36,25 @@ def files_of(name: str, batch: int) -> tuple[dict[str, Path], dict[str, str]]:
             missing[form] = f"{type(problem).__name__}: {str(problem).strip().splitlines()[0]}"
             continue
         files["dynamic" if form == "ours" else "plain-dynamic"] = whole
-        fixed = _once(folder / f"{form}-{batch}.onnx", lambda p, w=whole: _fix(w, batch, p))
+        fixed = once(folder / f"{form}-{batch}.onnx", lambda p, w=whole: _fix(w, batch, p))
         end = "" if form == "ours" else "-plain"
-        folded = _once(folder / f"{form}-{batch}-folded.onnx", lambda p, f=fixed: _fold(f, p))
+        folded = once(folder / f"{form}-{batch}-folded.onnx", lambda p, f=fixed: fold(f, p))
         files |= {form: fixed, f"folded{end}": folded}
     alone = files if batch == 1 else files_of(name, 1)[0]
     single = {f"single{end}": alone[f"folded{end}"] for end in ("", "-plain") if f"folded{end}" in alone}
     return {**files, **single}, missing
 
 
-def _ours(graph: Graph, batch: int, path: Path) -> None:
+def export_ours(graph: Graph, batch: int, path: Path) -> None:
+    """Our exporter's file."""
     unfoldc.export_onnx(
         graph.module(), graph.example(3 if graph.dynamic else batch), path, iterations="iteration",
         batch="dynamic" if graph.dynamic else "fixed", opset=graph.opset, check=False,
     )  # fmt: skip
 
 
-def _plain(graph: Graph, batch: int, path: Path) -> None:
+def export_plain(graph: Graph, batch: int, path: Path) -> None:
+    """The file of `torch.onnx.export` as it is."""
     example = graph.example(3 if graph.dynamic else batch)
     shapes: Any = tuple({0: torch.export.Dim("batch")} for _ in example) if graph.dynamic else None
     if shapes and isinstance(graph.module(plain=True), Unrolled):
@@ -65,7 +67,8 @@ def _plain(graph: Graph, batch: int, path: Path) -> None:
         )  # fmt: skip
 
 
-def _once(path: Path, make) -> Path:  # type: ignore[no-untyped-def]
+def once(path: Path, make) -> Path:  # type: ignore[no-untyped-def]
+    """The path, where `make` has written unless it was there."""
     if not path.is_file():
         aside = path.with_suffix(".partial.onnx")
         make(aside)
@@ -84,7 +87,7 @@ def _fix(whole: Path, batch: int, path: Path) -> None:
     onnx.save(model, path)
 
 
-def _fold(fixed: Path, path: Path) -> None:
+def fold(fixed: Path, path: Path) -> None:
     """ONNX Runtime's rewriting of the basic level: standard operators only, constants folded, functions inlined."""
     import onnxruntime
 
@@ -101,7 +104,7 @@ def _fold(fixed: Path, path: Path) -> None:
     onnx.save(onnx.shape_inference.infer_shapes(model), path)
 
 
-def _sources(graph: Graph) -> str:
+def sources_of(graph: Graph) -> str:
     """A digest of what the files depend on."""
     digest = hashlib.sha256(f"{torch.__version__} {onnx.__version__}".encode())
     here = Path(__file__)

@@ -213,7 +213,7 @@ def build_artifact(
     choices: ScheduleChoices | None = None,
 ) -> Artifact:
     """Lowers, schedules and prints an optimised program; `choices` for the schedule, None for the default."""
-    default = default_choices(spec, knows_lanes(backend, host))
+    default = default_choices(spec, knows_lanes(backend))
     choices = choices or default
     lowered = lower(program)
     plain = repeat_nests(lowered) if choices.repeated else lowered
@@ -248,7 +248,7 @@ def build_artifact(
         outputs=model.outputs,
         sources=sources,
         weights=dict(scheduled.constants),
-        memory=memory_plan(scheduled, spec, HOST_ALIGNMENT if host and backend == "c" else 1),
+        memory=memory_plan(scheduled, spec, HOST_ALIGNMENT if host and backend in ("c", "tvm") else 1),
         cost=cost(program),
         batch=model.batch,
         early_stop=program.early_stop,

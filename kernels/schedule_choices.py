@@ -83,9 +83,9 @@ class ScheduleChoices:
         return self.vector_bits >= _SMALLEST_VECTOR
 
 
-def knows_lanes(backend: str, host: bool) -> bool:
-    """Whether a back end gets loops of the kind "lanes" unless somebody chooses otherwise."""
-    return host and backend == "c"
+def knows_lanes(backend: str) -> bool:
+    """Whether a back end gets loops of the kind "lanes", on targets with vectors, unless somebody chooses otherwise."""
+    return backend in ("c", "tvm")
 
 
 def default_choices(spec: TargetSpec, vectors: bool = False) -> ScheduleChoices:
@@ -112,7 +112,7 @@ def default_choices(spec: TargetSpec, vectors: bool = False) -> ScheduleChoices:
 
 def default_for(spec: TargetSpec, backend: str) -> ScheduleChoices:
     """What a back end gets for a target."""
-    return default_choices(spec, knows_lanes(backend, spec.name == "host"))
+    return default_choices(spec, knows_lanes(backend))
 
 
 def choices_for(spec: TargetSpec, backend: str) -> dict[str, tuple[Value, ...]]:

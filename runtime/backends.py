@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ BACKENDS = {
     for b in (
         Backend("c", ("onnx", "ziglang"), ("host", "emulated"), True, "C99, compiled by zig"),
         Backend("numba", ("onnx", "numba"), ("host",), True, "Python source, compiled by Numba"),
-        Backend("tvm", ("onnx", "tvm", "ziglang"), ("host",), True, "TVM's TIR, compiled by LLVM"),
+        Backend("tvm", ("onnx", "tvm", "ziglang"), ("host", "emulated"), True, "TVM's TIR, compiled by LLVM"),
         Backend("reference", ("onnx",), ("host",), False, "NumPy, operation by operation; slow"),
         Backend("onnxruntime", ("onnx", "onnxruntime"), ("host",), True, "ONNX Runtime, any operator, any provider"),
     )
@@ -160,8 +160,14 @@ def checked_threads(backend: str, kind: str, threads: int | None) -> int:
     return threads
 
 
-def open_engine(build: Build, threads: int = 1) -> Engine:
-    """The engine that executes this build; with several threads, one that splits batches."""
+def open_engine(
+    build: Build, threads: int = 1, on: str | None = None, progress: Callable[[str], None] | None = None
+) -> Engine:
+    """The engine that executes this build, `on` a connected device; with several threads, one that splits batches."""
+    if on is not None:
+        from unfoldc.runtime.engine_remote import RemoteEngine
+
+        return RemoteEngine(build, on, progress)
     engine = _open_engine(build)
     if threads == 1 or build.artifact.backend == "onnxruntime":  # which has threads of its own
         return engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,22 +16,38 @@ from unfoldc.runtime.products import make_product
 from unfoldc.runtime.solver import Solver
 
 
-def open_build(build: Build, *, backend_reason: str = "", temporary: bool = False, threads: int = 1) -> Solver:
-    """The solver of a build; a `temporary` folder is removed with the solver."""
+def open_build(
+    build: Build,
+    *,
+    backend_reason: str = "",
+    temporary: bool = False,
+    threads: int = 1,
+    on: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Solver:
+    """The solver of a build, `on` a connected device; a `temporary` folder is removed with the solver."""
     if build.artifact.backend == "onnxruntime":  # its sessions are made with them
         threads = int(build.options.get("threads") or 1)
-    solver = Solver(build, open_engine(build, threads), backend_reason=backend_reason, threads=threads)
+    solver = Solver(build, open_engine(build, threads, on, progress), backend_reason=backend_reason, threads=threads)
     if temporary:
         weakref.finalize(solver, shutil.rmtree, build.folder, ignore_errors=True)
     return solver
 
 
-def load(folder: str | Path, *, providers: Sequence[str] | None = None, threads: int | None = None) -> Solver:
+def load(
+    folder: str | Path,
+    *,
+    providers: Sequence[str] | None = None,
+    threads: int | None = None,
+    on: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Solver:
     """The solver in a folder written by `Solver.save`. Runs code from it: load only what you would execute.
 
     A library that was compiled for another processor is compiled again from its sources, beside the folder's own.
     providers: execution providers of ONNX Runtime, instead of those that a solver of that back end was compiled with.
     threads: as for `unfoldc.compile`; 1, or for ONNX Runtime those that it was compiled with.
+    on: as for `unfoldc.compile`; a runner that the address needs is built where the folder does not hold it already.
     Raises ModelError for a missing, truncated or changed file or an unknown format, InputError for a provider that is
     not there.
     """
@@ -40,6 +56,8 @@ def load(folder: str | Path, *, providers: Sequence[str] | None = None, threads:
     if providers is not None or threads is not None:
         build = replace(build, options={**build.options, **run_options(build.artifact.backend, providers, threads)})
     reason = f"saved with backend {build.artifact.backend}"
+    if on is not None:
+        return open_build(build, backend_reason=reason, threads=count, on=on, progress=progress)
     if build.kind != "host" or not build.product or build.processor == processor():
         return open_build(build, backend_reason=reason, threads=count)
     reason = f"{reason}; compiled again for this processor"

@@ -17,6 +17,7 @@ from unfoldc.runtime.profile import IterationRow, Profile, Row
 
 if TYPE_CHECKING:
     from unfoldc.runtime.artifact_folder import Build
+    from unfoldc.runtime.engine_remote import RemoteEngine
 
 _WARM_UP = 3
 Arrays = list[np.ndarray]
@@ -33,9 +34,13 @@ def measure(
         name, found = ("repeats", repeats) if repeats < 1 else ("batch", batch)
         raise InputError(name, str(found), "1 or more", "There is nothing to measure otherwise.")
     artifact = build.artifact
-    emulated = build.kind == "emulated"
-    errors, error_of = errors_by_iteration(artifact, engine, inputs, batch, truth, first_only=emulated)
-    if emulated:
+    remote, emulated = hasattr(engine, "counts"), hasattr(engine, "count")
+    errors, error_of = errors_by_iteration(artifact, engine, inputs, batch, truth, first_only=remote or emulated)
+    if remote:
+        from unfoldc.runtime.measure_remote import measure_remote
+
+        parts = measure_remote(artifact, cast("RemoteEngine", engine), inputs, repeats, seconds)
+    elif emulated:
         parts = _count(cast(CountingEngine, engine), inputs)
     else:
         parts = _time(artifact, engine, inputs, batch, repeats, seconds)
@@ -44,7 +49,7 @@ def measure(
         backend=artifact.backend,
         target=build.target,
         iterations=[
-            IterationRow(row.seconds_p50, row.seconds_p99, row.instructions, error, k)
+            IterationRow(**{**vars(row), "error": error}, k=k)
             for k, (row, error) in enumerate(zip(rows[1:-1], errors, strict=True), 1)
         ],
         begin=rows[0],

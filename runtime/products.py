@@ -21,12 +21,12 @@ def make_product(artifact: Artifact, target: str, kind: str, folder: Path) -> st
     if artifact.backend == "c":
         from unfoldc.targets.host_build import build_library
 
-        with _weights_file(artifact, folder) as flags:
+        with weights_file(artifact, folder) as flags:
             library = build_library(artifact, folder, flags=flags)
     elif artifact.backend == "tvm":
         from unfoldc.targets.tvm_build import build_tvm_library
 
-        with _weights_file(artifact, folder) as flags:
+        with weights_file(artifact, folder) as flags:
             library = build_tvm_library(artifact, folder, flags=flags)
     elif artifact.backend == "numba":
         from unfoldc.runtime.numba_build import build_object
@@ -64,7 +64,7 @@ def weights_as_text(artifact: Artifact) -> dict[str, str]:
 
 
 @contextmanager
-def _weights_file(artifact: Artifact, folder: Path) -> Iterator[tuple[str, ...]]:
+def weights_file(artifact: Artifact, folder: Path) -> Iterator[tuple[str, ...]]:
     """The binary file of the weights, where the sources ask for it, and the flags with which it is found."""
     from unfoldc.kernels.printers.c_api.header import HOST_ALIGNMENT
     from unfoldc.kernels.printers.c_api.weights import needs_binary, weights_binary
@@ -86,4 +86,10 @@ def _firmware(artifact: Artifact, target: str, folder: Path) -> str:
     from unfoldc.targets.boards import find_target
     from unfoldc.targets.firmware import build_firmware
 
-    return build_firmware(artifact, find_target(target), folder).elf.name
+    device = find_target(target)
+    if artifact.backend != "tvm":
+        return build_firmware(artifact, device, folder).elf.name
+    from unfoldc.targets.tvm_build import built_objects
+
+    with built_objects(artifact, folder, device.core) as objects:
+        return build_firmware(artifact, device, folder, objects=objects).elf.name

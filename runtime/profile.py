@@ -7,19 +7,24 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from unfoldc.errors import printable
+
 
 @dataclass(frozen=True)
 class Row:
     """One part of a solve; None where a figure does not apply.
 
     seconds_p50, seconds_p99: median and 99th percentile over the repetitions. error: of the answer when the solver
-    stops after this iteration, relative to what `Profile.error_of` says.
+    stops after this iteration, relative to what `Profile.error_of` says. cycles_p50, cycles_p99: likewise, where a
+    connected device counts its processor's cycles.
     """
 
     seconds_p50: float | None = None
     seconds_p99: float | None = None
     instructions: int | None = None
     error: float | None = None
+    cycles_p50: float | None = None
+    cycles_p99: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ class Profile:
     `stack_bytes` are measured there; `stack_bound_bytes` is the most stack that any input can make it take, read from
     the machine code (None: unknown; interrupts are not counted); `constant_bytes` and `state_bytes` are the compiler's
     plan, everywhere (None where it has none).
+
+    `on` a connected device its own clock is read, for one problem at a time: the parts are what it counted, without the
+    way there and back, and the whole is their sum. `note` says why a measurement ended early.
     """
 
     backend: str
@@ -67,6 +75,10 @@ class Profile:
     stack_bytes: int | None = None
     stack_bound_bytes: int | None = None
     threads: int = 1
+    on: str = ""
+    cycles_p50: float | None = None
+    cycles_p99: float | None = None
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, as written by `to_json`."""
@@ -79,6 +91,8 @@ class Profile:
     def __str__(self) -> str:
         emulated = self.instructions is not None
         shared = f" over up to {self.threads} threads" if self.threads > 1 else ""
+        if self.on:
+            shared = f" on {printable(self.on)}"
         runs = "one problem, emulated" if emulated else f"batch {self.batch}{shared}, {self.repeats} repetitions"
         title = f"{len(self.iterations)} iterations on {self.target}, backend {self.backend}, {runs}"
         return "\n".join([title, *_table(self), *_notes(self)])
@@ -105,15 +119,23 @@ def _notes(profile: Profile) -> list[str]:
     if profile.stamp_seconds is not None and profile.stamp_overhead is not None:
         cost, all_of_them = duration(profile.stamp_seconds), f"{profile.stamp_overhead:+.1%}"
         notes.append(f"a stamp costs {cost}, all of them {all_of_them} (not in the times above)")
-    elif profile.seconds_p50 is not None:
+    elif profile.seconds_p50 is not None and not profile.on:
         notes.append("this back end has no stamps: no times per iteration")
     if any(row.error is not None for row in profile.iterations):
         notes.append(f"error: {profile.error_of}")
+    if profile.note:
+        notes.append(f"note: {profile.note}")
     return notes
 
 
 def _table(profile: Profile) -> list[str]:
-    whole = Row(profile.seconds_p50, profile.seconds_p99, profile.instructions)
+    whole = Row(
+        profile.seconds_p50,
+        profile.seconds_p99,
+        profile.instructions,
+        cycles_p50=profile.cycles_p50,
+        cycles_p99=profile.cycles_p99,
+    )
     parts: list[tuple[str, Row]] = [("begin", profile.begin)]
     parts += [(str(row.k), row) for row in profile.iterations]
     parts.append(("end", profile.end))
@@ -124,6 +146,8 @@ def _table(profile: Profile) -> list[str]:
         ("time p50", lambda r: "" if r.seconds_p50 is None else duration(r.seconds_p50)),
         ("time p99", lambda r: "" if r.seconds_p99 is None else duration(r.seconds_p99)),
         ("share", lambda r: "" if r is whole or not r.seconds_p50 else f"{r.seconds_p50 / computing:.1%}"),
+        ("cycles p50", lambda r: "" if r.cycles_p50 is None else f"{r.cycles_p50:.0f}"),
+        ("cycles p99", lambda r: "" if r.cycles_p99 is None else f"{r.cycles_p99:.0f}"),
         ("instructions", lambda r: "" if r.instructions is None else str(r.instructions)),
         ("error", lambda r: "" if r.error is None else f"{r.error:.3g}"),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Solver:
 
     `iterations` is K; `inputs` and `outputs` describe the arrays; `batch` is the batch fixed at compile time, or None.
     `threads`: a batch is split over so many where its first calls show that it pays; the answers keep every bit.
+    `on` is the address of the device that it runs on (None: here), which `close` or the end of a `with` gives back.
     `notes` says what a user should know of how the solver was made, such as a back end that was taken for another.
     Raises InputError for a wrong shape or type and for missing or unknown inputs.
     """
@@ -49,6 +50,7 @@ class Solver:
         self.backend: str = artifact.backend
         self.batch: int | None = artifact.batch
         self.threads = threads
+        self.on: str | None = getattr(engine, "on", None)
         self.notes: tuple[str, ...] = tuple(filter(None, [str(artifact.notes.get("fallback", ""))]))
         # What the firmware takes on a device; None on the host.
         self.flash_bytes: int | None = getattr(engine, "flash_bytes", None)
@@ -126,6 +128,18 @@ class Solver:
 
         arrays, (batch, _) = self._inputs_of(inputs)
         return measure(self._build, self._engine, arrays, batch, repeats=repeats, truth=truth, seconds=seconds)
+
+    def close(self) -> None:
+        """Give a connected device back; the next call connects again. Nothing elsewhere."""
+        close = getattr(self._engine, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def save(self, folder: str | Path) -> Path:
         """Write a folder that `unfoldc.load` reads, and return its path: sources, weights, compiled product, model.

@@ -71,6 +71,7 @@ CORTEX_M55 = _generic(
     cores.CORTEX_M55, "any Arm Cortex-M55 with Helium vectors, on QEMU's mps3-an547",
     "QEMU's mps3-an547: 512 KiB of instruction memory at 0 and of data memory at 0x20000000",
     flash=MemoryRegion(0, 512 * _KIB), ram=MemoryRegion(_SRAM, 512 * _KIB), float_types=_BOTH,
+    vector_bits=128,
 )  # fmt: skip
 RV32IMC = _generic(
     cores.RV32IMC, "any RISC-V RV32IMC, floating point in software", _VIRT,
@@ -86,12 +87,12 @@ RV64GC = _generic(
 CORTEX_A53 = _generic(
     cores.CORTEX_A53, "any Arm Cortex-A53 (AArch64)", "any AArch64 system with RAM from 0x40000000",
     flash=MemoryRegion(0x4000_0000, 256 * _MIB), ram=MemoryRegion(0x5000_0000, 256 * _MIB),
-    accumulators=8, float_types=_BOTH,
+    accumulators=8, float_types=_BOTH, vector_bits=128,
 )  # fmt: skip
 CORTEX_A72 = _generic(
     cores.CORTEX_A72, "any Arm Cortex-A72 (AArch64)", "any AArch64 system with RAM from 0x40000000",
     flash=MemoryRegion(0x4000_0000, 256 * _MIB), ram=MemoryRegion(0x5000_0000, 256 * _MIB),
-    accumulators=8, float_types=_BOTH,
+    accumulators=8, float_types=_BOTH, vector_bits=128,
 )  # fmt: skip
 
 _CORES = (

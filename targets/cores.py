@@ -12,7 +12,10 @@ _AARCH64 = "aarch64-linux-gnu-"
 def _cortex_m(
     name: str, zig: str, gnu: tuple[str, ...], triple: str, features: str, *, unicorn: str, qemu: str, hard: bool = True
 ) -> Core:
-    """A Cortex-M; `features` are those of LLVM that its name alone does not say."""
+    """A Cortex-M; `features` are those of LLVM that its name alone does not say.
+
+    zig's models of the M7, M33 and M55 come without their floating-point units, which are options of the processor.
+    """
     abi = "eabihf" if hard else "eabi"
     return Core(
         name=name,
@@ -21,7 +24,7 @@ def _cortex_m(
         gnu_prefix=_THUMB,
         gnu_flags=("-mthumb", *gnu, f"-mfloat-abi={'hard' if hard else 'soft'}"),
         tvm={
-            "mtriple": f"{triple}-none-{abi}",
+            "mtriple": f"{triple}-unknown-none-{abi}",
             "mcpu": name.replace("cortex-m0", "cortex-m0plus"),
             "mattr": features.split(),
             "mfloat-abi": "hard" if hard else "soft",
@@ -44,15 +47,16 @@ CORTEX_M4 = _cortex_m(
     unicorn="UC_CPU_ARM_CORTEX_M4", qemu="mps2-an386",
 )  # fmt: skip
 CORTEX_M7 = _cortex_m(
-    "cortex-m7", "cortex_m7", ("-mcpu=cortex-m7", "-mfpu=fpv5-d16"), "thumbv7em", "+fp-armv8d16",
+    "cortex-m7", "cortex_m7+fp_armv8d16", ("-mcpu=cortex-m7", "-mfpu=fpv5-d16"), "thumbv7em", "+fp-armv8d16",
     unicorn="UC_CPU_ARM_CORTEX_M7", qemu="mps2-an500",
 )  # fmt: skip
 CORTEX_M33 = _cortex_m(
-    "cortex-m33", "cortex_m33", ("-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16"), "thumbv8m.main", "+fp-armv8d16sp",
+    "cortex-m33", "cortex_m33+fp_armv8d16sp", ("-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16"), "thumbv8m.main",
+    "+fp-armv8d16sp",
     unicorn="UC_CPU_ARM_CORTEX_M33", qemu="mps2-an505",
 )  # fmt: skip
 CORTEX_M55 = _cortex_m(
-    "cortex-m55", "cortex_m55", ("-mcpu=cortex-m55",), "thumbv8.1m.main", "+mve.fp +fp-armv8d16",
+    "cortex-m55", "cortex_m55+mve_fp+fp_armv8d16", ("-mcpu=cortex-m55",), "thumbv8.1m.main", "+mve.fp +fp-armv8d16",
     unicorn="", qemu="mps3-an547",
 )  # fmt: skip
 
@@ -89,7 +93,7 @@ def _riscv(name: str, bits: int, extensions: str, abi: str, unicorn: str) -> Cor
         gnu_prefix=_RISCV,
         gnu_flags=(f"-march=rv{bits}i{letters}", f"-mabi={abi}", "-mcmodel=medany"),
         tvm={
-            "mtriple": f"riscv{bits}-none-elf",
+            "mtriple": f"riscv{bits}-unknown-none-elf",
             "mcpu": f"generic-rv{bits}",
             "mattr": [f"+{letter}" for letter in letters],
             "mabi": abi,

@@ -13,7 +13,8 @@ from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets.boards import all_targets
 from unfoldc.targets.description import Target
 from unfoldc.targets.firmware_file import Firmware, read_firmware
-from unfoldc.targets.firmware_sources import linker_script, main_source
+from unfoldc.targets.firmware_sources import main_source
+from unfoldc.targets.startup import linker_script
 from unfoldc.targets.toolchains import (
     C99,
     FAST_MATH,
@@ -44,7 +45,7 @@ _BARE_METAL = (
     "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
 )
-_ROOMY = 0x1000_0000
+_ROOMY = 0x4000_0000
 
 
 def build_firmware(
@@ -63,7 +64,7 @@ def build_firmware(
     too; `strict` makes warnings errors; `timeout` in seconds. Raises `TargetError` when it does not fit, with the bytes
     missing and what would fit, and `ToolError` when the compiler fails.
     """
-    if target.flash is None or target.ram is None:
+    if target.core is None or target.flash is None or target.ram is None:
         raise TargetError(
             where=f"firmware for {target.name}",
             found="this target runs a shared library, not a firmware",
@@ -72,7 +73,10 @@ def build_firmware(
         )
     symbol, sources = artifact.symbol, _sources(artifact, target)
     main, script, elf = f"{symbol}_main.c", f"{symbol}.ld", f"{symbol}.elf"
-    sources |= {main: main_source(artifact, target.spec), script: linker_script(symbol, target.flash, target.ram)}
+    sources |= {
+        main: main_source(artifact, target),
+        script: linker_script(symbol, target.flash, target.ram),
+    }
     arguments = [
         *(*target.flags, *OPTIMISE, *FAST_MATH, *C99, *(STRICT if strict else ()), *_BARE_METAL),
         *(n for n in sources if n.endswith(".c")),

@@ -12,7 +12,8 @@ from unfoldc.errors import TargetError
 from unfoldc.targets.description import Target, require_packages
 from unfoldc.targets.stack import Code, instructions, stack_bound
 
-_PARTS = ("begin", "iterate", "end", "solve", "run", "iterations", "reset", "vectors")
+_PARTS = ("begin", "iterate", "end", "solve", "run", "iterations", "reset")
+_NEEDED = ("main", "firmware_stack_top")
 _ENTRIES = ("begin", "iterate", "end", "solve", "run")
 _SYMBOL_TYPES = ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE")
 
@@ -59,24 +60,25 @@ def read_firmware(elf: Path, symbol: str, target: Target) -> Firmware:
     """Read the firmware that `build_firmware` made for `symbol` and `target`; `TargetError` if it is no such file."""
     require_packages(["pyelftools"], f"reading {elf.name}")
     from elftools.common.exceptions import ELFError
+    from elftools.elf.constants import P_FLAGS
     from elftools.elf.elffile import ELFFile
 
-    if target.flash is None or target.ram is None:
+    if target.core is None or target.flash is None or target.ram is None:
         raise _not_firmware(elf, symbol, f"{target.name} takes no firmware")
     try:
         with elf.open("rb") as stream:
             file = ELFFile(stream)
             segments = [s for s in file.iter_segments("PT_LOAD") if s["p_memsz"]]
             loads = [(s["p_paddr"], s["p_filesz"], s.data()) for s in segments if s["p_filesz"]]
-            ends = [s["p_vaddr"] + s["p_memsz"] for s in segments if s["p_vaddr"] >= target.ram.start]
+            ends = [s["p_vaddr"] + s["p_memsz"] for s in segments if s["p_flags"] & P_FLAGS.PF_W]
             symbols, functions = _symbols(file)
-            code = _code(file, functions, loads)
+            code = _code(file, functions, loads) if target.core.architecture == "thumb" else {}
     except OSError as e:
         raise _not_firmware(elf, symbol, f"it cannot be read ({e.strerror})") from e
     # A damaged file makes pyelftools fail in many ways, not with its own error only.
     except (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError, EOFError) as e:
         raise _not_firmware(elf, symbol, "it is not a whole ELF file") from e
-    missing = [name for name in ("main", *(f"{symbol}_firmware_{n}" for n in _PARTS)) if name not in symbols]
+    missing = [name for name in (*_NEEDED, *(f"{symbol}_firmware_{n}" for n in _PARTS)) if name not in symbols]
     if missing:
         raise _not_firmware(elf, symbol, f"it has no {missing[0]}")
     if any(not target.flash.start <= at <= at + size <= target.flash.end for at, size, _ in loads):
@@ -123,12 +125,12 @@ def _symbols(file: Any) -> tuple[dict[str, int], tuple[Function, ...]]:
 
 
 def _frames(file: Any) -> dict[int, int]:
-    """Function address -> bytes of its stack frame; `.stack_sizes` holds pairs of address and size (ULEB128)."""
+    """Function address -> bytes of its stack frame; `.stack_sizes` holds pairs: address (a word), size (ULEB128)."""
     section = file.get_section_by_name(".stack_sizes")
-    data = section.data() if section else b""
+    data, width = section.data() if section else b"", file.elfclass // 8
     frames, i = {}, 0
-    while i + 4 < len(data):
-        address, size, shift, i = int.from_bytes(data[i : i + 4], "little"), 0, 0, i + 4
+    while i + width < len(data):
+        address, size, shift, i = int.from_bytes(data[i : i + width], "little"), 0, 0, i + width
         while i < len(data):
             byte = data[i]
             size |= (byte & 0x7F) << shift

@@ -1,11 +1,12 @@
-"""The parts of a firmware that are not the solver: start-up code, the buffers, entry points, the linker script."""
+"""The parts of a firmware that are not the solver: the buffers and entry points, with the start-up code."""
 
 from __future__ import annotations
 
 from unfoldc.errors import TargetError
 from unfoldc.kernels.artifact import Artifact, Port
 from unfoldc.kernels.target_spec import TargetSpec
-from unfoldc.targets.description import MemoryRegion
+from unfoldc.targets.description import Target
+from unfoldc.targets.startup import startup_source
 
 C_TYPES = {
     "float32": "float",
@@ -15,14 +16,9 @@ C_TYPES = {
 }
 
 _MAIN = """\
-/* Start-up code, buffers and entry points around the solver, for a Cortex-M4 without an operating system. */
+/* Buffers and entry points around the solver, and start-up code for a device without an operating system. */
 #include <stdint.h>
 #include "@S.h"
-
-typedef struct @S_firmware_table {
-    uint32_t *stack_top;
-    void (*handlers[15])(void);
-} @S_firmware_table;
 
 /* What a debugger or an emulator looks up by name. */
 @DECLARATIONS
@@ -31,18 +27,6 @@ void @S_firmware_iterate(void);
 void @S_firmware_end(void);
 void @S_firmware_solve(void);
 void @S_firmware_run(void);
-void @S_firmware_reset(void);
-void @S_firmware_fault(void);
-int main(void);
-extern const @S_firmware_table @S_firmware_vectors;
-
-/* Where the linker script puts things. */
-extern uint32_t firmware_stack_top[];
-extern uint32_t firmware_data_load[];
-extern uint32_t firmware_data[];
-extern uint32_t firmware_data_end[];
-extern uint32_t firmware_bss[];
-extern uint32_t firmware_bss_end[];
 
 @DEFINITIONS
 
@@ -71,76 +55,27 @@ void @S_firmware_run(void) {
     @S_firmware_end();
 }
 
+@STARTUP
 /* Put the application here: fill the inputs, solve, use the outputs. */
 __attribute__((noinline)) int main(void) {
     for (;;) {
         @S_firmware_solve();
     }
 }
-
-void @S_firmware_reset(void) {
-    const uint32_t *from = firmware_data_load;
-    uint32_t *to = firmware_data;
-
-    *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20; /* CPACR: switch the floating-point unit on */
-    __asm__ volatile("dsb\\n\\tisb" ::: "memory");
-    while (to < firmware_data_end) {
-        *to = *from;
-        to++;
-        from++;
-    }
-    to = firmware_bss;
-    while (to < firmware_bss_end) {
-        *to = 0;
-        to++;
-    }
-    (void)main();
-}
-
-void @S_firmware_fault(void) {
-    for (;;) {
-        __asm__ volatile("");
-    }
-}
-
-/* What the processor reads at the start of flash: the top of the stack, then where each exception leads. */
-#define FAULT @S_firmware_fault
-__attribute__((section(".vectors"), used)) const @S_firmware_table @S_firmware_vectors = {
-    firmware_stack_top,
-    {@S_firmware_reset, FAULT, FAULT, FAULT, FAULT, FAULT, 0, 0, 0, 0, FAULT, FAULT, 0, FAULT, FAULT},
-};
-"""
-
-_LINKER_SCRIPT = """\
-/* ORIGIN and LENGTH are the board's. Constants stay in flash; the stack grows down from the end of RAM. */
-ENTRY(@S_firmware_reset)
-MEMORY {
-  FLASH (rx) : ORIGIN = @FLASH_START, LENGTH = @FLASH_LENGTH
-  RAM (rwx) : ORIGIN = @RAM_START, LENGTH = @RAM_LENGTH
-}
-firmware_stack_top = ORIGIN(RAM) + LENGTH(RAM);
-SECTIONS {
-  .text : { KEEP(*(.vectors)) KEEP(*(.text.@S_firmware_*)) *(.text*) *(.rodata*) . = ALIGN(8); } > FLASH
-  .data : {
-    firmware_data = .; KEEP(*(.data.@S_firmware_*)) *(.data*) . = ALIGN(8); firmware_data_end = .;
-  } > RAM AT > FLASH
-  firmware_data_load = LOADADDR(.data);
-  .bss (NOLOAD) : {
-    firmware_bss = .; KEEP(*(.bss.@S_firmware_*)) *(.bss*) *(COMMON) . = ALIGN(8); firmware_bss_end = .;
-  } > RAM
-  /DISCARD/ : { *(.ARM.exidx*) *(.ARM.extab*) }
-}
 """
 
 
-def main_source(artifact: Artifact, spec: TargetSpec) -> str:
-    """C text for the device `spec`: owns the state and buffers of `artifact`, offers its calls without arguments.
+def main_source(artifact: Artifact, target: Target) -> str:
+    """C text for a device: owns the state and buffers of `artifact`.
 
-    For symbol S: `S_firmware_begin/iterate/end/solve/run(void)` on `S_firmware_input_<i>` and `S_firmware_output_<i>`;
-    `run` stops after `S_firmware_iterations`. Raises `TargetError` for elements that the device does not compute with.
+    Its calls take no arguments: for symbol S, `S_firmware_begin/iterate/end/solve/run` on `S_firmware_input_<i>` and
+    `S_firmware_output_<i>`; `run` stops after `S_firmware_iterations`. Start-up code comes with it. `TargetError` for
+    elements that the device does not compute with.
     """
-    inputs = [_buffer(artifact.symbol, spec, "input", i, port) for i, port in enumerate(artifact.inputs)]
-    outputs = [_buffer(artifact.symbol, spec, "output", i, port) for i, port in enumerate(artifact.outputs)]
+    if target.core is None:
+        raise ValueError(f"{target.name} takes no firmware")
+    inputs = [_buffer(artifact.symbol, target.spec, "input", i, port) for i, port in enumerate(artifact.inputs)]
+    outputs = [_buffer(artifact.symbol, target.spec, "output", i, port) for i, port in enumerate(artifact.outputs)]
     # Through `void *` the buffers fit the solver's parameters however it declares them.
     read = "".join(f", (const void *){name}" for name, _ in inputs)
     write = "".join(f", (void *){name}" for name, _ in outputs)
@@ -148,15 +83,8 @@ def main_source(artifact: Artifact, spec: TargetSpec) -> str:
     counter = "volatile uint32_t @S_firmware_iterations"
     text = _MAIN.replace("@DECLARATIONS", "\n".join(f"extern {line}" for line in [*objects, f"{counter};"]))
     text = text.replace("@DEFINITIONS", "\n".join([*objects, f"{counter} = @S_ITERATIONS;"]))
+    text = text.replace("@STARTUP", startup_source(target.core, artifact.symbol))
     return text.replace("@INPUTS", read).replace("@OUTPUTS", write).replace("@S", artifact.symbol)
-
-
-def linker_script(symbol: str, flash: MemoryRegion, ram: MemoryRegion) -> str:
-    """The linker script for a solver called `symbol` in these memories."""
-    text = _LINKER_SCRIPT.replace("@S", symbol)
-    for name, region in (("FLASH", flash), ("RAM", ram)):
-        text = text.replace(f"@{name}_START", hex(region.start)).replace(f"@{name}_LENGTH", hex(region.length))
-    return text
 
 
 def _buffer(symbol: str, spec: TargetSpec, kind: str, index: int, port: Port) -> tuple[str, str]:

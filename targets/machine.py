@@ -1,4 +1,4 @@
-"""One emulated Cortex-M4 with a firmware loaded and started; calls functions of the firmware that take no arguments."""
+"""One emulated processor with a firmware loaded and started; calls functions of the firmware that take no arguments."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from unfoldc.errors import TargetError
 from unfoldc.targets.description import Target, require_packages
 from unfoldc.targets.firmware_file import Firmware
+from unfoldc.targets.processors import PROCESSORS
 
 _PAGE = 4096
-_SYSTEM_CONTROL = 0xE000_E000  # the page with CPACR, which the start-up code writes; plain memory here
 _STACK_WINDOW = 1 << 20  # bytes of stack watched at most, on targets without a RAM limit
 _PAINT = 0xA5
 _FAULTS = {
@@ -41,10 +41,11 @@ class Machine:
         self, firmware: Firmware, target: Target, *, counting: bool, instruction_limit: int, time_limit: float
     ) -> None:
         require_packages(["unicorn"], f"running a firmware for {target.name}")
-        if target.flash is None or target.ram is None:
+        if target.core is None or target.flash is None or target.ram is None:
             raise ValueError(f"{target.name} takes no firmware")
+        self._processor = PROCESSORS[target.core.architecture, target.spec.word_bits]
         self._unicorn: Any = importlib.import_module("unicorn")
-        self._registers: Any = importlib.import_module("unicorn.arm_const")
+        self._names: Any = importlib.import_module(self._processor.constants)
         self.firmware = firmware
         self.target = target
         self.instructions = 0
@@ -55,12 +56,14 @@ class Machine:
         self._lengths: dict[tuple[int, int], int] = {}
         self._bad_address: int | None = None
         u = self._unicorn
-        self._uc = u.Uc(u.UC_ARCH_ARM, u.UC_MODE_THUMB | u.UC_MODE_MCLASS)
-        self._uc.ctl_set_cpu_model(self._registers.UC_CPU_ARM_CORTEX_M4)
+        modes = sum(getattr(u, name) for name in self._processor.modes)
+        self._uc = u.Uc(getattr(u, self._processor.architecture), modes)
+        self._uc.ctl_set_cpu_model(getattr(self._names, target.core.unicorn_model))
         image_end = max(at + len(data) for at, data in firmware.image)
         self._uc.mem_map(target.flash.start, _pages(image_end - target.flash.start), u.UC_PROT_READ | u.UC_PROT_EXEC)
         self._uc.mem_map(target.ram.start, _pages(target.ram.length))
-        self._uc.mem_map(_SYSTEM_CONTROL, _PAGE)
+        for device in self._processor.devices:
+            self._uc.mem_map(device.start, device.length)
         for address, data in firmware.image:
             self._uc.mem_write(address, data)
         # Hooks must be there before the first run: code translated without them is never hooked.
@@ -72,8 +75,7 @@ class Machine:
             interval = min(1.0, time_limit / 10)
             threading.Thread(target=_watch, args=(weakref.ref(self), interval), daemon=True).start()
         stack_bottom = target.ram.start + firmware.ram_bytes
-        vectors = firmware.symbols[f"{firmware.symbol}_firmware_vectors"]
-        self._stack_top = int.from_bytes(self.read(vectors, 4), "little")
+        self._stack_top = firmware.symbols["firmware_stack_top"]
         self._stack_bottom = max(stack_bottom, self._stack_top - _STACK_WINDOW)
         # RAM holds anything after power-on; the start-up code has to cope.
         self._uc.mem_write(target.ram.start, bytes([_PAINT]) * firmware.ram_bytes)
@@ -103,20 +105,20 @@ class Machine:
         return window.size - int(touched[0]) if touched.size else 0
 
     def _run(self, entry: str, start: int) -> None:
-        u, r = self._unicorn, self._registers
-        stop = self.firmware.symbols["main"] & ~1  # never runs: where calls return to
-        self._uc.reg_write(r.UC_ARM_REG_SP, self._stack_top)
-        self._uc.reg_write(r.UC_ARM_REG_LR, stop | 1)
+        u, bit = self._unicorn, self._processor.code_bit
+        stop = self.firmware.symbols["main"] & ~bit  # never runs: where calls return to
+        self._write_register(self._processor.sp, self._stack_top)
+        self._write_register(self._processor.link, stop | bit)
         self._bad_address = None
         self._stop_count = self.instructions + self._instruction_limit
         self._deadline = time.monotonic() + self._time_limit
         try:
-            self._uc.emu_start(start | 1, stop)
+            self._uc.emu_start(start | bit, stop)
         except u.UcError as e:
             raise self._fault(e) from e
         finally:
             self._deadline = float("inf")
-        at = self._uc.reg_read(r.UC_ARM_REG_PC)
+        at = self._read_register(self._processor.pc)
         if at != stop:
             counted = self.instructions > self._stop_count
             limit = f"{self._instruction_limit} instructions" if counted else f"{self._time_limit:.0f} s"
@@ -139,6 +141,12 @@ class Machine:
         if time.monotonic() > self._deadline:
             self._uc.emu_stop()
 
+    def _read_register(self, name: str) -> int:
+        return int(self._uc.reg_read(getattr(self._names, name)))
+
+    def _write_register(self, name: str, value: int) -> None:
+        self._uc.reg_write(getattr(self._names, name), value)
+
     def _on_bad_memory(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> bool:
         self._bad_address = address
         return False
@@ -146,17 +154,18 @@ class Machine:
     def _on_block(self, uc: Any, address: int, size: int, data: Any) -> None:
         length = self._lengths.get((address, size))
         if length is None:
-            length = self._lengths[address, size] = thumb_instructions(self.read(address, size))
+            length = self._lengths[address, size] = self._processor.instructions(self.read(address, size))
         self.instructions += length
         if self.instructions > self._stop_count:
             uc.emu_stop()
 
     def _fault(self, error: Any) -> TargetError:
-        r, n = self._registers, self.firmware
+        n = self.firmware
         codes = {getattr(self._unicorn, name): text for name, text in _FAULTS.items()}
-        at = n.locate(self._uc.reg_read(r.UC_ARM_REG_PC))
+        at = n.locate(self._read_register(self._processor.pc))
         if at.endswith("no code"):
-            at += f", last called from {n.locate((self._uc.reg_read(r.UC_ARM_REG_LR) & ~1) - 2)}"
+            back = self._read_register(self._processor.link) & ~self._processor.code_bit
+            at += f", last called from {n.locate(back - 2)}"
         what = codes.get(error.errno, f"stops ({error})")
         address = "" if self._bad_address is None else f", address {self._bad_address:#010x},"
         return self._failure(
@@ -178,15 +187,6 @@ def _watch(reference: weakref.ref[Machine], interval: float) -> None:
             return
         machine.stop_if_late()
         del machine
-
-
-def thumb_instructions(code: bytes) -> int:
-    """Thumb instructions in `code`: a halfword that starts with 0b11101, 0b11110 or 0b11111 has a second half."""
-    count = i = 0
-    while i < len(code):
-        i += 4 if code[i + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
-        count += 1
-    return count
 
 
 def _pages(size: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class UnfoldcError(Exception):
     """Base of all errors raised on purpose; the command line prints its text and no traceback.
@@ -27,6 +29,15 @@ class InputError(UnfoldcError):
 
 class TargetError(UnfoldcError):
     """The program does not fit the target, or the target cannot run it."""
+
+
+class DeviceError(TargetError):
+    """A connected device cannot be reached, went away, hangs, or answers what it should not.
+
+    `partial` is what was measured before, where anything was: counts of shape `(repetitions, K + 2)`.
+    """
+
+    partial: Any = None
 
 
 class ToolError(UnfoldcError):

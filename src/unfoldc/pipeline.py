@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from unfoldc.cache import cache_folder, cache_key, prune, touch
 from unfoldc.errors import InputError, ModelError, UnfoldcError
@@ -27,6 +28,7 @@ from unfoldc.runtime.backends import checked_threads, choose, fallback, measures
 from unfoldc.runtime.load import load, open_build
 from unfoldc.runtime.solver import Solver
 from unfoldc.targets import find_target
+from unfoldc.targets.remote.address import parse_address
 from unfoldc.tuning import is_enough, tuned
 
 __all__ = ["compile", "load"]
@@ -45,6 +47,7 @@ def compile(
     providers: Sequence[str] | None = None,
     threads: int | None = None,
     sparse: bool = False,
+    on: str | None = None,
     tune: float | None = None,
     tune_log: str | Path | None = None,
 ) -> Solver:
@@ -63,6 +66,8 @@ def compile(
     for backend "onnxruntime", threads per operation. providers: for that back end, execution providers in the order of
     preference (the processor). sparse: C code that does not read the weights which zeros of an iterate would meet;
     worth it where most are zero, and the time then depends on the data.
+    on: where it runs, if not on this computer or in the target's emulator: "ssh://user@host", "serial:/dev/ttyACM0",
+    "tvm-rpc://host:port" or "local" (docs/remote.md). A runner that the address needs is kept with the solver.
     tune: seconds for which other schedules of the solver are measured on its device; the fastest is kept, if it is
     faster without doubt, and remembered with its choices. Ctrl-C ends it early and keeps the best so far. tune_log: a
     file of JSON lines to which every measurement is added, and from which those that hold here are taken; it may come
@@ -72,7 +77,10 @@ def compile(
     does not fit the device, ToolError for a missing tool.
     """
     found = find_target(target)
-    chosen, reason = choose(backend, target, found.kind)
+    if on is not None:
+        parse_address(on)
+    elsewhere = on is not None and found.kind == "host" and backend == "auto"
+    chosen, reason = choose("c" if elsewhere else backend, target, found.kind)
     if sparse and chosen != "c":
         raise InputError("compile", f"sparse with back end {chosen!r}", "back end c", "Leave one of them out.")
     seconds, log = checked_tuning(tune, tune_log, chosen, sparse)
@@ -87,15 +95,16 @@ def compile(
         progress or silent,
         run_options(chosen, providers, threads),
         threads=checked_threads(chosen, found.kind, threads),
-        measure=measures(backend, chosen, found.kind) and not sparse,
+        measure=measures(backend, chosen, found.kind) and not sparse and on is None,
         sparse=sparse,
+        on=on,
         tune=seconds,
         tune_log=log,
     )
     try:
         return _obtain(request, reason, cache)
     except ModelError as refusal:
-        other = fallback(found.kind) if backend == "auto" and not sparse else ""
+        other = fallback(found.kind) if backend == "auto" and not sparse and on is None else ""
         if not other:
             raise
         untuned = ", and is not tuned" if request.tune else ""
@@ -111,12 +120,13 @@ def compile(
 def _obtain(request: Request, reason: str, cache: bool) -> Solver:
     """The solver, from the cache or compiled."""
     store = cache_folder() if cache else None
+    how: dict[str, Any] = {"threads": request.threads, "on": request.on, "progress": request.progress}
     if store is None:
         folder = Path(tempfile.mkdtemp(prefix="unfoldc-"))
         try:
             made = _compile_into(request, folder)
             found = _reason(made, reason)
-            return open_build(made, backend_reason=found, temporary=True, threads=request.threads)
+            return open_build(made, backend_reason=found, temporary=True, **how)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -124,7 +134,7 @@ def _obtain(request: Request, reason: str, cache: bool) -> Solver:
     build = _cached(entry, request.path)
     if build is not None and (not request.tune or is_enough(request, build)):
         try:
-            return open_build(build, backend_reason=_reason(build, reason), threads=request.threads)
+            return open_build(build, backend_reason=_reason(build, reason), **how)
         except (UnfoldcError, ValueError):
             pass  # a file that is read now only is damaged: compile again
     with aside(store) as partial:
@@ -140,7 +150,7 @@ def _obtain(request: Request, reason: str, cache: bool) -> Solver:
                 "a file at rest",
                 f"Compile again ({made.target}).",
             )
-    return open_build(build, backend_reason=_reason(build, reason), threads=request.threads)
+    return open_build(build, backend_reason=_reason(build, reason), **how)
 
 
 def _reason(build: Build, otherwise: str) -> str:

@@ -84,13 +84,23 @@ def test_version(capsys: Capture) -> None:
     assert (exit_.value.code, capsys.readouterr().out) == (0, f"unfoldc {unfoldc.__version__}\n")
 
 
-def test_targets(capsys: Capture) -> None:
+def test_targets(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = succeed(capsys, "targets").splitlines()
-    assert lines[0].split() == ["target", "kind", "flash", "RAM", "clock"]
+    assert lines[0].split()[:5] == ["target", "core", "flash", "RAM", "clock"]
     assert lines[1].startswith("host") and any(line.startswith("cortex-m4 ") for line in lines)
     data = {t["name"]: t for t in json.loads(succeed(capsys, "targets", "--json"))}
     assert data["stm32f407"]["flash_bytes"] == 1024 * 1024 and data["stm32f407"]["kind"] == "emulated"
     assert data["host"]["flash_bytes"] is None
+
+    monkeypatch.setattr("unfoldc.targets.tools.find_tool", lambda program: None)
+    monkeypatch.setattr("unfoldc.targets.description.find_spec", lambda name: None)
+    *_, packages, programs = succeed(capsys, "targets").splitlines()
+    assert packages == "to build and run: python -m pip install ziglang unicorn pyelftools capstone"
+    assert programs.startswith(
+        "for QEMU and GNU builds (Debian, Ubuntu): apt-get install gcc-aarch64-linux-gnu gcc-arm"
+    )
+    data = {t["name"]: t for t in json.loads(succeed(capsys, "targets", "--json"))}
+    assert data["esp32-c3"]["missing_tools"] == ["qemu-system-riscv32", "riscv64-unknown-elf-gcc"]
 
 
 def test_inspect(capsys: Capture, model: Path) -> None:

@@ -89,7 +89,7 @@ def check(artifact: Artifact, folder: Path) -> list[tuple[str, str]]:
     """Rule and part, "solver" or "start", of each place that cppcheck names."""
     _write(artifact, folder)
     main = f"{artifact.symbol}_main.c"
-    (folder / main).write_text(main_source(artifact, find_target(METAL).spec))
+    (folder / main).write_text(main_source(artifact, find_target(METAL)))
     return _run([f"{artifact.symbol}.c", f"{artifact.symbol}_weights.c", main], folder)
 
 

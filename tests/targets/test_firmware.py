@@ -127,16 +127,16 @@ def test_a_smaller_k_is_named_where_its_cost_is_known(
 
 
 def test_a_model_too_big_for_ram_and_for_all_boards_is_refused(lista: Any, tmp_path: Path) -> None:
-    artifact = lista.artifact("nrf52840", extra__c="float big[1 << 20];\n", solver__h=header_with_big(lista))
+    artifact = lista.artifact("nrf52840", extra__c="float big[1 << 27];\n", solver__h=header_with_big(lista))
     with pytest.raises(TargetError, match="bytes of RAM too much") as e:
         build_firmware(artifact, find_target("nrf52840"), tmp_path)
     assert "RAM does not depend on K" in e.value.do and "not in the list" in e.value.do
 
 
 def header_with_big(lista: Any) -> str:
-    """The header with a state of 4 MiB."""
+    """The header with a state of 512 MiB."""
     header: str = lista.artifact("host").sources["solver.h"]
-    return header.replace("int32_t k; }", "int32_t k; float big[1 << 20]; }")
+    return header.replace("int32_t k; }", "int32_t k; float big[1 << 27]; }")
 
 
 def test_ram_must_leave_room_for_the_stack(lista: Any, firmware: Firmware, tmp_path: Path) -> None:
@@ -172,7 +172,9 @@ def test_an_artifact_without_a_c_interface_is_refused(lista: Any, tmp_path: Path
 
 
 def test_the_host_takes_no_firmware(lista: Any, tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match="firmware for host: this target runs a shared library.*cortex-m4, stm32f407"):
+    with pytest.raises(
+        TargetError, match="firmware for host: this target runs a shared library.*cortex-m4, .*stm32f407"
+    ):
         build_firmware(lista.artifact("host"), find_target("host"), tmp_path)
 
 

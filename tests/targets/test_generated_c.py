@@ -86,7 +86,7 @@ def test_start_up_code_is_clean(compiler: str, tmp_path: Path) -> None:
     require(compiler)
     solver = solvers(METAL)[0]
     solver.write(tmp_path)
-    (tmp_path / "main.c").write_text(main_source(solver.artifact, find_target(METAL).spec))
+    (tmp_path / "main.c").write_text(main_source(solver.artifact, find_target(METAL)))
     compile_c(compiler, [*C99, *WARNINGS, "-fsyntax-only", "main.c"], tmp_path)
 
 

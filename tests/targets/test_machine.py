@@ -12,7 +12,8 @@ import pytest
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets import find_target
 from unfoldc.targets.firmware import build_firmware
-from unfoldc.targets.machine import Machine, thumb_instructions
+from unfoldc.targets.machine import Machine
+from unfoldc.targets.processors import PROCESSORS
 
 LIMITS: dict[str, Any] = {"instruction_limit": 10_000_000, "time_limit": 60.0}
 CPACR = 0xE000_ED88
@@ -57,7 +58,7 @@ def test_a_target_without_memories_is_a_mistake_of_the_caller(machine: Machine) 
 def test_thumb_instructions_are_two_or_four_bytes_long() -> None:
     # nop; b.w .; vadd.f32; ldr.w; bx lr; the last opcode below the four-byte ones (b.n)
     code = bytes.fromhex("00bf fff7febf 30ee0000 d1f80000 7047 ffe7".replace(" ", ""))
-    assert thumb_instructions(code) == 6
+    assert PROCESSORS["thumb", 32].instructions(code) == 6
 
 
 def test_each_part_may_use_the_whole_instruction_limit(
@@ -83,3 +84,10 @@ def test_a_machine_that_nobody_uses_goes_away_with_its_thread(lista: Any, tmp_pa
     assert gone() is None
     watcher.join(30)
     assert not watcher.is_alive()
+
+
+def test_riscv_instructions_are_two_or_four_bytes_long_and_those_of_aarch64_four() -> None:
+    # c.nop; addi a0, a0, 1; c.jr ra; fmadd.s fa0, fa0, fa1, fa2; the last one compressed with 0b10
+    code = bytes.fromhex("0100 13051500 8280 4375b560 0240".replace(" ", ""))
+    assert PROCESSORS["riscv", 32].instructions(code) == PROCESSORS["riscv", 64].instructions(code) == 5
+    assert PROCESSORS["aarch64", 64].instructions(bytes(16)) == 4

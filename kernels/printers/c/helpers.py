@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from unfoldc.kernels.printers.c.freestanding import BRANCHLESS, FREESTANDING
 from unfoldc.kernels.printers.c.lane_helpers import lane_helper
 from unfoldc.kernels.printers.c.vector_functions import PARTS, part, vector_function
+from unfoldc.kernels.printers.c_api.freestanding import BRANCHLESS, FREESTANDING
 from unfoldc.kernels.printers.c_api.text import C_TYPES, number, wrap
 from unfoldc.kernels.printers.elementary import FUNCTIONS
 

@@ -34,6 +34,7 @@ from unfoldc.kernels.printers.c.expressions import CHOICE, LOGIC, PREFIX, Expres
 from unfoldc.kernels.printers.c.helpers import Helpers
 from unfoldc.kernels.printers.c.lane_helpers import exchange_name, vector_type
 from unfoldc.kernels.printers.c.lane_sums import SUMS
+from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
 
 _BITWISE = {"and": "&", "or": "|"}
 
@@ -41,10 +42,6 @@ _BITWISE = {"and": "&", "or": "|"}
 def memory_vector(vector: str) -> str:
     """The type of such a vector anywhere in memory."""
     return f"{vector}_at"
-
-
-class NotVectorisable(ValueError):
-    """The program has no form for several problems side by side; the message says why."""
 
 
 class LaneExpressions(Expressions):

@@ -9,12 +9,13 @@ from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.c.functions import Functions
 from unfoldc.kernels.printers.c.helpers import Helpers
-from unfoldc.kernels.printers.c.lane_expressions import LaneExpressions, NotVectorisable
+from unfoldc.kernels.printers.c.lane_expressions import LaneExpressions
 from unfoldc.kernels.printers.c.lane_helpers import vector_type
 from unfoldc.kernels.printers.c.statements import Statements
 from unfoldc.kernels.printers.c_api import StateLayout, state_layout
 from unfoldc.kernels.printers.c_api.header import function_head
 from unfoldc.kernels.printers.c_api.text import C_TYPES
+from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
 
 _ALIGNMENT = 64  # what the host's workspace has; wider vectors are several registers anyway
 

@@ -10,7 +10,6 @@ from unfoldc.kernels.passes.find_streams import Streams, find_streams, take_slic
 from unfoldc.kernels.printers.c.expressions import Expressions
 from unfoldc.kernels.printers.c.functions import Functions
 from unfoldc.kernels.printers.c.helpers import Helpers
-from unfoldc.kernels.printers.c.lane_expressions import NotVectorisable
 from unfoldc.kernels.printers.c.lanes import lane_sources
 from unfoldc.kernels.printers.c.statements import Statements
 from unfoldc.kernels.printers.c.vectors import Vectors
@@ -23,6 +22,7 @@ from unfoldc.kernels.printers.c_api import (
     weights_texts,
 )
 from unfoldc.kernels.printers.c_api.header import prototypes
+from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
 
 # Compilers trust `restrict` on parameters only, so loops over arrays known to be apart say it themselves.
 _VECTOR_MARK = """\

@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from unfoldc.kernels.loops import COMPARISONS, Binary, Cast, Const, Expr, Load, Local, Unary, Var
+from unfoldc.kernels.printers.c_api.freestanding import BRANCHLESS, FREESTANDING
+from unfoldc.kernels.printers.elementary import FUNCTIONS
 from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
 from unfoldc.kernels.printers.python_text import ATOM, Names, PythonPrinter, Text
+from unfoldc.kernels.printers.tvm.elementary import elementary
+
+_LET_WIDTHS = (1, 2, 4, 8, 16, 32, 64)  # of the vectors whose types TVM's script has names for
+# Bare metal has no math library: what compilers' run-time libraries lack is printed beside the solver.
+_LIBRARY = {"round": "rint", "pow": "pow", "fmod": "fmod"}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where buffers are, and what is known of them.
+
+    `shared` maps a buffer that has no pointer of its own to the one that it lies in and its first element there,
+    `shape` gives a buffer's shape, `known` are the constants without NaN.
+    """
+
+    shared: Mapping[str, tuple[str, int]]
+    shape: Callable[[str], tuple[int, ...]]
+    known: frozenset[str] = frozenset()
 
 
 class TvmExpressions(PythonPrinter):
     """Prints expressions; `temporaries` collects the lines that must stand before the statement in work.
 
-    `shared` maps a buffer that has no pointer of its own to the one that it lies in and its first element there,
-    `shape` gives a buffer's shape. TVM's script has no inner scopes as ours, so each scalar gets a new identifier.
+    TVM's script has no inner scopes as ours, so each scalar gets a new identifier. `metal` prefixes the functions that
+    stand in for a C library ("": there is one); `asked` collects those.
     """
 
     calls = {
@@ -25,16 +45,14 @@ class TvmExpressions(PythonPrinter):
     }  # fmt: skip
     choice = "T.Select"
 
-    def __init__(
-        self,
-        names: Names,
-        shared: Mapping[str, tuple[str, int]],
-        shape: Callable[[str], tuple[int, ...]],
-    ) -> None:
+    def __init__(self, names: Names, places: Places, metal: str = "") -> None:
         super().__init__(names)
-        self._shared, self._shape = shared, shape
+        self._shared, self._shape, self._known = places.shared, places.shape, places.known
+        self._metal = metal
+        self.asked: set[str] = set()
         self.temporaries: list[str] = []
         self.zeros: dict[str, str] = {}
+        self.vectors: set[str] = set()
         self._scalars: dict[str, str] = {}
         self._named: dict[str, str] = {}
         self._count = 0
@@ -48,10 +66,24 @@ class TvmExpressions(PythonPrinter):
         self._count += 1
         return self.name(name, f"scalar {self._count}")
 
-    def declare(self, name: str, mutable: bool) -> str:
+    def declare(self, name: str, mutable: bool, vector: bool = False) -> str:
         """The identifier of a scalar that is declared here; a mutable one is an array of one element."""
         identifier = self.fresh(name)
         self._scalars[name] = f"{identifier}[0]" if mutable else identifier
+        (self.vectors.add if vector else self.vectors.discard)(name)
+        return identifier
+
+    def keep(self, name: str, dtype: str, lanes: int, text: str) -> str:
+        """Computes a value in front of the statement in work; how it is read.
+
+        TVM looks into what a constant stands for, and refuses some products with a choice; not into arrays.
+        """
+        self._count += 1
+        identifier = self.name(f"{name}_{self._count}", "temporary")
+        if "T.Select(" in text or lanes not in _LET_WIDTHS:
+            self.temporaries += array(identifier, dtype, text, lanes)
+            return f"{identifier}[0]"
+        self.temporaries.append(constant(identifier, dtype, text, lanes))
         return identifier
 
     def literal(self, value: float | int | bool, dtype: str) -> str:
@@ -94,9 +126,8 @@ class TvmExpressions(PythonPrinter):
             return self._extremum(e)
         if e.operator == "div" and not e.dtype.startswith("float"):
             return self.call("T.truncdiv", e.a, e.b)
-        if e.operator == "fmod":
-            name = "fmodf" if e.dtype == "float32" else "fmod"
-            return f'T.call_extern("{e.dtype}", "{name}", {self.text(e.a)}, {self.text(e.b)})', ATOM
+        if e.operator == "fmod" or (e.operator == "pow" and self._metal and e.dtype == "float32"):
+            return self.library(e.operator, e.dtype, self.text(e.a), self.text(e.b)), ATOM
         if e.operator in COMPARISONS and e.a.dtype == "bool":  # TVM compares these as if they were floats
             return super().binary(replace(e, a=Cast(e.a, "int32"), b=Cast(e.b, "int32")))
         if e.operator == "ne" and e.a.dtype.startswith("float"):  # TVM's own is false where a side is NaN
@@ -104,6 +135,14 @@ class TvmExpressions(PythonPrinter):
         if e.operator in ("mul", "div") and e.dtype.startswith("float"):
             return super().binary(replace(e, a=self._kept(e.a), b=self._kept(e.b)))
         return super().binary(e)
+
+    def library(self, operator: str, dtype: str, *operands: str) -> str:
+        """A call of a function of the C library, or of what stands in for it."""
+        name = _LIBRARY[operator] + ("f" if dtype == "float32" else "")
+        if self._metal and name in FREESTANDING:
+            self.asked.add(name)
+            name = f"{self._metal}_{name}"
+        return f'T.call_extern("{dtype}", "{name}", {", ".join(operands)})'
 
     def _kept(self, e: Expr) -> Expr:
         """A factor as it is, but a literal 0 as a variable: TVM takes `x * 0` and `0 / x` for 0 and refuses `x / 0`."""
@@ -114,32 +153,67 @@ class TvmExpressions(PythonPrinter):
             self.zeros[e.dtype] = self.declare(name, True)
         return Local(name, e.dtype)
 
+    def width(self, e: Expr) -> int:
+        """Elements of the value."""
+        return 1
+
+    def spread(self, e: Expr) -> str:
+        """The expression as a vector, where this printer has vectors."""
+        return self.text(e)
+
     def _extremum(self, e: Binary) -> Text:
         """The side that compares true, or a NaN on the other one: one comparison does where one side is no NaN."""
         sign = "<" if e.operator == "min" else ">"
-        a, b = self._short(e.a), self._short(e.b)
-        if _number(e.b):
+        lanes = self.width(e)
+        a, b = self._short(e.a, lanes), self._short(e.b, lanes)
+        if self._never_nan(e.b):
             return f"T.Select({b} {sign} {a}, {b}, {a})", ATOM
-        if _number(e.a):
+        if self._never_nan(e.a):
             return f"T.Select({a} {sign} {b}, {a}, {b})", ATOM
         return f"T.Select(T.Or({a} {sign} {b}, T.isnan({a})), {a}, {b})", ATOM
 
-    def _short(self, e: Expr) -> str:
+    def _short(self, e: Expr, lanes: int) -> str:
         """Text that may be repeated: anything longer is computed once, into a temporary."""
-        value = self.text(e)
+        value = self.text(e) if lanes == 1 else self.spread(e)
         if isinstance(e, Const | Var | Local | Load):
             return value
         if value not in self._named:
-            self._named[value] = self.fresh("m")
-            self.temporaries.append(f"{self._named[value]}: T.let[T.{e.dtype}] = {value}")
+            self._named[value] = self.keep("m", e.dtype, lanes, value)
         return self._named[value]
+
+    def _never_nan(self, e: Expr) -> bool:
+        """Whether a number comes from the program's own constants and is none."""
+        if isinstance(e, Const):
+            return not math.isnan(e.value)
+        return isinstance(e, Load) and e.buffer in self._known
 
     def unary(self, e: Unary) -> Text:
         """An operator of one operand."""
         if e.operator == "neg":
             return f"-{self.side(e.a, ATOM)}", 6
+        if (e.operator, e.dtype) in FUNCTIONS and self._by_formula(e):
+            lanes = self.width(e)
+            value = self._short(e.a, lanes)
+
+            def declare(name: str, dtype: str, text: str) -> str:
+                return self.keep(name, dtype, lanes, text)
+
+            return elementary(e.operator, e.dtype, lanes, value, self.literal, declare), ATOM
+        if e.operator == "round" and self._metal and e.dtype == "float32":
+            return self.library(e.operator, e.dtype, self.text(e.a)), ATOM
         return super().unary(e)
 
+    def _by_formula(self, e: Unary) -> bool:
+        """Whether a function is written out; a run-time library has some that are shorter on bare metal."""
+        return not self._metal or (e.operator, e.dtype) in BRANCHLESS or e.operator in ("tanh", "erf")
 
-def _number(e: Expr) -> bool:
-    return isinstance(e, Const) and not math.isnan(e.value)
+
+def array(name: str, dtype: str, value: str, lanes: int = 1) -> list[str]:
+    """A scalar or vector that may change, as TVM's script has it."""
+    kind = f"{dtype}x{lanes}" if lanes > 1 else dtype
+    return [f'{name} = T.alloc_local((1,), "{kind}")', f"{name}[0] = {value}"]
+
+
+def constant(name: str, dtype: str, value: str, lanes: int = 1) -> str:
+    """One that does not change."""
+    return f"{name}: T.let[T.{dtype}{f'x{lanes}' if lanes > 1 else ''}] = {value}"

@@ -10,14 +10,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from unfoldc.kernels import build
+from unfoldc.kernels.index_bounds import loop_range
 from unfoldc.kernels.loops import ITERATION, Assign, Expr, For, Let, LoopProgram, Nest, Select, Stmt, Store
 from unfoldc.kernels.printers.c_api import StateLayout
 from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
 from unfoldc.kernels.printers.python_text import Names, comment
-from unfoldc.kernels.printers.tvm.expressions import TvmExpressions
+from unfoldc.kernels.printers.tvm.expressions import Places, TvmExpressions, array, constant
+from unfoldc.kernels.printers.tvm.parts import Part, has_lanes, parts_of
+from unfoldc.kernels.printers.tvm.row_sums import row_sums_text
+from unfoldc.kernels.printers.tvm.vectors import VectorExpressions
 
 _INDENT = "    "
+IN_ORDER = "unfoldc.in_order"
+"""Attribute of a function whose sums were split so that additions need not wait for each other: they stay split."""
 _RESERVED = ("I", "T", "Module", "range", "print", "True", "False")
 
 
@@ -35,38 +43,78 @@ class Argument:
 
 @dataclass(frozen=True)
 class Function:
-    """A printed function; where it `iterates`, the number of the iteration follows the pointers."""
+    """A printed function; where it `iterates`, the number of the iteration follows the pointers.
+
+    `asked` are the functions that it takes for granted though no library has them.
+    """
 
     name: str
     arguments: tuple[Argument, ...]
     iterates: bool
     text: str
+    asked: frozenset[str] = frozenset()
 
 
-def print_functions(symbol: str, program: LoopProgram, layout: StateLayout) -> list[Function | None]:
-    """`begin`, the steps and `end`, in this order; None for one with nothing to do."""
-    parts = [("begin", program.begin, False)]
-    parts += [(f"iterate_{i}", step.body, True) for i, step in enumerate(program.steps)]
-    parts.append(("end", program.end, False))
-    return [_Function(f"{symbol}_tir_{name}", program, layout, body, k).done() for name, body, k in parts]
+@dataclass(frozen=True)
+class Form:
+    """How functions are printed.
+
+    `lanes` problems side by side in the buffers `varying`, all of type `dtype` (1: one problem). `metal` prefixes the
+    functions that stand in for a C library ("": there is one).
+    """
+
+    metal: str = ""
+    lanes: int = 1
+    varying: frozenset[str] = frozenset()
+    dtype: str = ""
 
 
-def module_text(functions: Sequence[Function | None]) -> str:
+Functions = Sequence[Sequence[Function]]
+"""Those of `begin`, of each step and of `end`: none for one with nothing to do, several for one in parts."""
+
+
+def print_functions(symbol: str, program: LoopProgram, layout: StateLayout, form: Form = Form()) -> Functions:
+    """`begin`, the steps and `end`, in this order."""
+    bodies = [("begin", program.begin, False)]
+    bodies += [(f"iterate_{i}", step.body, True) for i, step in enumerate(program.steps)]
+    bodies.append(("end", program.end, False))
+    functions = []
+    for name, body, iterates in bodies:
+        parts = [Part(tuple(body), True)] if form.lanes > 1 else parts_of(body)
+        own = [f"{symbol}_tir_{name}{f'_part_{i}' if len(parts) > 1 else ''}" for i in range(len(parts))]
+        made = (_Function(n, program, layout, p, iterates, form).done() for n, p in zip(own, parts, strict=True))
+        functions.append([f for f in made if f is not None])
+    return functions
+
+
+def module_text(functions: Functions) -> str:
     """The script of a module; `tvm.script.from_source` reads it."""
-    texts = [f.text for f in functions if f is not None]
+    texts = [f.text for part in functions for f in part]
     return "\n\n".join(["@I.ir_module\nclass Module:", *texts]) + "\n"
 
 
 class _Function:
     def __init__(
-        self, name: str, program: LoopProgram, layout: StateLayout, body: tuple[Stmt, ...], iterates: bool
+        self, name: str, program: LoopProgram, layout: StateLayout, part: Part, iterates: bool, form: Form
     ) -> None:
-        self.name, self.program, self.layout, self.body, self.iterates = name, program, layout, body, iterates
+        self.name, self.program, self.layout, self.part, self.iterates = name, program, layout, part, iterates
+        self.form, body = form, part.body
         self.names = Names(_RESERVED)
         self.used, self.written = buffers_used(body), buffers_written(body)
         self.shared: dict[str, tuple[str, int]] = {}
+        self.ranges: dict[str, tuple[int, int | Expr]] = {}
         self.arguments = sorted([*self._buffers(), *self._scratch()], key=lambda a: a.name)
-        self.printer = TvmExpressions(self.names, self.shared, lambda buffer: program.buffers[buffer].shape)
+        # Vectors are found in arrays of one axis only.
+        self.flat = form.lanes > 1 or has_lanes(body)
+        known = frozenset(n for n in self.used & program.constants.keys() if not np.isnan(program.constants[n]).any())
+        places = Places(self.shared, lambda buffer: program.buffers[buffer].shape, known)
+        self.printer: TvmExpressions | VectorExpressions
+        if self.flat:
+            self.printer = vectors = VectorExpressions(self.names, places, form.metal)
+            if form.lanes > 1:
+                vectors.side_by_side(form.varying, form.lanes, form.dtype)
+        else:
+            self.printer = TvmExpressions(self.names, places, form.metal)
 
     def done(self) -> Function | None:
         """The whole function, or None where it uses no buffer."""
@@ -77,14 +125,17 @@ class _Function:
         parameters = [f'{p}: T.handle("{a.dtype}", "global")' for p, a in zip(pointers, self.arguments, strict=True)]
         parameters += [f"{self.names(ITERATION, 'int32')}: T.int32"] * self.iterates
         lines = ["@T.prim_func(s_tir=True)", f"def {self.name}({', '.join(parameters)}):"]
-        lines.append(f'{_INDENT}T.func_attr({{"tirx.noalias": True, "global_symbol": "{self.name}"}})')
+        order = f', "{IN_ORDER}": True' * self.part.in_order
+        lines.append(f'{_INDENT}T.func_attr({{"tirx.noalias": True, "global_symbol": "{self.name}"{order}}})')
         for buffer, pointer, a in zip(buffers, pointers, self.arguments, strict=True):
-            lines.append(f'{_INDENT}{buffer} = T.decl_buffer({a.shape}, "{a.dtype}", data={pointer})')
-        block = self._block(self.body, 1)
+            lanes = self.form.lanes if a.member or a.name in self.form.varying else 1
+            shape = (lanes * math.prod(a.shape),) if self.flat else a.shape
+            lines.append(f'{_INDENT}{buffer} = T.decl_buffer({shape}, "{a.dtype}", data={pointer})')
+        block = self._block(self.part.body, 1)
         for dtype, zero in self.printer.zeros.items():
-            lines += [_INDENT + line for line in _array(zero, dtype, f"T.{dtype}(0.0)")]
+            lines += [_INDENT + line for line in array(zero, dtype, f"T.{dtype}(0.0)")]
         text = "\n".join(_INDENT + line for line in [*lines, *block])
-        return Function(self.name, tuple(self.arguments), self.iterates, text)
+        return Function(self.name, tuple(self.arguments), self.iterates, text, frozenset(self.printer.asked))
 
     def _buffers(self) -> list[Argument]:
         buffers = [self.program.buffers[name] for name in self.used - self.layout.scratch.keys()]
@@ -112,37 +163,62 @@ class _Function:
         pad = _INDENT * depth
         for statement in body:
             match statement:
-                case For(var, extent, inner, kind):
-                    loop = "T.unroll" if kind == "unroll" else "range"
-                    count = extent if isinstance(extent, int) else self.printer.text(extent)
-                    lines.append(f"{pad}for {self.names(var, 'int32')} in {loop}({count}):")
-                    lines += self._block(inner, depth + 1)
+                case For():
+                    lines += self._loop(statement, depth)
                 case Nest(origins, inner):
                     lines += [pad + line for line in comment(origins)] + self._block(inner, depth)
                 case _:
                     lines += [pad + line for line in self._simple(statement)]
         return lines
 
+    def _loop(self, loop: For, depth: int) -> list[str]:
+        pad, printer = _INDENT * depth, self.printer
+        self.ranges[loop.var] = loop_range(loop)
+        if isinstance(printer, VectorExpressions):
+            if loop.kind == "lanes":
+                with printer.lanes_of(loop):
+                    return self._block(loop.body, depth)
+            sums = printer.row_sums(loop, self.ranges) if printer.lane else None
+            if sums is not None:
+                return [pad + line for line in row_sums_text(printer, *sums)]
+        # LLVM unrolls loops inside of vectors by itself, and late: unrolled before, what they read would be kept in
+        # registers and taken from there element by element, which is slower than from memory.
+        kind = "T.unroll" if loop.kind == "unroll" and not self.flat else "range"
+        printer.start()
+        count = loop.extent if isinstance(loop.extent, int) else printer.text(loop.extent)
+        head = f"{pad}for {self.names(loop.var, 'int32')} in {kind}({count}):"
+        return [head, *(self._block(loop.body, depth + 1) or [f"{pad}{_INDENT}pass"])]
+
     def _simple(self, statement: Let | Assign | Store) -> list[str]:
         """The lines of one statement, with the temporaries that its expressions need in front."""
         printer = self.printer
         printer.start()
+        if isinstance(printer, VectorExpressions) and printer.is_vector(statement):
+            return self._vector(printer, statement)
         value = printer.text(statement.value)
         match statement:
             case Store(buffer, indices):
                 line = [f"{printer.element(buffer, indices)} = {value}"]
             case Let(name, _, mutable) if mutable or _chooses(statement.value):
-                line = _array(printer.declare(name, True), statement.value.dtype, value)
+                line = array(printer.declare(name, True), statement.value.dtype, value)
             case Let(name):
-                line = [f"{printer.declare(name, False)}: T.let[T.{statement.value.dtype}] = {value}"]
+                line = [constant(printer.declare(name, False), statement.value.dtype, value)]
             case Assign(name):
                 line = [f"{printer.local(name, statement.value.dtype)} = {value}"]
         return [*printer.temporaries, *line]
 
-
-def _array(name: str, dtype: str, value: str) -> list[str]:
-    """A scalar that may change, as TVM's script has it."""
-    return [f'{name} = T.alloc_local((1,), "{dtype}")', f"{name}[0] = {value}"]
+    def _vector(self, printer: VectorExpressions, statement: Let | Assign | Store) -> list[str]:
+        """The same for a statement that writes a vector."""
+        value = printer.kept(statement.value)
+        kind = printer.kind_of(statement.value.dtype)
+        match statement:
+            case Store(buffer, indices):
+                line = [f"{printer.element(buffer, indices)} = {value}"]
+            case Let(name):
+                line = array(printer.declare(name, True, vector=True), kind, value, printer.lanes)
+            case Assign(name):
+                line = [f"{printer.place(name)} = {value}"]
+        return [*printer.temporaries, *line]
 
 
 def _chooses(value: Expr) -> bool:

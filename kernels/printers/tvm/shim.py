@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.c_api import StateLayout
+from unfoldc.kernels.printers.c_api.freestanding import FREESTANDING
 from unfoldc.kernels.printers.c_api.header import prototypes
 from unfoldc.kernels.printers.c_api.text import C_TYPES
-from unfoldc.kernels.printers.tvm.printer import Argument, Function
-
-Functions = Sequence[Function | None]
+from unfoldc.kernels.printers.tvm.printer import Argument, Function, Functions
 
 
 def shim_text(symbol: str, program: LoopProgram, layout: StateLayout, functions: Functions) -> str:
-    """The C file; `functions` are those of `begin`, of the steps and of `end`, None for one with nothing to do."""
+    """The C file; `functions` are those of `begin`, of the steps and of `end`."""
     shim = _Shim(symbol, program, layout)
     heads = prototypes(symbol, program, layout)
     begin, *steps, end = functions
@@ -33,10 +32,25 @@ def shim_text(symbol: str, program: LoopProgram, layout: StateLayout, functions:
         "solve": solve,
     }
     lines = [f'#include "{symbol}.h"', f'#include "{symbol}_weights.h"', ""]
-    lines += [shim.declaration(f) for f in functions if f is not None]
+    lines += [shim.declaration(f) for part in functions for f in part]
+    lines += stand_ins(symbol, functions)
     for name, body in bodies.items():
         lines += ["", heads[name] + " {", *(f"    {line}" for line in body), "}"]
     return "\n".join([*lines, ""])
+
+
+def stand_ins(symbol: str, functions: Functions) -> list[str]:
+    """What the functions ask for in place of a C library's."""
+    asked = sorted({name for part in functions for f in part for name in f.asked})
+    lines: list[str] = []
+    for operator, dtype in sorted({needed for name in asked for needed in FREESTANDING[name][0]}):
+        kind = C_TYPES[dtype]
+        lines.append(f"{kind} {operator}{'f' if dtype == 'float32' else ''}({kind} a);")
+    for name in asked:
+        text = FREESTANDING[name][1].replace("@", f"{symbol}_").removeprefix("static inline ")
+        head = text[: text.index(" {")]
+        lines += ["", f"{head};", *text.splitlines()]
+    return lines
 
 
 @dataclass(frozen=True)
@@ -55,21 +69,22 @@ class _Shim:
         values = [self._value(a, parameters) for a in function.arguments]
         return f"{function.name}({', '.join([*values, *['s->k'] * function.iterates])});"
 
-    def body(self, function: Function | None, parameters: Sequence[str], reads_state: bool) -> list[str]:
-        """The call, and what keeps the compiler from warning of parameters that nobody reads."""
-        arguments = [a.name for a in function.arguments] if function else []
+    def body(self, functions: Sequence[Function], parameters: Sequence[str], reads_state: bool) -> list[str]:
+        """The calls, and what keeps the compiler from warning of parameters that nobody reads."""
+        arguments = [a.name for f in functions for a in f.arguments]
         unused = [name for name in parameters if name not in (*arguments, *self.layout.pointers)]
         if not reads_state and not set(arguments) - set(parameters) - set(self.program.constants):
             unused.append("s")
-        return [*(f"(void){name};" for name in unused), *([self.call(function, parameters)] if function else [])]
+        return [*(f"(void){name};" for name in unused), *(self.call(f, parameters) for f in functions)]
 
-    def iterate(self, functions: Functions) -> list[str]:
+    def iterate(self, steps: Functions) -> list[str]:
         """Chooses the step that the number of the iteration belongs to."""
         lines = [f"if (s->k >= {self.program.iterations}) return;"]
-        for number, (step, function) in enumerate(zip(self.program.steps, functions, strict=True)):
+        for number, (step, functions) in enumerate(zip(self.program.steps, steps, strict=True)):
             other = "else " if number else ""
-            test = f"if (s->k < {step.first + step.count}) " if number < len(functions) - 1 else ""
-            lines.append(f"{other}{test}{self.call(function) if function else '{ }'}")
+            test = f"if (s->k < {step.first + step.count}) " if number < len(steps) - 1 else ""
+            calls = " ".join(self.call(f) for f in functions)
+            lines.append(f"{other}{test}{calls if len(functions) == 1 else f'{{ {calls} }}'}")
         return [*lines, "s->k++;"]
 
     def _value(self, argument: Argument, parameters: Sequence[str]) -> str:

@@ -70,6 +70,11 @@ def add_compilation(parser: argparse.ArgumentParser) -> None:
         help="measure other schedules on the device for so long, keep the best",
     )
     parser.add_argument("--tune-log", metavar="FILE", help="JSON lines to add measurements to and to take them from")
+    parser.add_argument(
+        "--on",
+        metavar="ADDRESS",
+        help="where it runs: ssh://user@host, serial:/dev/ttyACM0, tvm-rpc://host:port, local",
+    )
     add_dimensions(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile even if the cache has the result")
 
@@ -81,7 +86,10 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
     path = Path(arguments.model)
     if path.is_dir():
         _refuse_options(arguments)
-        return pipeline.load(path, providers=arguments.provider, threads=arguments.threads)
+        with status() as progress:
+            return pipeline.load(
+                path, providers=arguments.provider, threads=arguments.threads, on=arguments.on, progress=progress
+            )
     with status() as progress:
         solver = pipeline.compile(
             path,
@@ -97,6 +105,7 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
             sparse=arguments.sparse,
             tune=arguments.tune,
             tune_log=arguments.tune_log,
+            on=arguments.on,
         )
     for note in solver.notes:
         print(f"note: {printable(note, 1000)}", file=sys.stderr)

@@ -1,10 +1,14 @@
-"""`unfoldc targets`: the devices that a solver can be compiled for."""
+"""`unfoldc targets`: the devices that a solver can be compiled for, and what is installed for each."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from unfoldc.commands.common import Subparsers, add_json, new_command, print_json, table
+
+if TYPE_CHECKING:
+    from unfoldc.targets import Target
 
 
 def add(commands: Subparsers) -> argparse.ArgumentParser:
@@ -22,29 +26,61 @@ def run(arguments: argparse.Namespace) -> None:
 
     targets = all_targets()
     if arguments.json:
-        print_json(
-            [
-                {
-                    "name": t.name,
-                    "kind": t.kind,
-                    "summary": t.summary,
-                    "flash_bytes": t.spec.flash_bytes,
-                    "ram_bytes": t.spec.ram_bytes,
-                    "clock_hz": t.clock_hz,
-                    "missing_packages": list(t.missing()),
-                }
-                for t in targets
-            ]
-        )
+        print_json([_facts(t) for t in targets])
         return
-    rows = [["target", "kind", "flash", "RAM", "clock", ""]]
+    rows = [["target", "core", "flash", "RAM", "clock", "build and run", "QEMU", "GNU build", ""]]
     for t in targets:
         clock = f"{t.clock_hz / 1e6:g} MHz" if t.clock_hz else ""
-        rows.append([t.name, t.kind, _kib(t.spec.flash_bytes), _kib(t.spec.ram_bytes), clock, t.summary])
+        core = t.core.name if t.core else t.kind
+        rows.append([t.name, core, _kib(t.spec.flash_bytes), _kib(t.spec.ram_bytes), clock, *_installed(t), t.summary])
     print(table(rows, right=(2, 3, 4)))
-    for t in targets:
-        if t.missing():
-            print(f"{t.name} needs {', '.join(t.missing())}: {t.install_command()}")
+    for line in _commands(targets):
+        print(line)
+
+
+def _facts(t: Target) -> dict[str, Any]:
+    from unfoldc.targets.tools import debian_command, emulator_tools, gnu_tools, missing_tools
+
+    missing = missing_tools((*emulator_tools(t), *gnu_tools(t)))
+    return {
+        "name": t.name,
+        "kind": t.kind,
+        "core": t.core.name if t.core else None,
+        "summary": t.summary,
+        "source": t.source,
+        "flash_bytes": t.spec.flash_bytes,
+        "ram_bytes": t.spec.ram_bytes,
+        "clock_hz": t.clock_hz,
+        "emulator": t.core.emulator if t.core else None,
+        "missing_packages": list(t.missing()),
+        "install_packages": t.install_command(),
+        "missing_tools": list(missing),
+        "install_tools": debian_command(missing),
+    }
+
+
+def _installed(t: Target) -> list[str]:
+    """Whether it can be built and run, whether on QEMU, whether with the GNU compiler."""
+    from unfoldc.targets.tools import emulator_tools, gnu_tools, missing_tools
+
+    qemu = emulator_tools(t)
+    runs_on_qemu = t.core is not None and t.core.emulator == "qemu"
+    lacks = bool(t.missing()) or (runs_on_qemu and bool(missing_tools(qemu)))
+    return [
+        "no" if lacks else "yes",
+        *("" if not p else "no" if missing_tools(p) else "yes" for p in (qemu, gnu_tools(t))),
+    ]
+
+
+def _commands(targets: tuple[Target, ...]) -> list[str]:
+    """What installs the rest: one command for packages of Python, one for programs."""
+    from unfoldc.targets.description import install_command
+    from unfoldc.targets.tools import debian_command, emulator_tools, gnu_tools, missing_tools
+
+    packages = dict.fromkeys(p for t in targets for p in t.missing())
+    programs = dict.fromkeys(p for t in targets for p in missing_tools((*emulator_tools(t), *gnu_tools(t))))
+    lines = [f"to build and run: {install_command(packages)}"] if packages else []
+    return [*lines, f"for QEMU and GNU builds (Debian, Ubuntu): {debian_command(programs)}"] if programs else lines
 
 
 def _kib(size: int | None) -> str:

@@ -1,0 +1,125 @@
+"""Runs a solver on a connected device: a board, another computer, a farm. `unfoldc.targets.remote` does the talking."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+
+from unfoldc.errors import DeviceError, InputError
+from unfoldc.kernels.artifact import Port
+from unfoldc.runtime.artifact_folder import Build
+from unfoldc.runtime.remote_runners import Runners
+from unfoldc.targets.boards import find_target
+from unfoldc.targets.remote.address import parse_address
+from unfoldc.targets.remote.connect import Job, connect, needed_runner
+from unfoldc.targets.remote.device import Device, Ticks
+from unfoldc.targets.remote.protocol import Hello
+
+_BACKENDS = ("c", "tvm")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class RemoteEngine:
+    """The device at the address `on`. It is connected at the first call and solves one problem after the other.
+
+    The runner is built at once where the address needs one, and kept in the build's folder. After a `DeviceError` the
+    connection is given up; the next call makes a new one. Several threads may call; they take turns.
+    """
+
+    def __init__(self, build: Build, on: str, progress: Callable[[str], None] | None = None) -> None:
+        if build.artifact.backend not in _BACKENDS:
+            raise InputError(
+                f"on {on}",
+                f"the back end {build.artifact.backend}",
+                " or ".join(_BACKENDS),
+                "Compile with backend c or tvm: others cannot leave this computer.",
+            )
+        self.on = on
+        self._artifact = build.artifact
+        self._address = parse_address(on)
+        target, say = find_target(build.target), progress or (lambda _: None)
+        self.board_hz = target.clock_hz
+        self._job = Job(self._artifact, target, Runners(build, say), say)
+        self._lock = threading.RLock()
+        self._devices: list[Device] = []  # at most one; a list, which the finaliser can hold without holding us
+        weakref.finalize(self, _close, self._devices)
+        kind = needed_runner(self._address)
+        if kind is not None:
+            self._job.build(kind, self._address.options.get("cpu", ""))
+
+    def solve(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int) -> None:
+        """Solve `batch` problems with that many iterations; write the answers into `outputs`."""
+        for item in range(batch):
+            problem = _problem(self._artifact.inputs, inputs, item)
+            answers = self._with_device(Device.solve, problem, iterations)
+            for port, output, answer in zip(self._artifact.outputs, outputs, answers, strict=True):
+                (output[item : item + 1] if port.batched else output)[...] = answer
+
+    def profile(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        batch: int,
+        iterations: int,
+        ticks: np.ndarray,
+    ) -> None:
+        """Like `solve`, and add the device's counts for begin, each iteration and end to the K + 2 items of `ticks`."""
+        self.solve(inputs, outputs, batch, iterations)
+        for item in range(batch):
+            found = self.counts(_problem(self._artifact.inputs, inputs, item), iterations, 1)
+            ticks += found.counts[0].astype(ticks.dtype)
+
+    def counts(
+        self, problem: Sequence[np.ndarray], iterations: int, repeats: int, seconds: float = 30.0, warm_up: int = 0
+    ) -> Ticks:
+        """What the device's clock counts in each repetition for one problem; see `Device.profile`."""
+
+        def measure(device: Device) -> Ticks:
+            if warm_up:
+                device.profile(problem, iterations, warm_up)
+            return device.profile(problem, iterations, repeats, seconds)
+
+        found = self._with_device(measure)
+        if found.failure is not None:
+            self.close()
+        return found
+
+    def stack_bytes(self, problem: Sequence[np.ndarray], iterations: int) -> int | None:
+        """Bytes of stack that a solve takes there; None where the runner cannot tell."""
+        return self._with_device(Device.stack, problem, iterations)
+
+    @property
+    def hello(self) -> Hello:
+        """What the device says of itself."""
+        return self._with_device(lambda device: device.hello)
+
+    def close(self) -> None:
+        """Give the device back; the next call connects again."""
+        with self._lock:
+            _close(self._devices)
+
+    def _with_device(self, use: Callable[Concatenate[Device, P], T], *arguments: P.args, **named: P.kwargs) -> T:
+        with self._lock:
+            if not self._devices:
+                self._devices.append(connect(self._address, self._job))
+            try:
+                return use(self._devices[0], *arguments, **named)
+            except BaseException as error:
+                # Whatever it was, Ctrl-C too: an answer may still be on its way, so the connection is of no more use.
+                if isinstance(error, DeviceError) or not isinstance(error, Exception):
+                    _close(self._devices)
+                raise
+
+
+def _close(devices: list[Device]) -> None:
+    while devices:
+        devices.pop().close()
+
+
+def _problem(ports: Sequence[Port], arrays: Sequence[np.ndarray], item: int) -> list[np.ndarray]:
+    return [array[item] if port.batched else array for port, array in zip(ports, arrays, strict=True)]

@@ -1,0 +1,70 @@
+"""Measures a solver on a connected device by the device's own clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from unfoldc.kernels.artifact import Artifact
+from unfoldc.runtime.engine_remote import RemoteEngine
+from unfoldc.runtime.profile import Row
+from unfoldc.targets.remote.device import Ticks
+from unfoldc.targets.remote.protocol import Hello
+
+_WARM_UP = 3
+
+
+def measure_remote(
+    artifact: Artifact, engine: RemoteEngine, inputs: list[np.ndarray], repeats: int, seconds: float
+) -> dict[str, Any]:
+    """The figures of a profile for the first problem: what the device counted, and what that is in s and in cycles.
+
+    Where the device fails after some repetitions, they count, and `note` says what happened; before, DeviceError.
+    """
+    problem = [array[0] if port.batched else array for port, array in zip(artifact.inputs, inputs, strict=True)]
+    found = engine.counts(problem, artifact.iterations, repeats, seconds, warm_up=_WARM_UP)
+    hello, failure = found.hello, found.failure
+    scale = {"seconds": _seconds_per_count(hello, engine.board_hz), "cycles": _cycles_per_count(hello)}
+    # Each part lies between two stamps and contains one.
+    counts = np.maximum(found.counts.astype(np.float64) - hello.stamp_ticks, 0.0)
+    each, whole = (np.percentile(c, (50, 99), axis=0) for c in (counts, counts.sum(axis=1)))
+    notes = []
+    if failure is not None:
+        notes.append(f"ended after {len(counts)} of {repeats} repetitions: {failure}")
+    if not found.counts.any():
+        notes.append("the device's clock stands still: nothing was timed")
+    stamp = scale["seconds"]
+    return {
+        "rows": [Row(**_figures(scale, *column)) for column in each.T],  # type: ignore[arg-type]
+        "batch": 1,
+        "repeats": len(counts),
+        **_figures(scale, *whole),
+        **({"stamp_seconds": hello.stamp_ticks * stamp, "stamp_overhead": _share(found)} if stamp else {}),
+        "stack_bytes": None if failure is not None else engine.stack_bytes(problem, artifact.iterations),
+        "on": engine.on,
+        "note": "; ".join(notes),
+    }
+
+
+def _figures(scale: dict[str, float], p50: float, p99: float) -> dict[str, float]:
+    """`seconds_p50`, `cycles_p99` and so on, those that the clock gives."""
+    return {
+        f"{unit}_{name}": float(n * s) for unit, s in scale.items() if s for name, n in (("p50", p50), ("p99", p99))
+    }
+
+
+def _seconds_per_count(hello: Hello, board_hz: int | None) -> float:
+    """0 where nobody knows the clock's rate; cycles are taken to come at the board's."""
+    hz = hello.clock_hz or (board_hz or 0 if hello.clock_unit == "cycles" else 0)
+    return 1 / hz if hz else 0.0
+
+
+def _cycles_per_count(hello: Hello) -> float:
+    return 1.0 if hello.clock_unit == "cycles" else 0.0
+
+
+def _share(found: Ticks) -> float:
+    """What all stamps take of a solve."""
+    whole = float(np.median(found.counts.sum(axis=1)))
+    return found.hello.stamp_ticks * (found.counts.shape[1] + 1) / whole if whole else 0.0

@@ -1,0 +1,50 @@
+"""The runners of a build, one for each kind and processor, kept in its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from unfoldc.runtime.artifact_folder import Build
+from unfoldc.runtime.products import weights_file
+from unfoldc.targets.boards import find_target
+from unfoldc.targets.remote.runner_build import Kind, build_runner
+
+_FOLDER = "remote"
+
+
+class Runners:
+    """Builds the runners of `build` when they are asked for; a file that is there already is taken."""
+
+    def __init__(self, build: Build, progress: Callable[[str], None]) -> None:
+        self._build, self._progress = build, progress
+        self._own: tempfile.TemporaryDirectory[str] | None = None  # removed with this object
+
+    def __call__(self, kind: Kind, cpu: str = "") -> Path:
+        """The runner for a processor ("": the target's usual one). Raises TargetError and ToolError."""
+        artifact, target = self._build.artifact, find_target(self._build.target)
+        folder = self._folder()
+        with tempfile.TemporaryDirectory(prefix="unfoldc-") as scratch, contextlib.ExitStack() as stack:
+            flags = stack.enter_context(weights_file(artifact, Path(scratch)))
+            objects: list[Path] = []
+            if artifact.backend == "tvm":
+                from unfoldc.targets.tvm_build import build_objects
+
+                objects = build_objects(artifact, Path(scratch), target.core)
+            return build_runner(
+                artifact, target, folder, kind=kind, cpu=cpu, objects=objects, flags=flags, progress=self._progress
+            )
+
+    def _folder(self) -> Path:
+        """The folder in the build, where that may be written to, else a temporary one."""
+        folder = self._build.folder / _FOLDER
+        with contextlib.suppress(OSError):
+            folder.mkdir(exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+        if self._own is None:
+            self._own = tempfile.TemporaryDirectory(prefix="unfoldc-")
+        return Path(self._own.name)

@@ -1,0 +1,24 @@
+"""Thumb code on a Cortex-M."""
+
+from __future__ import annotations
+
+from unfoldc.targets.description import MemoryRegion
+from unfoldc.targets.processors.base import Processor
+
+
+def length(half: int) -> int:
+    """Bytes of an instruction: a first half that starts with 0b11101, 0b11110 or 0b11111 has a second one."""
+    return 4 if half >> 11 in (0b11101, 0b11110, 0b11111) else 2
+
+
+THUMB = Processor(
+    architecture="UC_ARCH_ARM",
+    modes=("UC_MODE_THUMB", "UC_MODE_MCLASS"),
+    constants="unicorn.arm_const",
+    pc="UC_ARM_REG_PC",
+    sp="UC_ARM_REG_SP",
+    link="UC_ARM_REG_LR",
+    length=length,
+    code_bit=1,
+    devices=(MemoryRegion(0xE000_E000, 4096),),  # system control, with the switch of the floating-point unit
+)

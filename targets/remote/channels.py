@@ -1,0 +1,234 @@
+"""Streams of bytes to a device, with a time limit on every transfer: a process's pipes, or an open file descriptor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from unfoldc.errors import DeviceError
+
+_CHUNK = 1 << 16
+_MOST_WORDS = 4000  # characters of what a process says that are kept
+
+
+class Channel(Protocol):
+    """Carries bytes to one device and back. `name` is for messages."""
+
+    name: str
+
+    def write(self, data: bytes, deadline: float) -> None:
+        """Send all of `data` before `time.monotonic()` reaches `deadline`; DeviceError otherwise."""
+        ...
+
+    def read(self, deadline: float) -> bytes:
+        """What has come, at least a byte; empty at the deadline. DeviceError where nothing can come any more."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back; may be called again."""
+        ...
+
+
+def device_error(name: str, found: str, do: str, allowed: str = "a device that runs unfoldc's runner") -> DeviceError:
+    """The error about the device at `name`."""
+    return DeviceError(where=name, found=found, allowed=allowed, do=do)
+
+
+class DescriptorChannel:
+    """Bytes through two file descriptors, which it makes non-blocking and owns."""
+
+    def __init__(self, name: str, reading: int, writing: int) -> None:
+        self.name = name
+        self._in, self._out = reading, writing
+        self._open = True
+        for descriptor in (reading, writing):
+            os.set_blocking(descriptor, False)
+
+    def write(self, data: bytes, deadline: float) -> None:
+        """Send all of `data`; what comes meanwhile waits in the system's buffers."""
+        rest = memoryview(data)
+        while rest:
+            self._check_open()
+            if not select.select([], [self._out], [], _left(deadline))[1]:
+                raise device_error(
+                    self.name,
+                    f"it took {len(data) - len(rest)} of {len(data)} bytes and no more in time",
+                    "See whether the device hangs; ?timeout=SECONDS gives it longer.",
+                )
+            try:
+                rest = rest[os.write(self._out, rest[:_CHUNK]) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise self.gone(error.strerror or "") from None
+
+    def read(self, deadline: float) -> bytes:
+        """What has come, at least a byte; empty at the deadline."""
+        self._check_open()
+        while select.select([self._in], [], [], _left(deadline))[0]:
+            try:
+                data = os.read(self._in, _CHUNK)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise self.gone(error.strerror or "") from None
+            if not data:
+                raise self.gone("")
+            return data
+        return b""
+
+    def gone(self, reason: str) -> DeviceError:
+        """The error for a stream that has ended."""
+        said = f" ({reason})" if reason else ""
+        return device_error(self.name, f"the connection was closed{said}", "Connect the device again.")
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        if self._open:
+            self._open = False
+            for descriptor in {self._in, self._out}:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise device_error(self.name, "the connection was closed before", "Connect again.")
+
+
+class ProcessChannel(DescriptorChannel):
+    """A process that runs the solver, or leads to one: its standard input and output are the stream.
+
+    It gets a session of its own, so that Ctrl-C at the terminal reaches us alone, who end it in order: by closing its
+    input, then by signals. `explain` makes an error of its exit status and of the end of what it said.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        explain: Callable[[str, int, str], DeviceError] | None = None,
+        environment: dict[str, str] | None = None,
+        grace: float = 2.0,
+    ) -> None:
+        try:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                env=environment,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise device_error(
+                name,
+                f"{command[0]} cannot be started ({error.strerror})",
+                f"Install {command[0]}, or correct the name.",
+                "an installed program",
+            ) from None
+        pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
+        assert all(pipes)
+        # Duplicates, so that Popen's files and ours are closed each once.
+        reading, writing, self._words_from = (os.dup(pipe.fileno()) for pipe in (pipes[1], pipes[0], pipes[2]) if pipe)
+        for pipe in pipes:
+            if pipe:
+                pipe.close()
+        super().__init__(name, reading, writing)
+        os.set_blocking(self._words_from, False)
+        self._explain = explain or explain_exit
+        self._grace = grace
+        self._words = ""
+
+    def read(self, deadline: float) -> bytes:
+        """What has come, at least a byte; empty at the deadline. What the process says on the side is kept."""
+        self._check_open()
+        while True:
+            sources = [self._in, *([self._words_from] if self._words_from >= 0 else [])]
+            ready = select.select(sources, [], [], _left(deadline))[0]
+            if self._words_from in ready:
+                self._listen()
+            if self._in in ready:
+                return super().read(deadline)
+            if not ready:
+                return b""
+
+    def words(self) -> str:
+        """The end of what the process has said on standard error."""
+        if self._words_from >= 0:
+            self._listen()
+        return self._words
+
+    def gone(self, reason: str) -> DeviceError:
+        """Why the process ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(self._grace)
+        words = self.words()
+        status = self.process.poll()
+        if status is None:
+            return super().gone(reason)
+        return self._explain(self.name, status, words)
+
+    def close(self) -> None:
+        """End the process and wait for it."""
+        if not self._open:
+            return
+        super().close()
+        with contextlib.suppress(OSError):
+            os.close(self._words_from)
+        self._words_from = -1
+        for number in (0, signal.SIGTERM, signal.SIGKILL):
+            if number:
+                self.process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(self._grace)
+                return
+        self.process.wait()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(BlockingIOError, OSError):
+            while data := os.read(self._words_from, _CHUNK):
+                self._words = (self._words + data.decode("utf-8", "replace"))[-_MOST_WORDS:]
+            os.close(self._words_from)  # its end
+            self._words_from = -1
+
+
+def explain_exit(name: str, status: int, words: str) -> DeviceError:
+    """The error for a runner that ended with this status (negative, or above 128 from a shell: a signal)."""
+    number = -status if status < 0 else status - 128
+    said = last_line(words)
+    if number == signal.SIGALRM:
+        return device_error(name, "the request took longer than its time limit", "Give it longer by ?timeout=SECONDS.")
+    if number == signal.SIGILL:
+        return device_error(
+            name,
+            "the processor does not know an instruction of the solver",
+            "Compile for the processor that is there, or choose one that it can run by ?cpu=.",
+            "a processor of the target's kind",
+        )
+    if number == signal.SIGKILL:
+        found = "the solver was killed, which systems do that run out of memory"
+        return device_error(name, found, "Free memory on the device, or take a smaller problem.")
+    if 0 < number < 65:
+        with contextlib.suppress(ValueError):
+            said = said or signal.Signals(number).name
+        return device_error(name, f"the solver stopped by a signal ({said or number})", "Report this with the model.")
+    ending = f"it ended with status {status}" + (f": {said}" if said else "")
+    return device_error(name, ending, "See whether the runner can run there.")
+
+
+def last_line(text: str) -> str:
+    """The last line that says anything."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())

@@ -1,0 +1,63 @@
+"""From an address to a device that answers: builds what has to be there, brings it there, greets it."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from unfoldc.kernels.artifact import Artifact
+from unfoldc.targets.description import Target
+from unfoldc.targets.remote.address import Address
+from unfoldc.targets.remote.channels import Channel, ProcessChannel
+from unfoldc.targets.remote.device import Device
+from unfoldc.targets.remote.runner_build import Kind
+from unfoldc.targets.toolchains import Progress
+
+BuildRunner = Callable[[Kind, str], Path]
+"""Gives the runner of the solver, built for a kind and a processor ("": the target's usual one)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to run: the solver, the target it was compiled for, and how its runner is made."""
+
+    artifact: Artifact
+    target: Target
+    build: BuildRunner
+    progress: Progress
+
+
+def connect(address: Address, job: Job) -> Device:
+    """The device at `address` with the solver on it. Raises DeviceError, TargetError or ToolError."""
+    return _OPENERS[address.scheme](address, job)
+
+
+def needed_runner(address: Address) -> Kind | None:
+    """The kind of runner that is brought to the address; None where there is one already."""
+    return _RUNNERS[address.scheme]
+
+
+def seconds_for_runner(address: Address) -> str:
+    """The argument of a runner: the whole seconds after which it ends itself."""
+    return str(math.ceil(address.timeout) + 1)
+
+
+def _local(address: Address, job: Job) -> Device:
+    """A process on this computer."""
+    runner = job.build("program", address.options.get("cpu", ""))
+    command = [*shlex.split(address.options.get("launch", "")), str(runner), seconds_for_runner(address)]
+    os.chmod(runner, 0o755)
+    return _device(ProcessChannel(address.text, command), address, job)
+
+
+def _device(channel: Channel, address: Address, job: Job, **how: float | bool) -> Device:
+    return Device(channel, job.artifact, timeout=address.timeout, start=max(address.timeout, 1.0), **how)  # type: ignore[arg-type]
+
+
+Opener = Callable[[Address, Job], Device]
+_OPENERS: Mapping[str, Opener] = {"local": _local}
+_RUNNERS: Mapping[str, Kind | None] = {"local": "program", "ssh": "program", "serial": None, "tvm-rpc": "library"}
