@@ -21,7 +21,7 @@ from unfoldc.runtime.artifact_folder import Build, add_note, replace_texts
 from unfoldc.runtime.backends import open_engine
 from unfoldc.runtime.contest import Clock
 from unfoldc.runtime.profile import duration
-from unfoldc.runtime.tuning_measure import Sample, confirm, is_faster, margin, unit_of
+from unfoldc.runtime.tuning_measure import INSTRUCTIONS, Sample, confirm, is_faster, margin
 from unfoldc.runtime.tuning_search import proposals
 from unfoldc.tune_log import append, read_log
 from unfoldc.tuning_trials import OutOfTime, Trials, close, key_of
@@ -51,8 +51,7 @@ def tuned(request: Request, untuned: Build, earlier: Build | None = None, clock:
     logs = [*([earlier.folder / LOG] if earlier else []), *([request.tune_log] if request.tune_log else [])]
     request.progress("tuning: looking at the untuned solver")
     trials = Trials(request, untuned, logs, clock)
-    timed = unit_of(trials.engine) != "instructions"
-    confirming = min(5.0 if timed else 1.0, max(1.0, _CONFIRMING * request.tune))
+    confirming = min(1.0 if trials.unit == INSTRUCTIONS else 5.0, max(1.0, _CONFIRMING * request.tune))
     trials.finish = begun + request.tune - confirming
     try:
         end = _search(trials)
@@ -87,7 +86,7 @@ def is_enough(request: Request, build: Build) -> bool:
 
 def _search(trials: Trials) -> _Search:
     """Tries candidates until there are none left, the time is up, or Ctrl-C is pressed."""
-    search = proposals(trials.default, trials.space, trials.first, margin(unit_of(trials.engine)))
+    search = proposals(trials.default, trials.space, trials.first, margin(trials.unit))
     try:
         wanted = next(search)
         while True:
@@ -141,7 +140,7 @@ def _confirmed(
     engine = None
     try:
         made = build_one(trials.request, trials.compiled(choices), folder)
-        engine = open_engine(made)
+        engine = open_engine(made, on=trials.request.on)
         if trials.judge.fault(engine):
             return None, ()
         samples = confirm(trials.artifact, trials.engine, engine, trials.work, seconds, trials.clock)

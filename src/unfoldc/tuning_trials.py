@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unfoldc.cache import tool_versions
-from unfoldc.errors import UnfoldcError
+from unfoldc.errors import DeviceError, UnfoldcError
 from unfoldc.external_data import external_digests
 from unfoldc.kernels.schedule_choices import ScheduleChoices, changes, choices_for, default_for, with_changes
 from unfoldc.request import Request
@@ -26,7 +26,7 @@ from unfoldc.runtime.engine_reference import ReferenceEngine
 from unfoldc.runtime.machine import processor
 from unfoldc.runtime.products import make_product
 from unfoldc.runtime.tuning_judge import Judge
-from unfoldc.runtime.tuning_measure import Sample, compare, score, unit_of, workloads
+from unfoldc.runtime.tuning_measure import INSTRUCTIONS, Sample, compare, margin, score, workloads
 from unfoldc.tune_log import Entry, Key, append, read_log
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _LOOK = 0.2  # seconds of measuring a candidate
 _MOST_HINTS = 16
+_MOST_LOST = 3  # candidates one after the other: the device is gone
 _TOOLS = {"c": ("ziglang",), "numba": ("numba", "llvmlite"), "tvm": ("apache-tvm", "ziglang")}
 
 
@@ -52,14 +53,15 @@ class Outcome:
 
 _Candidate = tuple[ScheduleChoices, "Artifact"]
 _Result = tuple[Outcome, tuple[str, ...]]
-WRONG, FAILED = "wrong answers", "not built"
+WRONG, FAILED, LOST = "wrong answers", "not built", "lost with the device"
 
 
 class Trials:
     """Scores candidates for one model, target and back end, until `finish` on the clock.
 
     `counts`: how many were "measured", were "alike" in every character of their code, came "from the log", gave `WRONG`
-    answers or `FAILED` to build or to run; `refused` lines of logs. `entries` are those of this tuning, old and new.
+    answers, `FAILED` to build or to run, or were `LOST`; `refused` lines of logs. `entries`: those of this tuning, old
+    and new.
     """
 
     def __init__(self, request: Request, untuned: Build, logs: Sequence[Path], clock: Clock) -> None:
@@ -71,14 +73,16 @@ class Trials:
         self.default = default_for(self.spec, self.backend)
         self.space = choices_for(self.spec, self.backend)
         self._model, self._program = load_program(request.path, **request.options)
-        self.engine = open_engine(untuned)
+        self.engine = open_engine(untuned, on=request.on)
         self.work = workloads(self.artifact, self.engine, clock)
-        self.judge = Judge(self.artifact, self.engine, self._exact(), emulated=untuned.kind != "host")
+        self.unit = self.work[0].unit
+        self.judge = Judge(self.artifact, self.engine, self._exact(), emulated=self._slow)
         self.key, self.versions = key_of(request, self.backend), tool_versions(_TOOLS[self.backend])
         self.counts: Counter[str] = Counter()
         self.entries: list[Entry] = []
         self.outcomes = {self.default: Outcome(1.0)}
         self._by_text = {_digest(self.artifact): Outcome(1.0)}
+        self._lost = 0
         self._each = 0.0  # seconds that a candidate took
         self.log = request.tune_log
         self._read(logs)
@@ -93,8 +97,9 @@ class Trials:
 
     @property
     def ranking(self) -> list[ScheduleChoices]:
-        """The candidates that are better than untuned, the best first."""
-        better = {id(outcome): c for c, outcome in reversed(self.outcomes.items()) if outcome.score < 1}  # alike: one
+        """The candidates that are better than untuned, the best first; of those with the same code one."""
+        least = 1 - margin(self.unit)
+        better = {id(outcome): c for c, outcome in reversed(self.outcomes.items()) if outcome.score < least}
         return sorted(better.values(), key=lambda c: self.outcomes[c].score)
 
     @property
@@ -122,7 +127,7 @@ class Trials:
             except Exception as error:  # whatever a pass makes of a combination that nobody has tried
                 outcome, reason = _fault(error)
                 self.counts[FAILED] += 1
-                self._note(choices, outcome, ": ".join(reason))
+                self._note(choices, outcome, reason)
                 continue
             known = self._by_text.get(_digest(artifact))
             if known is None:
@@ -136,14 +141,17 @@ class Trials:
             for (choices, artifact), result in zip(artifacts, self._results(artifacts, Path(folder)), strict=True):
                 outcome, reason = result()
                 self.counts["measured" if not reason else reason[0]] += 1
-                self._note(choices, outcome, ": ".join(reason))
+                self._note(choices, outcome, reason)
                 self._by_text[_digest(artifact)] = outcome
                 self._say()
+                self._lost = self._lost + 1 if LOST in reason else 0
+                if self._lost >= _MOST_LOST:
+                    raise OutOfTime
         self._each = max(0.5 * self._each, (self.clock() - begun) / len(artifacts))
 
     def _results(self, artifacts: Sequence[_Candidate], folder: Path) -> list[Callable[[], _Result]]:
         """What gives the result of each candidate: all are built at once, and what is counted is counted at once."""
-        counted = unit_of(self.engine) == "instructions"
+        counted = self.unit == INSTRUCTIONS
 
         def made(number: int) -> Callable[[], _Result]:
             place = folder / str(number)
@@ -164,6 +172,8 @@ class Trials:
             return list(pool.map(made, range(len(artifacts))))
 
     def _built(self, artifact: Artifact, place: Path) -> Build:
+        if self.request.on is not None:  # its runner is built when it is opened
+            return replace(self.untuned, artifact=artifact, folder=place, product="")
         product = make_product(artifact, self.untuned.target, self.untuned.kind, place)
         return replace(self.untuned, artifact=artifact, folder=place, product=product)
 
@@ -171,7 +181,7 @@ class Trials:
         """The score of a build, or why it has none."""
         engine: Engine | None = None
         try:
-            engine = open_engine(build)
+            engine = open_engine(build, on=self.request.on)
             if fault := self.judge.fault(engine):
                 return Outcome(math.inf), (WRONG, fault)
             seconds = min(_LOOK, max(0.05, (self.finish - self.clock()) / 10))
@@ -182,10 +192,12 @@ class Trials:
         finally:
             close(engine)
 
-    def _note(self, choices: ScheduleChoices, outcome: Outcome, reason: str = "") -> None:
+    def _note(self, choices: ScheduleChoices, outcome: Outcome, reason: tuple[str, ...] = ()) -> None:
         self.outcomes[choices] = outcome
+        if LOST in reason:  # which says nothing of the candidate
+            return
         changed = changes(choices, self.default)
-        entry = Entry(self.key, self.versions, changed, outcome.samples, not reason, reason)
+        entry = Entry(self.key, self.versions, changed, outcome.samples, not reason, ": ".join(reason))
         self.entries.append(entry)
         if self.log is not None:
             append(self.log, [entry])
@@ -193,7 +205,7 @@ class Trials:
     def _say(self) -> None:
         best = min(outcome.score for outcome in self.outcomes.values())
         left = max(0.0, self.finish - self.clock())
-        tried, wrong = sum(self.counts.values()), self.counts[WRONG] + self.counts[FAILED]
+        tried, wrong = sum(self.counts.values()), sum(self.counts[reason] for reason in (WRONG, FAILED, LOST))
         dropped = f", {wrong} dropped" if wrong else ""
         self.request.progress(
             f"tuning {self.backend} on {self.untuned.target}: {tried} schedules ({self.counts['measured']} measured, "
@@ -229,9 +241,14 @@ class Trials:
 
     def _holds(self, entry: Entry) -> bool:
         """Whether its figures are those that a measurement here would give."""
-        here = [(w.batch, unit_of(self.engine)) for w in self.work]
+        here = [(w.batch, self.unit) for w in self.work]
         same = not entry.right or [(s.batch, s.unit) for s in entry.samples] == here
         return entry.key == self.key and entry.versions == self.versions and same
+
+    @property
+    def _slow(self) -> bool:
+        """Whether solving a problem takes far longer here than on the device itself."""
+        return self.untuned.kind != "host" or self.request.on is not None
 
     def _exact(self) -> Engine | None:
         """The solver in float64; None where NumPy cannot hold it."""
@@ -247,12 +264,15 @@ def key_of(request: Request, backend: str) -> Key:
     digest = hashlib.sha256(hashlib.sha256(request.model).digest())
     digest.update(json.dumps([request.options, external_digests(request.path, request.model)], sort_keys=True).encode())
     core = request.target.core
-    return Key(digest.hexdigest(), request.target_name, core.name if core else processor(), backend)
+    where = core.name if core else processor()
+    if request.on is not None:  # which processor that is, nobody here knows
+        where = f"{core.name if core else 'another'}+{hashlib.sha256(request.on.encode()).hexdigest()[:16]}"
+    return Key(digest.hexdigest(), request.target_name, where, backend)
 
 
 def _fault(error: Exception) -> _Result:
     found = error.found if isinstance(error, UnfoldcError) else f"{type(error).__name__}: {error}"
-    return Outcome(math.inf), (FAILED, found)
+    return Outcome(math.inf), (LOST if isinstance(error, DeviceError) else FAILED, found)
 
 
 def close(engine: Engine | None) -> None:
