@@ -64,7 +64,7 @@ void solver_solve(solver_state *s@INPUTS@OUTPUTS) { (void)s; model(@GIVEN@WRITTE
 
 
 def emx_artifact(path: Path, like: Artifact) -> Artifact:
-    """The generator's program for the model `path` of batch 1, with the ports of `like`, our artifact of the same solver.
+    """The generator's program for the model `path` of batch 1, with the ports of `like`, ours of the same solver.
 
     Raises ToolError where the generator refuses the model or its function has other arguments than the ports say.
     """

@@ -48,7 +48,7 @@ def files_of(name: str, batch: int) -> tuple[dict[str, Path], dict[str, str]]:
 def export_ours(graph: Graph, batch: int, path: Path) -> None:
     """Our exporter's file."""
     unfoldc.export_onnx(
-        graph.module(), graph.example(3 if graph.dynamic else batch), path, iterations="iteration",
+        graph.module(), graph.example(3 if graph.dynamic else batch), path, iterations=graph.layers,
         batch="dynamic" if graph.dynamic else "fixed", opset=graph.opset, check=False,
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from unfoldc.kernels.passes.find_streams import port_streams
 from unfoldc.kernels.passes.fold_constants import fold_constants
 from unfoldc.kernels.passes.fuse import stored_values
 from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
+from unfoldc.kernels.passes.load_blocks import load_blocks
 from unfoldc.kernels.passes.recognise_structure import recognise_structure
 from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.repeat_nests import repeat_nests
@@ -231,9 +232,13 @@ def build_artifact(
     sources: dict[str, str] = {}
     if backend == "c":
         scheduled, wide, lanes, kept_apart = side_by_side(plain, scheduled, model.inputs, spec, choices)
+        if choices.load_blocks:
+            buffers = scheduled.buffers
+            scheduled = scheduled.mapped(lambda body: load_blocks(body, buffers))
         sources, reason = c_sources(
-            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes
-        )
+            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes,
+            load_blocks=choices.load_blocks,
+        )  # fmt: skip
         notes["one_by_one"] = reason or kept_apart
     elif backend == "numba":
         sources = numba_sources(symbol, scheduled, model.inputs, model.outputs)

@@ -17,6 +17,7 @@ from unfoldc.kernels.passes.split_reshaped import split_reshaped
 from unfoldc.kernels.passes.start_sums import start_sums
 from unfoldc.kernels.passes.sum_columns import sum_columns
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
+from unfoldc.kernels.passes.tile_results import tile_results
 from unfoldc.kernels.passes.unroll_sums import unroll_sums
 from unfoldc.kernels.passes.unroll_terms import unroll_terms
 from unfoldc.kernels.passes.vector_axis import Layouts
@@ -49,6 +50,8 @@ def schedule(
         program = _in_vectors(program, choices, 2 * spec.accumulators)
     elif choices.early_sums and lanes == 1:
         program = start_sums(program)
+    if choices.joined and lanes == 1:
+        program = results_fused(program)
     buffers = dict(program.buffers)
 
     def transform(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
@@ -57,6 +60,8 @@ def schedule(
         if choices.columns:
             body, added = sweep_columns(body, buffers, choices.columns, shortest=max(4, choices.vector_bits // 32))
             buffers.update(added)
+        if choices.tile > 1:
+            body = tile_results(body, choices.tile)
         body = block_rows(body, choices.rows)
         return unroll_terms(body, choices.terms) if choices.terms > 1 else body
 

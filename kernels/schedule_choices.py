@@ -19,6 +19,7 @@ ALWAYS = -1
 """Fewer bytes than there are: a threshold that everything exceeds."""
 
 _SMALLEST_VECTOR = 128  # bits
+_SOME = 4
 _MANY = 16  # sums in registers: where there are fewer, loops that are written out spill what they load early
 _KIB = 1024
 
@@ -43,7 +44,9 @@ class ScheduleChoices:
     at most sweep_rows rows of at most sweep_tile bytes at a time. side_by_side: how many problems are solved at once
     ("all" the lanes of the target, "half", "none", "fit": as many as fit the cache). terms: of a sum that are
     written out in each run of the loop over them. early_sums: whether sums start with what is added to them; with
-    vectors they do. repeated: whether nests that do the same again and again are a loop.
+    vectors they do. repeated: whether nests that do the same again and again are a loop. joined: whether nests over the
+    same results are joined without vectors; tile: columns of results that share a reduction loop with the rows.
+    load_blocks: whether neighbouring floats are loaded by one instruction.
     """
 
     vectors: bool
@@ -76,6 +79,9 @@ class ScheduleChoices:
     side_by_side: str = "fit"
     terms: int = 1
     repeated: bool = True
+    joined: bool = False
+    tile: int = 1
+    load_blocks: bool = False
 
     @property
     def has_vectors(self) -> bool:
@@ -107,6 +113,9 @@ def default_choices(spec: TargetSpec, vectors: bool = False) -> ScheduleChoices:
         halves_beyond=spec.first_cache,
         sweep_rows=8 if wide else 4,
         early_sums=vectors and wide,
+        joined=not wide,
+        tile=2 if not wide and spec.accumulators >= _SOME else 1,
+        load_blocks=spec.load_multiple,
     )
 
 
@@ -130,7 +139,9 @@ def choices_for(spec: TargetSpec, backend: str) -> dict[str, tuple[Value, ...]]:
     if default.has_vectors:
         tried |= {"dots": (0, 4, 8, 12, 20), "packed": (False,), "sweep_tile": (8 * _KIB, 32 * _KIB, 64 * _KIB)}
     else:  # a compiler that finds vectors finds fewer where sums are written out
-        tried |= {"terms": (2, 4, 8, 16)}
+        tried |= {"terms": (2, 4, 8, 16), "joined": (True, False), "tile": (1, 2, 4)}
+        if spec.load_multiple and backend == "c":
+            tried |= {"load_blocks": (True, False)}
     if not default.vectors:
         tried |= {"early_sums": (True,)}
     if default.vectors or (default.has_vectors and backend == "c"):

@@ -29,11 +29,15 @@ def _generic(
     accumulators: int = 4,
     float_types: tuple[str, ...] = ("float32",),
     vector_bits: int = 0,
+    load_multiple: bool = False,
 ) -> Target:
     """A processor with roomy memories, which stand for no device in particular."""
     bits = 64 if core.name in ("rv64gc", "cortex-a53", "cortex-a72") else 32
     return Target(
-        spec=TargetSpec(core.name, bits, vector_bits, accumulators, float_types=float_types, first_cache=32 * _KIB),
+        spec=TargetSpec(
+            core.name, bits, vector_bits, accumulators, float_types=float_types, first_cache=32 * _KIB,
+            load_multiple=load_multiple,
+        ),
         kind="emulated",
         summary=f"{summary}; no memory limit",
         source=f"{source}; lengths are roomy on purpose",
@@ -57,7 +61,7 @@ CORTEX_M0 = _generic(
 )  # fmt: skip
 CORTEX_M4 = _generic(
     cores.CORTEX_M4, "any Arm Cortex-M4 with its single-precision floating-point unit", f"Arm Cortex-M4 {_TRM}",
-    flash=_ROOMY[0], ram=_ROOMY[1],
+    flash=_ROOMY[0], ram=_ROOMY[1], load_multiple=True,  # a load takes 2 cycles, one of N registers 1 + N
 )  # fmt: skip
 CORTEX_M7 = _generic(
     cores.CORTEX_M7, "any Arm Cortex-M7 with its double-precision floating-point unit", f"Arm Cortex-M7 {_TRM}",

@@ -60,7 +60,7 @@ class Graph:
     make(iterations, generator) builds the module in float32, inputs(generator, batch) what it is fed, `(batch, ...)`
     each. `plain` makes the same in operations that every peer takes, where `make` needs others. `dynamic` says whether
     one file serves every batch; `why_fixed` why not. `matrix_vector` marks the graphs whose time is that of products of
-    constant matrices with a vector. `tolerance` is the relative error allowed.
+    constant matrices with a vector. `tolerance` is the relative error allowed, `layers` the path of the ModuleList.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Graph:
     matrix_vector: bool = False
     opset: int = 20
     tolerance: float = 1e-4
+    layers: str = "iteration"
 
     def module(self, iterations: int | None = None, plain: bool = False) -> nn.Module:
         """The module in evaluation mode, the same weights in every process."""

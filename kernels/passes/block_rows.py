@@ -25,7 +25,7 @@ def block_rows(body: Sequence[Stmt], rows: int, around: Ranges | None = None) ->
         elif isinstance(s, For) and s.kind == "lanes":
             result.append(s)  # has its rows already
         elif isinstance(s, For) and _fills_a_block(s, rows, ranges) and rows_are_independent(s, ranges):
-            result.extend(_block(s, rows))
+            result.extend(block(s, rows))
         elif isinstance(s, For):
             inner = block_rows(s.body, rows, {**ranges, s.var: loop_range(s)})
             result.append(For(s.var, s.extent, inner, s.kind))
@@ -109,7 +109,8 @@ class _Runs:
         return any(bounds(build.sub(*d), self.ranges)[0] > 0 for a, b in pairs for d in ((a, b), (b, a)))
 
 
-def _block(loop: For, rows: int) -> list[Stmt]:
+def block(loop: For, rows: int) -> list[Stmt]:
+    """The loop with so many of its runs at a time, and the rest."""
     if not isinstance(loop.extent, int):
         return _block_of_triangle(loop, loop.extent, rows)
     blocks, rest = divmod(loop.extent, rows)

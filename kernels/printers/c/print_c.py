@@ -11,6 +11,7 @@ from unfoldc.kernels.printers.c.expressions import Expressions
 from unfoldc.kernels.printers.c.functions import Functions
 from unfoldc.kernels.printers.c.helpers import Helpers
 from unfoldc.kernels.printers.c.lanes import lane_sources
+from unfoldc.kernels.printers.c.load_multiple import LoadMultiple
 from unfoldc.kernels.printers.c.statements import Statements
 from unfoldc.kernels.printers.c.vectors import Vectors
 from unfoldc.kernels.printers.c_api import (
@@ -46,18 +47,19 @@ def c_sources(
     host: bool,
     lanes: LoopProgram | None = None,
     lane_count: int = 0,
+    load_blocks: bool = False,
 ) -> tuple[dict[str, str], str]:
     """All source files, and why there is no form for several problems (empty if there is one or none was asked for).
 
     With `host` there is a driver for this machine's loader, and a C library is taken for granted; without, functions
     that compilers lack on bare metal are printed too. `lanes` is the same solver scheduled for `lane_count` problems
-    side by side; both share the weights.
+    side by side; both share the weights. `load_blocks`: scalars that were made to be read together are.
     """
     alignment = HOST_ALIGNMENT if host else 1
     layout, streams = state_layout(program, alignment), find_streams(program)
     sources = {f"{symbol}.h": header_text(symbol, program, layout, inputs, outputs, streams)}
     sources.update(weights_texts(symbol, program, alignment))
-    sources[f"{symbol}.c"] = _solver_text(symbol, program, layout, streams, freestanding=not host)
+    sources[f"{symbol}.c"] = _solver_text(symbol, program, layout, streams, not host, load_blocks)
     reason, used = "", 0
     if lanes is not None and lane_count > 1:
         try:
@@ -70,14 +72,17 @@ def c_sources(
     return sources, reason
 
 
-def _solver_text(symbol: str, program: LoopProgram, layout: StateLayout, streams: Streams, freestanding: bool) -> str:
+def _solver_text(
+    symbol: str, program: LoopProgram, layout: StateLayout, streams: Streams, freestanding: bool, load_blocks: bool
+) -> str:
     helpers = Helpers(symbol, freestanding)
     place = {n: f"{symbol}_{n}" if b.space == "constant" else n for n, b in program.buffers.items()}
     mark = f"{symbol}_VECTOR"
     heads = prototypes(symbol, program, layout, restrict=True, streams=streams)
     sliced = take_slices(program, streams.inputs)
     vectors = Vectors(symbol, sliced)
-    statements = Statements(Expressions(sliced, place, helpers), mark, vectors)
+    loads = LoadMultiple(symbol) if load_blocks else None
+    statements = Statements(Expressions(sliced, place, helpers), mark, vectors, loads=loads)
     functions = Functions(symbol, sliced, layout, heads, statements, f"{symbol}_ITERATIONS", streams)
     bodies = [*functions.begin(), *functions.iterate(), *functions.end(), *functions.solve()]
     head = [f"/* {symbol}: {program.iterations} iterations. Made by unfoldc. */"]
@@ -85,5 +90,5 @@ def _solver_text(symbol: str, program: LoopProgram, layout: StateLayout, streams
     head += [f'#include "{symbol}.h"', f'#include "{symbol}_weights.h"', ""]
     if statements.vector_loops:
         head += [*_VECTOR_MARK.replace("@", mark).splitlines(), ""]
-    needed = [*helpers.texts(), *vectors.texts()]
+    needed = [*helpers.texts(), *vectors.texts(), *(loads.texts() if loads is not None else [])]
     return "\n".join([*head, *needed, *([""] if needed else []), *bodies])

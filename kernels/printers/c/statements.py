@@ -9,6 +9,7 @@ from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import loop_range
 from unfoldc.kernels.loops import Assign, Binary, Expr, For, Let, Local, Nest, Stmt, Store
 from unfoldc.kernels.printers.c.expressions import Expressions
+from unfoldc.kernels.printers.c.load_multiple import LoadMultiple
 from unfoldc.kernels.printers.c.vectors import Vectors
 from unfoldc.kernels.printers.c_api.text import comment, wrap
 
@@ -19,20 +20,35 @@ class Statements:
     """Prints bodies. `vector_loops` says whether a loop was marked with the macro `vector_mark` (no mark if empty).
 
     `vectors` prints the loops of the kind "lanes"; without, they are loops like others. `unroll_mark` is the same for
-    loops to unroll.
+    loops to unroll. `loads` prints reads of neighbouring numbers as one statement.
     """
 
     def __init__(
-        self, expressions: Expressions, vector_mark: str, vectors: Vectors | None = None, unroll_mark: str = ""
+        self,
+        expressions: Expressions,
+        vector_mark: str,
+        vectors: Vectors | None = None,
+        unroll_mark: str = "",
+        loads: LoadMultiple | None = None,
     ) -> None:
         self.expressions = expressions
         self.vector_loops = False
         self._mark, self._unroll_mark = vector_mark, unroll_mark
-        self._vectors = vectors
+        self._vectors, self._loads = vectors, loads
 
     def block(self, body: Sequence[Stmt], depth: int) -> list[str]:
         """The lines of a body."""
-        return [line for s in body for line in self._statement(s, depth)]
+        blocks = self._loads.blocks(body) if self._loads is not None else {}
+        lines: list[str] = []
+        covered = 0
+        for i, s in enumerate(body):
+            if self._loads is not None and i in blocks:
+                first = self.expressions.element(blocks[i].first.buffer, blocks[i].first.indices)
+                lines += wrap(_PAD * depth + self._loads.call(blocks[i], first))
+                covered = i + blocks[i].length
+            elif i >= covered:
+                lines += self._statement(s, depth)
+        return lines
 
     def _statement(self, s: Stmt, depth: int) -> list[str]:
         pad = _PAD * depth
