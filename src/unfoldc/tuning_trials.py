@@ -100,7 +100,7 @@ class Trials:
         """The candidates that are better than untuned, the best first; of those with the same code one."""
         least = 1 - margin(self.unit)
         better = {id(outcome): c for c, outcome in reversed(self.outcomes.items()) if outcome.score < least}
-        return sorted(better.values(), key=lambda c: self.outcomes[c].score)
+        return sorted(better.values(), key=lambda c: (self.outcomes[c].score, len(changes(c, self.default))))
 
     @property
     def first(self) -> list[ScheduleChoices]:
