@@ -101,7 +101,9 @@ def compare(
     clock: Clock = time.perf_counter,
 ) -> list[Sample]:
     """A sample for each workload; about `seconds` in all, more where single calls take long, less where one counts."""
-    return [_sample(artifact, untuned, candidate, w, seconds / len(work), rounds, clock) for w in work]
+    shares = [2 if w.batch > 1 else 1 for w in work]  # calls for many problems take longer
+    each = [seconds * share / sum(shares) for share in shares]
+    return [_sample(artifact, untuned, candidate, w, s, rounds, clock) for w, s in zip(work, each, strict=True)]
 
 
 def confirm(

@@ -30,7 +30,7 @@ LOG = "tuning.jsonl"
 """The log within a build folder."""
 
 _CONFIRMING = 0.15  # of the time, from one second to five
-_FINALISTS = 3
+_SHARES = (0.7, 0.3)  # of that time for the best, and for the second best if the first leaves doubt
 
 
 @dataclass
@@ -101,16 +101,16 @@ def _search(trials: Trials) -> _Search:
 
 def _winner(trials: Trials, untuned: Build, seconds: float, end: _Search) -> tuple[Build, str]:
     """The build that is kept, in the folder of `untuned`, and what is said of it."""
-    finalists = trials.ranking[:_FINALISTS]
+    finalists = trials.ranking[: len(_SHARES)]
     tried = _tried(trials, end)
     if not finalists:
         return untuned, f"tuning: no schedule was faster than untuned ({tried})"
     found: Sequence[Sample] = ()
     try:
-        for choices in finalists:
+        for choices, share in zip(finalists, _SHARES, strict=False):
             trials.request.progress("tuning: the best against untuned, once more")
             with tempfile.TemporaryDirectory(prefix="unfoldc-tuned-") as folder:
-                made, samples = _confirmed(trials, choices, Path(folder), seconds / len(finalists))
+                made, samples = _confirmed(trials, choices, Path(folder), share * seconds)
                 found = found or samples
                 if made is None:
                     continue

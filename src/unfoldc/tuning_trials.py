@@ -284,7 +284,7 @@ def close(engine: Engine | None) -> None:
 
 def _digest(artifact: Artifact) -> bytes:
     """All that the product is made of."""
-    total = hashlib.sha256(str(artifact.target.vector_bits).encode())
+    total = hashlib.sha256()
     for name in sorted(artifact.sources):
         total.update(name.encode() + b"\0" + artifact.sources[name].encode() + b"\0")
     for name in sorted(artifact.weights):
