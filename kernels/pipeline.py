@@ -243,7 +243,12 @@ def build_artifact(
     elif backend == "numba":
         sources = numba_sources(symbol, scheduled, model.inputs, model.outputs)
     elif backend == "tvm":
-        sources = tvm_sources(symbol, scheduled, model.inputs, model.outputs, host=host)
+        scheduled, wide, lanes, kept_apart = side_by_side(plain, scheduled, model.inputs, spec, choices)
+        sources, reason = tvm_sources(
+            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes,
+            vector_bits=choices.vector_bits,
+        )  # fmt: skip
+        notes["one_by_one"] = reason or kept_apart
     return Artifact(
         symbol=symbol,
         backend=backend,

@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,6 +28,8 @@ from unfoldc.runtime.npz import read_npz, write_npz
 FORMAT = 1
 INDEX = "artifact.json"
 WEIGHTS = "weights.npz"
+ASIDE = "unfoldc"
+"""The folder within a project in which lies what is for loading alone."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Sources(Mapping[str, str]):
     """The source files of a build by name, each read when it is asked for."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
-        self._paths = {name: _inside(folder, name) for name in names}
+        self._paths = {name: inside(folder, name) for name in names}
 
     def __getitem__(self, name: str) -> str:
         path = self._paths[name]
@@ -71,7 +73,7 @@ class Models(Mapping[str, bytes]):
     """The ONNX models of a build by file name, each read when it is asked for."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
-        self._paths = {name: _inside(folder, name) for name in names}
+        self._paths = {name: inside(folder, name) for name in names}
 
     def __getitem__(self, name: str) -> bytes:
         path = self._paths[name]
@@ -175,12 +177,8 @@ def read_build(folder: Path, *, check: bool = True) -> Build:
     return build
 
 
-def copy_build(build: Build, folder: Path, other_texts: Mapping[str, str] | None = None) -> Path:
-    """Copy a build to `folder` under its final name at the end, so that nothing half-written stays behind.
-
-    `other_texts` replace sources of the same names. An earlier build there is replaced; a folder that holds anything
-    else is refused with InputError.
-    """
+def check_place(folder: Path) -> None:
+    """Raise InputError where a build cannot be written to `folder`, because that holds something else."""
     if folder.exists() and not (folder / INDEX).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
             str(folder),
@@ -188,6 +186,20 @@ def copy_build(build: Build, folder: Path, other_texts: Mapping[str, str] | None
             "a new or empty folder, or an earlier build",
             "Choose another folder.",
         )
+
+
+def copy_build(
+    build: Build,
+    folder: Path,
+    other_texts: Mapping[str, str] | None = None,
+    put: Callable[[Path, Path], object] | None = None,
+) -> Path:
+    """Copy a build to `folder` under its final name at the end, so that nothing half-written stays behind.
+
+    `other_texts` replace sources of the same names. An earlier build there is replaced, or `put(new, folder)` does what
+    is to be done; a folder that holds anything else is refused with InputError.
+    """
+    check_place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with aside(folder.parent) as partial:
         try:
@@ -201,7 +213,7 @@ def copy_build(build: Build, folder: Path, other_texts: Mapping[str, str] | None
             ) from None  # fmt: skip
         if other_texts:
             replace_texts(partial, other_texts)
-        replace_folder(partial, folder)
+        (put or replace_folder)(partial, folder)
     return folder
 
 
@@ -266,7 +278,7 @@ def _restore(index: Mapping[str, Any], folder: Path) -> Build:
         inputs=_ports(found["inputs"]),
         outputs=_ports(found["outputs"]),
         sources=Sources(folder, found["sources"]),
-        weights=Weights(folder / WEIGHTS) if WEIGHTS in index["files"] else {},
+        weights=_weights(folder, index["files"]),
         memory=MemoryPlan(**found["memory"]),
         cost=None if cost is None else _cost(cost),
         batch=found["batch"],
@@ -278,6 +290,11 @@ def _restore(index: Mapping[str, Any], folder: Path) -> Build:
     return Build(artifact=artifact, folder=folder, **facts)
 
 
+def _weights(folder: Path, files: Mapping[str, str]) -> Mapping[str, np.ndarray]:
+    name = next((n for n in (WEIGHTS, f"{ASIDE}/{WEIGHTS}") if n in files), None)
+    return {} if name is None else Weights(folder / name)
+
+
 def _cost(found: Mapping[str, Any]) -> Cost:
     return Cost(found["begin_flops"], tuple(found["iterate_flops"]), found["end_flops"], tuple(found["iterate_bytes"]))
 
@@ -286,7 +303,8 @@ def _ports(items: list[dict[str, Any]]) -> tuple[Port, ...]:
     return tuple(Port(p["name"], p["dtype"], tuple(p["shape"]), p["batched"]) for p in items)
 
 
-def _inside(folder: Path, name: str) -> Path:
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file of a build; raises ValueError for a name that leads out of the folder."""
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts:
         raise ValueError(f"file name {name!r} leaves the folder")
@@ -294,7 +312,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _check_file(folder: Path, name: str, expected: str) -> None:
-    path = _inside(folder, name)
+    path = inside(folder, name)
     if not path.is_file():
         _missing(path)
     if digest(path) != expected:

@@ -165,10 +165,8 @@ def open_engine(
 ) -> Engine:
     """The engine that executes this build, `on` a connected device; with several threads, one that splits batches."""
     if on is not None:
-        from unfoldc.runtime.engine_remote import RemoteEngine
-
-        return RemoteEngine(build, on, progress)
-    engine = _open_engine(build)
+        return _open_elsewhere(build, on, progress)
+    engine = _open_engine(build, progress)
     if threads == 1 or build.artifact.backend == "onnxruntime":  # which has threads of its own
         return engine
     from unfoldc.runtime.parallel import ParallelEngine
@@ -176,9 +174,29 @@ def open_engine(
     return ParallelEngine(engine, build.artifact, threads)
 
 
-def _open_engine(build: Build) -> Engine:
+def _open_elsewhere(build: Build, on: str, progress: Callable[[str], None] | None) -> Engine:
+    from unfoldc.targets.remote.address import parse_address
+
+    address = parse_address(on)
+    if address.scheme == "qemu":
+        from unfoldc.runtime.engine_qemu import QemuEngine
+
+        return QemuEngine(build, timeout=address.timeout, progress=progress)
+    from unfoldc.runtime.engine_remote import RemoteEngine
+
+    return RemoteEngine(build, on, progress)
+
+
+def _open_engine(build: Build, progress: Callable[[str], None] | None) -> Engine:
     artifact = build.artifact
     if build.kind == "emulated":
+        from unfoldc.targets.boards import find_target
+
+        core = find_target(build.target).core
+        if core is not None and core.emulator == "qemu":
+            from unfoldc.runtime.engine_qemu import QemuEngine
+
+            return QemuEngine(build, progress=progress)
         from unfoldc.runtime.engine_emulator import EmulatorEngine
 
         return EmulatorEngine(artifact, build.target, build.folder / build.product)

@@ -37,11 +37,14 @@ def measure(
     remote, emulated = hasattr(engine, "counts"), hasattr(engine, "count")
     errors, error_of = errors_by_iteration(artifact, engine, inputs, batch, truth, first_only=remote or emulated)
     if remote:
+        from unfoldc.runtime.estimates import with_energy
         from unfoldc.runtime.measure_remote import measure_remote
+        from unfoldc.targets.boards import find_target
 
         parts = measure_remote(artifact, cast("RemoteEngine", engine), inputs, repeats, seconds)
+        parts = with_energy(parts, find_target(build.target))
     elif emulated:
-        parts = _count(cast(CountingEngine, engine), inputs)
+        parts = _count(cast(CountingEngine, engine), inputs, build.target)
     else:
         parts = _time(artifact, engine, inputs, batch, repeats, seconds)
     rows = parts.pop("rows")
@@ -62,17 +65,20 @@ def measure(
     )
 
 
-def _count(engine: CountingEngine, inputs: Arrays) -> dict[str, Any]:
+def _count(engine: CountingEngine, inputs: Arrays, target: str) -> dict[str, Any]:
+    from unfoldc.runtime.estimates import counted
+    from unfoldc.targets.boards import find_target
+
     counts = engine.count(inputs)
     return {
-        "rows": [Row(instructions=n) for n in (counts.begin, *counts.iterate, counts.end)],
+        **counted(counts, find_target(target)),
         "batch": 1,
         "repeats": 1,
-        "instructions": counts.total,
         "flash_bytes": engine.flash_bytes,
         "ram_bytes": engine.ram_bytes,
         "stack_bytes": counts.stack_bytes,
         "stack_bound_bytes": engine.stack_bound_bytes,
+        "note": getattr(engine, "note", ""),
     }
 
 

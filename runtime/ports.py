@@ -49,6 +49,11 @@ def bind(ports: Sequence[Port], positional: Sequence[Any], named: Mapping[str, A
     return [given[name] for name in names]
 
 
+def batched(ports: Sequence[Port], problem: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The arrays of one problem as those of a batch of one."""
+    return [array[None] if port.batched else array for port, array in zip(ports, problem, strict=True)]
+
+
 def as_typed(port: Port, dtype: np.dtype[Any], value: Any) -> np.ndarray:
     """The value as a contiguous, aligned array of the port's type. NaN passes: a diverging solver must be seen.
 

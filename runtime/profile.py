@@ -9,6 +9,8 @@ from typing import Any
 
 from unfoldc.errors import printable
 
+ESTIMATED = "estimated from counted instructions, no wait states of flash"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -16,7 +18,7 @@ class Row:
 
     seconds_p50, seconds_p99: median and 99th percentile over the repetitions. error: of the answer when the solver
     stops after this iteration, relative to what `Profile.error_of` says. cycles_p50, cycles_p99: likewise, where a
-    connected device counts its processor's cycles.
+    connected device counts its processor's cycles. cycles: estimated. energy_joules: of one problem, estimated.
     """
 
     seconds_p50: float | None = None
@@ -25,6 +27,8 @@ class Row:
     error: float | None = None
     cycles_p50: float | None = None
     cycles_p99: float | None = None
+    cycles: int | None = None
+    energy_joules: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ class Profile:
     On an emulated device instructions are counted for one problem and nothing is timed. `flash_bytes`, `ram_bytes` and
     `stack_bytes` are measured there; `stack_bound_bytes` is the most stack that any input can make it take, read from
     the machine code (None: unknown; interrupts are not counted); `constant_bytes` and `state_bytes` are the compiler's
-    plan, everywhere (None where it has none).
+    plan, everywhere (None where it has none). `cycles` are estimated by a table of timings, `energy_joules` by the
+    current that the board draws while it computes; `cycles_source` and `energy_source` say whose figures these are
+    ("": none are known). `flash_limit_bytes` and `ram_limit_bytes` are what the device has (None: no device in
+    particular).
 
     `on` a connected device its own clock is read, for one problem at a time: the parts are what it counted, without the
     way there and back, and the whole is their sum. `note` says why a measurement ended early.
@@ -79,6 +86,12 @@ class Profile:
     cycles_p50: float | None = None
     cycles_p99: float | None = None
     note: str = ""
+    cycles: int | None = None
+    energy_joules: float | None = None
+    cycles_source: str = ""
+    energy_source: str = ""
+    flash_limit_bytes: int | None = None
+    ram_limit_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, as written by `to_json`."""
@@ -106,14 +119,28 @@ def duration(seconds: float) -> str:
     return f"{seconds / 1e-9:.3g} ns"
 
 
+def _of(size: int | None, limit: int | None) -> str:
+    return f"{size} bytes" if limit is None else f"{size} of {limit} bytes"
+
+
 def _notes(profile: Profile) -> list[str]:
     state = "of unknown size" if profile.state_bytes is None else f"{profile.state_bytes} bytes"
     notes = [f"constants {profile.constant_bytes} bytes, state {state}"]
     if profile.flash_bytes is not None:
-        sizes = (profile.flash_bytes, profile.ram_bytes, profile.stack_bytes)
         bound = profile.stack_bound_bytes
         most = "no bound is known" if bound is None else f"never more than {bound}"
-        notes = ["flash {} bytes, RAM {} bytes, stack {} bytes (measured; {})".format(*sizes, most)]
+        notes = [
+            f"flash {_of(profile.flash_bytes, profile.flash_limit_bytes)}, "
+            f"RAM {_of(profile.ram_bytes, profile.ram_limit_bytes)}, "
+            f"stack {profile.stack_bytes} bytes (measured; {most})"
+        ]
+        if profile.ram_limit_bytes is not None and profile.ram_bytes is not None:
+            stack = bound if bound is not None else profile.stack_bytes or 0
+            left = profile.ram_limit_bytes - profile.ram_bytes - stack
+            fits = (
+                f"fits: {left} bytes of RAM are left" if left >= 0 else f"does not fit: {-left} bytes of RAM too much"
+            )
+            notes.append(fits)
     if profile.dispatch_seconds is not None:
         notes.append(f"the way into the compiled code and back: {duration(profile.dispatch_seconds)}")
     if profile.stamp_seconds is not None and profile.stamp_overhead is not None:
@@ -121,6 +148,11 @@ def _notes(profile: Profile) -> list[str]:
         notes.append(f"a stamp costs {cost}, all of them {all_of_them} (not in the times above)")
     elif profile.seconds_p50 is not None and not profile.on:
         notes.append("this back end has no stamps: no times per iteration")
+    if profile.cycles_source:
+        notes.append(f"cycles (est.): {ESTIMATED}; {profile.cycles_source}")
+    if profile.energy_source:
+        what = "time, voltage and current" if profile.on else "cycles, clock, voltage and current"
+        notes.append(f"µJ (est.): estimated from {what}; {profile.energy_source}")
     if any(row.error is not None for row in profile.iterations):
         notes.append(f"error: {profile.error_of}")
     if profile.note:
@@ -135,6 +167,8 @@ def _table(profile: Profile) -> list[str]:
         profile.instructions,
         cycles_p50=profile.cycles_p50,
         cycles_p99=profile.cycles_p99,
+        cycles=profile.cycles,
+        energy_joules=profile.energy_joules,
     )
     parts: list[tuple[str, Row]] = [("begin", profile.begin)]
     parts += [(str(row.k), row) for row in profile.iterations]
@@ -149,6 +183,8 @@ def _table(profile: Profile) -> list[str]:
         ("cycles p50", lambda r: "" if r.cycles_p50 is None else f"{r.cycles_p50:.0f}"),
         ("cycles p99", lambda r: "" if r.cycles_p99 is None else f"{r.cycles_p99:.0f}"),
         ("instructions", lambda r: "" if r.instructions is None else str(r.instructions)),
+        ("cycles (est.)", lambda r: "" if r.cycles is None else str(r.cycles)),
+        ("µJ (est.)", lambda r: "" if r.energy_joules is None else f"{r.energy_joules * 1e6:.3g}"),
         ("error", lambda r: "" if r.error is None else f"{r.error:.3g}"),
     ]
     for title, text in columns:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from unfoldc.runtime.artifact_folder import Build
     from unfoldc.runtime.engine import Engine
     from unfoldc.runtime.profile import Profile
+    from unfoldc.runtime.project import WrittenProject
 
 _MANY_SHAPES = 256
 Plan = tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
@@ -144,12 +145,34 @@ class Solver:
     def save(self, folder: str | Path) -> Path:
         """Write a folder that `unfoldc.load` reads, and return its path: sources, weights, compiled product, model.
 
-        Raises InputError where the folder holds something other than an earlier build.
+        For a device, it is the folder of `write_project`. An earlier build there is replaced; what others put into the
+        folder of a project stays. Raises InputError where the folder holds something other than an earlier build.
         """
         from unfoldc.runtime.artifact_folder import copy_build
         from unfoldc.runtime.products import weights_as_text
+        from unfoldc.runtime.project_update import holds_project, update_folder
 
-        return copy_build(self._build, Path(folder), weights_as_text(self.artifact))
+        if self._build.kind == "emulated":
+            return self.write_project(folder).folder
+        put = update_folder if holds_project(Path(folder)) else None
+        return copy_build(self._build, Path(folder), weights_as_text(self.artifact), put)
+
+    def write_project(self, folder: str | Path) -> WrittenProject:
+        """Write a solver for a device as a project that `unfoldc.load` reads, too (docs/boards.md).
+
+        It has the sources, CMake files for gcc, clang and zig, an example, a self-test that was verified on the
+        device's emulator, and a README with sizes and counted instructions. Files that others put there stay; files of
+        an earlier project that were changed by hand stay as well, and are named in `kept`. Raises InputError for a
+        solver of this computer, and where the folder holds something else or generated sources that were changed.
+        """
+        from unfoldc.runtime.backends import open_engine
+        from unfoldc.runtime.project import write_project
+
+        if self._build.kind != "emulated":
+            found, allowed = f"the target {self.target}", "a device; `unfoldc targets` lists them"
+            raise InputError("project", found, allowed, "Compile for a device, or use save.")
+        engine = self._engine if self.on is None else open_engine(self._build)
+        return write_project(self._build, engine, Path(folder))
 
     @property
     def signature(self) -> str:

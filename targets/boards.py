@@ -35,7 +35,12 @@ def _generic(
     bits = 64 if core.name in ("rv64gc", "cortex-a53", "cortex-a72") else 32
     return Target(
         spec=TargetSpec(
-            core.name, bits, vector_bits, accumulators, float_types=float_types, first_cache=32 * _KIB,
+            core.name,
+            bits,
+            vector_bits,
+            accumulators,
+            float_types=float_types,
+            first_cache=32 * _KIB,
             load_multiple=load_multiple,
         ),
         kind="emulated",
@@ -73,9 +78,9 @@ CORTEX_M33 = _generic(
 )  # fmt: skip
 CORTEX_M55 = _generic(
     cores.CORTEX_M55, "any Arm Cortex-M55 with Helium vectors, on QEMU's mps3-an547",
-    "QEMU's mps3-an547: 512 KiB of instruction memory at 0 and of data memory at 0x20000000",
-    flash=MemoryRegion(0, 512 * _KIB), ram=MemoryRegion(_SRAM, 512 * _KIB), float_types=_BOTH,
-    vector_bits=128,
+    "Arm Application Note AN547: external memory from 0x60000000",
+    flash=MemoryRegion(0x6000_0000, 128 * _MIB), ram=MemoryRegion(0x6800_0000, 128 * _MIB), float_types=_BOTH,
+    accumulators=7, vector_bits=128,
 )  # fmt: skip
 RV32IMC = _generic(
     cores.RV32IMC, "any RISC-V RV32IMC, floating point in software", _VIRT,
@@ -141,6 +146,7 @@ _BOARDS = (
         MemoryRegion(_SRAM, 128 * _KIB),
         168_000_000,
         f"ST datasheet STM32F405xx STM32F407xx (DS8626): 1 MiB flash, 192 KiB RAM. {_CCM}",
+        Power(3.3, 0.040, "ST DS8626: typical in run mode from flash at 168 MHz, all peripherals disabled"),
     ),
     _board(
         "stm32f411",
@@ -150,6 +156,7 @@ _BOARDS = (
         MemoryRegion(_SRAM, 128 * _KIB),
         100_000_000,
         "ST datasheet STM32F411xC STM32F411xE (DS10314): 512 KiB flash, 128 KiB RAM",
+        Power(3.3, 0.010, "ST DS10314, features: 100 uA/MHz in run mode, peripherals off"),
     ),
     _board(
         "stm32f429",
@@ -168,6 +175,7 @@ _BOARDS = (
         MemoryRegion(_SRAM, 256 * _KIB),
         64_000_000,
         "Nordic nRF52840 Product Specification: 1 MiB flash, 256 KiB RAM, without a radio stack",
+        Power(3.0, 0.0033, "Nordic nRF52840 Product Specification: CoreMark from flash at 64 MHz with DC/DC regulator"),
     ),
     _board(
         "stm32h743",

@@ -40,7 +40,7 @@ def _cortex_m(
 
 CORTEX_M0 = _cortex_m(
     "cortex-m0", "cortex_m0plus", ("-mcpu=cortex-m0plus",), "thumbv6m", "",
-    unicorn="UC_CPU_ARM_CORTEX_M0", qemu="", hard=False,
+    unicorn="UC_CPU_ARM_CORTEX_M0", qemu="mps2-an385", hard=False,
 )  # fmt: skip
 CORTEX_M4 = _cortex_m(
     "cortex-m4", "cortex_m4+vfp4d16sp", ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"), "thumbv7em", "+vfp4d16sp",
@@ -87,7 +87,7 @@ def _riscv(name: str, bits: int, extensions: str, abi: str, unicorn: str) -> Cor
         name=name,
         architecture="riscv",
         flags=(
-            "-target", f"riscv{bits}-freestanding-none", f"-mcpu=generic_rv{bits}+{extensions}", f"-mabi={abi}",
+            "-target", f"riscv{bits}-freestanding-none", f"-mcpu=generic_rv{bits}+{extensions}+relax", f"-mabi={abi}",
             "-mcmodel=medium",
         ),
         gnu_prefix=_RISCV,

@@ -1,4 +1,4 @@
-"""Solve problems on an emulated microcontroller and count what the solver takes: instructions per iteration, stack."""
+"""Solve problems on an emulated device and count what the solver takes: instructions per iteration, stack."""
 
 from __future__ import annotations
 
@@ -12,17 +12,25 @@ from unfoldc.errors import InputError
 from unfoldc.kernels.artifact import Artifact, Port
 from unfoldc.targets.description import Target
 from unfoldc.targets.firmware_file import Firmware
+from unfoldc.targets.instructions import Mix
 from unfoldc.targets.machine import Machine
+from unfoldc.targets.timing import find_timing
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Instructions executed by each part for one problem, the call included, and the deepest stack in bytes."""
+    """Instructions executed by each part for one problem, the call included, and the deepest stack in bytes.
+
+    `mixes` are they by class and `cycles` what they take, estimated by the target's table of timings (None: it has
+    none), both of begin, each iteration and end in this order.
+    """
 
     begin: int
     iterate: tuple[int, ...]
     end: int
     stack_bytes: int
+    mixes: tuple[Mix, ...] = ()
+    cycles: tuple[int, ...] | None = None
 
     @property
     def total(self) -> int:
@@ -80,16 +88,16 @@ class Emulator:
             self._write_inputs(machine, data)
             machine.paint_stack()
 
-            def part(entry: str) -> int:
-                before = machine.instructions
+            mixes = []
+            for entry in ("begin", *["iterate"] * self.artifact.iterations, "end"):
+                machine.trace.take()
                 machine.call(entry)
-                return machine.instructions - before
-
-            begin = part("begin")
-            iterate = tuple(part("iterate") for _ in range(self.artifact.iterations))
-            end = part("end")
-            part("solve")  # calls the parts, so its stack is the deepest
-            return Counts(begin, iterate, end, machine.stack_bytes())
+                mixes.append(machine.trace.take())
+            machine.call("solve")  # calls the parts, so its stack is the deepest
+            begin, *iterate, end = (mix.instructions for mix in mixes)
+            timing = find_timing(self.target)
+            cycles = None if timing is None else tuple(timing.cycles(mix) for mix in mixes)
+            return Counts(begin, tuple(iterate), end, machine.stack_bytes(), tuple(mixes), cycles)
 
     def _start(self, *, counting: bool) -> Machine:
         return Machine(

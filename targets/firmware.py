@@ -71,14 +71,11 @@ def build_firmware(
             allowed=", ".join(t.name for t in all_targets() if t.kind == "emulated"),
             do="Choose one of these targets, or build a shared library.",
         )
-    symbol, sources = artifact.symbol, _sources(artifact, target)
+    symbol, sources = artifact.symbol, firmware_sources(artifact, target)
     main, script, elf = f"{symbol}_main.c", f"{symbol}.ld", f"{symbol}.elf"
-    sources |= {
-        main: main_source(artifact, target),
-        script: linker_script(symbol, target.flash, target.ram),
-    }
+    sources[script] = linker_script(symbol, target.flash, target.ram)
     arguments = [
-        *(*target.flags, *OPTIMISE, *FAST_MATH, *C99, *(STRICT if strict else ()), *_BARE_METAL),
+        *(*compile_flags(target), *(STRICT if strict else ())),
         *(n for n in sources if n.endswith(".c")),
         *(str(Path(o).resolve()) for o in objects),
         *("-Wl,--gc-sections", "-T", script, "-o", elf),
@@ -108,8 +105,13 @@ def build_firmware(
     return replace(firmware, elf=folder / elf)
 
 
-def _sources(artifact: Artifact, target: Target) -> dict[str, str]:
-    """The C sources for a device; raises TargetError where the back end made none."""
+def compile_flags(target: Target) -> tuple[str, ...]:
+    """What the sources of a firmware for `target` are compiled with, wherever it is linked for."""
+    return (*target.flags, *OPTIMISE, *FAST_MATH, *C99, *_BARE_METAL)
+
+
+def firmware_sources(artifact: Artifact, target: Target) -> dict[str, str]:
+    """The C sources for a device, `<symbol>_main.c` among them; raises TargetError where the back end made none."""
     symbol = artifact.symbol
     skipped = (f"{symbol}_host.c", f"{symbol}_lanes.c")  # drivers for the host
     sources = {n: t for n, t in artifact.sources.items() if n.endswith((".c", ".h")) and n not in skipped}
@@ -120,7 +122,7 @@ def _sources(artifact: Artifact, target: Target) -> dict[str, str]:
             allowed="artifacts with C sources, or with a C header and objects",
             do="Compile with backend='c'.",
         )
-    return sources
+    return sources | {f"{symbol}_main.c": main_source(artifact, target)}
 
 
 def check_fit(artifact: Artifact, target: Target, firmware: Firmware) -> None:

@@ -57,7 +57,7 @@ void @S_firmware_run(void) {
 
 @STARTUP
 /* Put the application here: fill the inputs, solve, use the outputs. */
-__attribute__((noinline)) int main(void) {
+__attribute__((noinline, weak)) int main(void) {
     for (;;) {
         @S_firmware_solve();
     }

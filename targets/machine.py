@@ -14,6 +14,7 @@ from unfoldc.errors import TargetError
 from unfoldc.targets.description import Target, require_packages
 from unfoldc.targets.firmware_file import Firmware
 from unfoldc.targets.processors import PROCESSORS
+from unfoldc.targets.trace import Trace
 
 _PAGE = 4096
 _STACK_WINDOW = 1 << 20  # bytes of stack watched at most, on targets without a RAM limit
@@ -31,10 +32,9 @@ _FAULTS = {
 class Machine:
     """The emulated processor after start-up; RAM persists from call to call.
 
-    With `counting`, `instructions` grows by every instruction executed (one whose condition fails included: the
-    processor spends its slot on it), and a call that executes more than `instruction_limit` ends in `TargetError`.
-    Without, nothing is hooked into the run and only `time_limit` (s, of real time) ends an endless loop. A fault ends
-    in `TargetError` that names function and address.
+    With `counting`, `trace` sees every instruction executed, and a call that executes more than `instruction_limit`
+    ends in `TargetError`. Without, nothing is hooked into the run and only `time_limit` (s, of real time) ends an
+    endless loop. A fault ends in `TargetError` that names function and address.
     """
 
     def __init__(
@@ -48,13 +48,12 @@ class Machine:
         self._names: Any = importlib.import_module(self._processor.constants)
         self.firmware = firmware
         self.target = target
-        self.instructions = 0
         self._instruction_limit = instruction_limit
         self._stop_count = 0
         self._time_limit = time_limit
         self._deadline = float("inf")
-        self._lengths: dict[tuple[int, int], int] = {}
         self._bad_address: int | None = None
+        self.trace = Trace(self._processor, self.read)
         u = self._unicorn
         modes = sum(getattr(u, name) for name in self._processor.modes)
         self._uc = u.Uc(getattr(u, self._processor.architecture), modes)
@@ -81,6 +80,11 @@ class Machine:
         self._uc.mem_write(target.ram.start, bytes([_PAINT]) * firmware.ram_bytes)
         self.paint_stack()
         self._run("reset", firmware.symbols[f"{firmware.symbol}_firmware_reset"])
+
+    @property
+    def instructions(self) -> int:
+        """Executed so far, where they are counted; one whose condition fails spends its slot and counts, too."""
+        return self.trace.instructions
 
     def call(self, entry: str) -> None:
         """Run `<symbol>_firmware_<entry>` to its end."""
@@ -152,10 +156,7 @@ class Machine:
         return False
 
     def _on_block(self, uc: Any, address: int, size: int, data: Any) -> None:
-        length = self._lengths.get((address, size))
-        if length is None:
-            length = self._lengths[address, size] = self._processor.instructions(self.read(address, size))
-        self.instructions += length
+        self.trace.enter(address, size)
         if self.instructions > self._stop_count:
             uc.emu_stop()
 

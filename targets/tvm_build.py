@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ _OPTIONS: Mapping[str, Any] = {
     **{f"fast-math-{flag}": True for flag in ("contract", "nsz")},
 }
 # LLVM would use only half of a 512-bit register unless told.
-_WIDE: Mapping[str, Any] = {"mattr": ["-prefer-256-bit"]}
+_WIDE: Mapping[str, Any] = {"mattr": ["-prefer-256-bit"]} if platform.machine() in ("x86_64", "AMD64") else {}
 # Bits of the widest register of a core without vectors: TVM warns where it has to guess.
 _REGISTER_BITS = 64
 
@@ -107,7 +108,8 @@ def _compile(script: str, core: Core | None) -> list[Any]:
     """Modules of the functions in the script: of those that say that sums are in order already, and of the others.
 
     The steps are those of TVM's own pipeline without its calling convention, and without StmtSimplify, which treats
-    floats like real numbers: x - x becomes 0 and `not (x < y)` becomes y <= x, also where x is NaN.
+    floats like real numbers: x - x becomes 0 and `not (x < y)` becomes y <= x, also where x is NaN; and without
+    CommonSubexprElim, which gives indices of vectors a name, so that vectors are read and written element by element.
     """
     import tvm
     from tvm import s_tir, tirx
@@ -122,11 +124,10 @@ def _compile(script: str, core: Core | None) -> list[Any]:
         steps = [
             tirx.transform.BindTarget(target.with_host(target)),
             s_tir.transform.UnifyThreadBinding(),
-            tirx.transform.FlattenBuffer(),
+            *([] if in_order else [tirx.transform.FlattenBuffer()]),
             tirx.transform.NarrowDataType(32),
             tirx.transform.VectorizeLoop(True),
             tirx.transform.UnrollLoop(),
-            tirx.transform.CommonSubexprElim(),
             tirx.transform.LowerIntrin(),
         ]
         module = tvm.ir.transform.Sequential(steps)(tvm.IRModule(functions))

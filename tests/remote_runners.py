@@ -1,4 +1,4 @@
-"""Runners for tests, built by the GNU compilers: quicker than zig, which first builds a C library for a minute."""
+"""Runners for tests, built by the GNU compilers: zig's C library for each processor takes a minute."""
 
 from __future__ import annotations
 

@@ -85,18 +85,25 @@ typedef uint32_t unfoldc_clock_stamp;
 typedef uint64_t unfoldc_clock_stamp;
 #endif
 
+/* The GNU assembler has to be told that there are control registers; clang 14 does not know how one tells. */
+#if defined(__clang__)
+#define UNFOLDC_CLOCK_CSR(code) code
+#else
+#define UNFOLDC_CLOCK_CSR(code) ".option push\n\t.option arch, +zicsr\n\t" code "\n\t.option pop"
+#endif
+
 static inline void unfoldc_clock_start(void) {
 #if defined(UNFOLDC_CLOCK_ESP32C3)
-    __asm__ volatile("csrwi 0x7E0, 1\n\tcsrwi 0x7E1, 1"); /* mpcer: count cycles; mpcmr: on */
+    __asm__ volatile(UNFOLDC_CLOCK_CSR("csrwi 0x7E0, 1\n\tcsrwi 0x7E1, 1")); /* mpcer: count cycles; mpcmr: on */
 #endif
 }
 
 static inline unfoldc_clock_stamp unfoldc_clock_now(void) {
     unfoldc_clock_stamp t;
 #if defined(UNFOLDC_CLOCK_ESP32C3)
-    __asm__ volatile("csrr %0, 0x7E2" : "=r"(t) : : "memory"); /* mpccr */
+    __asm__ volatile(UNFOLDC_CLOCK_CSR("csrr %0, 0x7E2") : "=r"(t) : : "memory"); /* mpccr */
 #else
-    __asm__ volatile("csrr %0, mcycle" : "=r"(t) : : "memory");
+    __asm__ volatile(UNFOLDC_CLOCK_CSR("csrr %0, mcycle") : "=r"(t) : : "memory");
 #endif
     return t;
 }

@@ -304,21 +304,34 @@ static int give_ticks(const uint8_t *request, uint32_t repeats) {
 /* The lowest byte that the stack may use, a symbol of the linker script. */
 extern uint8_t UNFOLDC_RUNNER_STACK_LOW[];
 
-/* Paints the stack that is free here, solves, and says how deep it went. */
+/* Paints the free stack, solves, and says how deep it went below this function's frame. */
 __attribute__((noinline)) static uint32_t stack_of(uint32_t iterations) {
-    volatile uint8_t here = 0x5Au;
     volatile uint8_t *const low = UNFOLDC_RUNNER_STACK_LOW;
-    const uint32_t free_bytes = (uint32_t)((uintptr_t)&here - (uintptr_t)low) - 128u; /* this frame */
+    uintptr_t here;
+    uint32_t free_bytes;
     uint32_t untouched = 0u;
 
+#if defined(__riscv)
+    __asm__ volatile("mv %0, sp" : "=r"(here));
+#else
+    __asm__ volatile("mov %0, sp" : "=r"(here));
+#endif
+    free_bytes = (uint32_t)(here - (uintptr_t)low);
     for (uint32_t i = 0; i < free_bytes; i++) {
         low[i] = 0x5Au;
     }
-    solve(iterations);
+#if defined(RUNNER_WHOLE)
+    if (iterations == RUNNER_ITERATIONS) {
+        RUNNER_WHOLE();
+    } else
+#endif
+    {
+        solve(iterations);
+    }
     while ((untouched < free_bytes) && (low[untouched] == 0x5Au)) {
         untouched++;
     }
-    return (free_bytes + 128u) - untouched;
+    return free_bytes - untouched;
 }
 #endif
 

@@ -11,6 +11,7 @@ def length(half: int) -> int:
 
 
 AARCH64 = Processor(
+    name="aarch64",
     architecture="UC_ARCH_ARM64",
     modes=("UC_MODE_ARM",),
     constants="unicorn.arm64_const",
@@ -18,4 +19,6 @@ AARCH64 = Processor(
     sp="UC_ARM64_REG_SP",
     link="UC_ARM64_REG_LR",
     length=length,
+    capstone="CS_ARCH_ARM64",
+    capstone_modes=("CS_MODE_ARM",),
 )

@@ -10,7 +10,7 @@ from unfoldc.targets.description import MemoryRegion
 
 @dataclass(frozen=True)
 class Processor:
-    """An architecture, with unicorn's names.
+    """An architecture, with the names that unicorn and the disassembler capstone have for it; ours is `name`.
 
     `architecture` and `modes` are unicorn's constants, `constants` its module with the registers; `pc`, `sp` and `link`
     are the program counter, the stack pointer and the register with the address to return to. `code_bit` is set in
@@ -18,6 +18,7 @@ class Processor:
     `length` gives the bytes of the instruction whose first half (16 bits) is this.
     """
 
+    name: str
     architecture: str
     modes: tuple[str, ...]
     constants: str
@@ -25,6 +26,8 @@ class Processor:
     sp: str
     link: str
     length: Callable[[int], int]
+    capstone: str
+    capstone_modes: tuple[str, ...]
     code_bit: int = 0
     devices: tuple[MemoryRegion, ...] = ()
 

@@ -13,6 +13,7 @@ def length(half: int) -> int:
 def riscv(bits: int) -> Processor:
     """The processor with registers of so many bits."""
     return Processor(
+        name="riscv",
         architecture="UC_ARCH_RISCV",
         modes=(f"UC_MODE_RISCV{bits}",),
         constants="unicorn.riscv_const",
@@ -20,4 +21,6 @@ def riscv(bits: int) -> Processor:
         sp="UC_RISCV_REG_SP",
         link="UC_RISCV_REG_RA",
         length=length,
+        capstone="CS_ARCH_RISCV",
+        capstone_modes=(f"CS_MODE_RISCV{bits}", "CS_MODE_RISCVC"),
     )

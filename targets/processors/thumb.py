@@ -12,6 +12,7 @@ def length(half: int) -> int:
 
 
 THUMB = Processor(
+    name="thumb",
     architecture="UC_ARCH_ARM",
     modes=("UC_MODE_THUMB", "UC_MODE_MCLASS"),
     constants="unicorn.arm_const",
@@ -19,6 +20,8 @@ THUMB = Processor(
     sp="UC_ARM_REG_SP",
     link="UC_ARM_REG_LR",
     length=length,
+    capstone="CS_ARCH_ARM",
+    capstone_modes=("CS_MODE_THUMB", "CS_MODE_MCLASS", "CS_MODE_V8"),
     code_bit=1,
     devices=(MemoryRegion(0xE000_E000, 4096),),  # system control, with the switch of the floating-point unit
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from unfoldc.errors import InputError
@@ -12,15 +12,17 @@ from unfoldc.errors import InputError
 # Scheme -> what it may be given behind the `?`.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "local": ("launch", "cpu", "timeout"),
-    "ssh": ("launch", "cpu", "timeout", "key", "config"),
+    "ssh": ("launch", "cpu", "timeout", "key", "config", "folder", "keep"),
     "serial": ("baud", "timeout"),
-    "tvm-rpc": ("key", "cpu", "timeout", "wait"),
+    "tvm-rpc": ("key", "cpu", "timeout", "wait", "session"),
+    "qemu": ("timeout",),
 }
 EXAMPLES = (
     "ssh://user@host[:port][?launch=COMMAND&key=FILE&config=FILE]",
     "serial:/dev/ttyACM0[?baud=115200]",
     "tvm-rpc://host:port[?key=BOARD]",
     "local[?launch=COMMAND]",
+    "qemu",
 )
 DEFAULT_TIMEOUT = 60.0
 
@@ -37,6 +39,22 @@ class Address:
     path: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     timeout: float = DEFAULT_TIMEOUT
+
+    def seconds(self, name: str, otherwise: float) -> float:
+        """The option `name`, a time in s; InputError for what is none."""
+        value = self.options.get(name, str(otherwise))
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds <= 1e6:
+            raise _wrong(self.text, f"{name}={value}", "seconds above 0")
+        return seconds
+
+    @property
+    def runner_seconds(self) -> str:
+        """The argument of a runner: the whole seconds after which it ends itself."""
+        return str(math.ceil(self.timeout) + 1)
 
 
 def parse_address(text: str) -> Address:
@@ -62,18 +80,10 @@ def parse_address(text: str) -> Address:
         raise _wrong(text, "it names no device")
     if parts.password is not None or parts.fragment or host.startswith("-") or user.startswith("-"):
         raise _wrong(text, "passwords, fragments and names that start with - are not taken")
-    timeout = _seconds(text, options.get("timeout", str(DEFAULT_TIMEOUT)))
-    return Address(text, scheme, host, port, user, path, options, timeout)
-
-
-def _seconds(text: str, value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= 1e6:
-        raise _wrong(text, f"timeout={value}", "seconds above 0")
-    return seconds
+    address = Address(text, scheme, host, port, user, path, options)
+    for name in ("wait", "session"):
+        address.seconds(name, 1.0)
+    return replace(address, timeout=address.seconds("timeout", DEFAULT_TIMEOUT))
 
 
 def _wrong(text: str, found: str, allowed: str = "") -> InputError:

@@ -13,6 +13,8 @@ from typing import Protocol
 
 from unfoldc.errors import DeviceError
 
+MARK = b"unfoldc: "
+"""What helpers that start a runner begin their lines with."""
 _CHUNK = 1 << 16
 _MOST_WORDS = 4000  # characters of what a process says that are kept
 
@@ -198,6 +200,24 @@ class ProcessChannel(DescriptorChannel):
                 self._words = (self._words + data.decode("utf-8", "replace"))[-_MOST_WORDS:]
             os.close(self._words_from)  # its end
             self._words_from = -1
+
+
+def await_mark(channel: Channel, deadline: float) -> str:
+    """What a helper at the other end says next, on a line that starts with `MARK`; others are skipped."""
+    heard = b""
+    while True:
+        data = channel.read(deadline)
+        if not data:
+            raise device_error(
+                channel.name,
+                "it took longer than the time limit to connect and to start the runner",
+                "See whether it can be reached, and is busy; ?timeout=SECONDS gives it longer.",
+            )
+        heard = (heard + data)[-65536:]
+        start = heard.find(MARK)
+        end = heard.find(b"\n", start)
+        if start >= 0 and end >= 0:
+            return heard[start + len(MARK) : end].decode("ascii", "replace").strip()
 
 
 def explain_exit(name: str, status: int, words: str) -> DeviceError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from unfoldc.targets.description import Target
 from unfoldc.targets.remote.address import Address
 from unfoldc.targets.remote.channels import Channel, ProcessChannel
 from unfoldc.targets.remote.device import Device
-from unfoldc.targets.remote.runner_build import Kind
+from unfoldc.targets.remote.runner_build import Kind, most_bytes
 from unfoldc.targets.toolchains import Progress
 
 BuildRunner = Callable[[Kind, str], Path]
@@ -41,15 +40,10 @@ def needed_runner(address: Address) -> Kind | None:
     return _RUNNERS[address.scheme]
 
 
-def seconds_for_runner(address: Address) -> str:
-    """The argument of a runner: the whole seconds after which it ends itself."""
-    return str(math.ceil(address.timeout) + 1)
-
-
 def _local(address: Address, job: Job) -> Device:
     """A process on this computer."""
     runner = job.build("program", address.options.get("cpu", ""))
-    command = [*shlex.split(address.options.get("launch", "")), str(runner), seconds_for_runner(address)]
+    command = [*shlex.split(address.options.get("launch", "")), str(runner), address.runner_seconds]
     os.chmod(runner, 0o755)
     return _device(ProcessChannel(address.text, command), address, job)
 
@@ -58,6 +52,29 @@ def _device(channel: Channel, address: Address, job: Job, **how: float | bool) -
     return Device(channel, job.artifact, timeout=address.timeout, start=max(address.timeout, 1.0), **how)  # type: ignore[arg-type]
 
 
+def _ssh(address: Address, job: Job) -> Device:
+    """A computer that the user may log in to."""
+    from unfoldc.targets.remote.ssh import open_ssh
+
+    runner = job.build("program", address.options.get("cpu", ""))
+    return _device(open_ssh(address, runner, job.progress), address, job)
+
+
+def _tvm_rpc(address: Address, job: Job) -> Device:
+    """A server of TVM's RPC, or the next free one of a farm."""
+    from unfoldc.targets.remote.tvm_rpc import open_tvm_rpc
+
+    library = job.build("library", address.options.get("cpu", ""))
+    return _device(open_tvm_rpc(address, library, most_bytes(job.artifact), job.progress), address, job)
+
+
+def _serial(address: Address, job: Job) -> Device:
+    """A board whose firmware is the runner already."""
+    from unfoldc.targets.remote.serial_port import open_serial
+
+    return _device(open_serial(address), address, job, pad=True)
+
+
 Opener = Callable[[Address, Job], Device]
-_OPENERS: Mapping[str, Opener] = {"local": _local}
+_OPENERS: Mapping[str, Opener] = {"local": _local, "ssh": _ssh, "serial": _serial, "tvm-rpc": _tvm_rpc}
 _RUNNERS: Mapping[str, Kind | None] = {"local": "program", "ssh": "program", "serial": None, "tvm-rpc": "library"}

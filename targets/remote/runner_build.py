@@ -13,7 +13,8 @@ from unfoldc.errors import TargetError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets.boards import all_targets
 from unfoldc.targets.description import Target, missing_packages
-from unfoldc.targets.remote.runner_sources import identity, runner_sources
+from unfoldc.targets.remote.protocol import FRAME_BYTES
+from unfoldc.targets.remote.runner_sources import identity, port_bytes, runner_sources
 from unfoldc.targets.toolchains import (
     C99,
     FAST_MATH,
@@ -69,6 +70,28 @@ def runner_name(artifact: Artifact, flags: Sequence[str], kind: Kind) -> str:
     return f"{artifact.symbol}-{total.hexdigest()[:24]}.{'runner' if kind == 'program' else 'so'}"
 
 
+def most_bytes(artifact: Artifact) -> int:
+    """Bytes of the longest answer of a runner that `build_runner` makes."""
+    outputs = sum(map(port_bytes, artifact.outputs))
+    ports = len(artifact.inputs) + len(artifact.outputs)
+    return FRAME_BYTES + max(outputs, 8 * _ROWS * (artifact.iterations + 2), 256 + 4 * ports)
+
+
+def solver_sources(artifact: Artifact, target: Target) -> dict[str, str]:
+    """The solver's own C, without drivers for the host; TargetError where the back end made none."""
+    symbol = artifact.symbol
+    drivers = (f"{symbol}_host.c", f"{symbol}_lanes.c", f"{symbol}_lanes.h")
+    sources = {n: t for n, t in artifact.sources.items() if n.endswith((".c", ".h")) and n not in drivers}
+    if f"{symbol}.h" not in sources:
+        raise TargetError(
+            where=f"a runner for {target.name}",
+            found=f"the back end '{artifact.backend}' made no C interface {symbol}.h",
+            allowed="back end c or tvm",
+            do="Compile with one of these.",
+        )
+    return sources
+
+
 def build_runner(
     artifact: Artifact,
     target: Target,
@@ -90,16 +113,7 @@ def build_runner(
     name = runner_name(artifact, selection, kind)
     if (folder / name).is_file():
         return folder / name
-    symbol = artifact.symbol
-    drivers = (f"{symbol}_host.c", f"{symbol}_lanes.c", f"{symbol}_lanes.h")  # of the host
-    sources = {n: t for n, t in artifact.sources.items() if n.endswith((".c", ".h")) and n not in drivers}
-    if f"{symbol}.h" not in sources:
-        raise TargetError(
-            where=f"a runner for {target.name}",
-            found=f"the back end '{artifact.backend}' made no C interface {symbol}.h",
-            allowed="back end c or tvm",
-            do="Compile with one of these.",
-        )
+    sources = solver_sources(artifact, target)
     sources |= runner_sources(artifact, (_PORTS[kind],))
     if progress is not None:
         progress(f"building the runner for {target.name}")
@@ -113,7 +127,7 @@ def build_runner(
                 *("-lm", "-Wl,-s", "-o", name),
             ],
             temporary,
-            f"building the runner of {symbol} for {target.name}",
+            f"building the runner of {artifact.symbol} for {target.name}",
             library_key=selection,
             progress=progress,
             timeout=timeout,

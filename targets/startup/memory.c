@@ -27,7 +27,7 @@ static inline void @S_firmware_memory(void) {
     }
 }
 
-void @S_firmware_fault(void) {
+__attribute__((weak)) void @S_firmware_fault(void) {
     for (;;) {
         __asm__ volatile("");
     }

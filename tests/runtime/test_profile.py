@@ -143,6 +143,40 @@ def test_an_emulated_device_counts_and_does_not_time(lista_build: Build, lista: 
     assert "time" not in text.splitlines()[1]
 
 
+class _Estimated(_Device):
+    """One whose cycles are estimated, on a board with a clock and a current."""
+
+    def count(self, inputs: Any) -> Any:
+        return replace(super().count(inputs), cycles=(20, 40, 42, 44, 46, 10))
+
+
+def test_cycles_and_energy_are_labelled_as_estimates_with_their_sources(lista_build: Build, lista: Any) -> None:
+    build = replace(lista_build, kind="emulated", target="nrf52840")
+    profile = Solver(build, _Estimated()).profile({"y": lista.problems(1)})  # type: ignore[arg-type]
+    assert [row.cycles for row in profile.iterations] == [40, 42, 44, 46] and profile.cycles == 202
+    joules = 202 / 64e6 * 3.0 * 3.3e-3  # cycles / Hz * V * A
+    assert profile.energy_joules == pytest.approx(joules)
+    assert sum(r.energy_joules or 0 for r in (profile.begin, *profile.iterations, profile.end)) == pytest.approx(joules)
+    lines = str(profile).splitlines()
+    assert "cycles (est.)" in lines[1] and "µJ (est.)" in lines[1] and lines[8].split()[-2:] == ["202", "0.0312"]
+    assert "flash 4096 of 1048576 bytes, RAM 512 of 262144 bytes" in str(profile)
+    assert f"fits: {262144 - 512 - 120} bytes of RAM are left" in lines
+    assert "cycles (est.): estimated from counted instructions, no wait states of flash; Arm Cortex-M4" in str(profile)
+    assert "µJ (est.): estimated from cycles, clock, voltage and current; Nordic" in str(profile)
+    data = json.loads(profile.to_json())
+    assert data["cycles"] == 202 and data["iterations"][0]["cycles"] == 40 and "Arm" in data["cycles_source"]
+    assert data["energy_joules"] == pytest.approx(joules) and "Nordic" in data["energy_source"]
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "rv32imfc"])
+def test_what_is_not_known_is_left_out(lista_build: Build, lista: Any, target: str) -> None:
+    """The table of cycles of a RISC-V of no maker in particular; the current of a processor that is no board."""
+    build = replace(lista_build, kind="emulated", target=target)
+    profile = Solver(build, _Device()).profile({"y": lista.problems(1)})  # type: ignore[arg-type]
+    assert profile.cycles is None and profile.energy_joules is None and "(est.)" not in str(profile)
+    assert profile.flash_limit_bytes is None and "fits" not in str(profile)
+
+
 def test_an_emulated_device_solves_the_first_problem_only(lista_build: Build, lista: Any) -> None:
     build = replace(lista_build, kind="emulated", target="cortex-m4")
     solver = Solver(build, _Device())  # type: ignore[arg-type]

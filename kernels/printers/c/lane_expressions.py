@@ -32,8 +32,9 @@ from unfoldc.kernels.loops import (
 )
 from unfoldc.kernels.printers.c.expressions import CHOICE, LOGIC, PREFIX, Expressions, Text
 from unfoldc.kernels.printers.c.helpers import Helpers
-from unfoldc.kernels.printers.c.lane_helpers import exchange_name, vector_type
+from unfoldc.kernels.printers.c.lane_helpers import exchange_name
 from unfoldc.kernels.printers.c.lane_sums import SUMS
+from unfoldc.kernels.printers.c_api.lane_interface import vector_type
 from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
 
 _BITWISE = {"and": "&", "or": "|"}

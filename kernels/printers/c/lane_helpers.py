@@ -12,6 +12,7 @@ from unfoldc.kernels.lane_indices import Stopping
 from unfoldc.kernels.printers.c.lane_sums import SUMS, sums_of_rows
 from unfoldc.kernels.printers.c.vector_functions import vector_function
 from unfoldc.kernels.printers.c.vector_root import root_by_estimate
+from unfoldc.kernels.printers.c_api.lane_interface import vector_type
 from unfoldc.kernels.printers.c_api.text import wrap
 from unfoldc.kernels.printers.elementary import FUNCTIONS
 
@@ -44,11 +45,6 @@ class Calls(Protocol):
 
     def function(self, operator: str, dtype: str) -> str:
         """A library function."""
-
-
-def vector_type(symbol: str, dtype: str, mask: bool = False) -> str:
-    """The name of the vector type, or of the type of its comparisons; `symbol` is the solver's."""
-    return f"{symbol}_{'m' if mask else 'v'}{dtype.removeprefix('float')}"
 
 
 def exchange_name(places: Stopping, lanes: int) -> str:

@@ -9,8 +9,8 @@ from unfoldc.kernels.loops import For, Let, LoopProgram, Stmt, Store
 from unfoldc.kernels.printers.c.expressions import Expressions
 from unfoldc.kernels.printers.c.helpers import Helpers
 from unfoldc.kernels.printers.c.lane_expressions import LaneExpressions, memory_vector
-from unfoldc.kernels.printers.c.lane_helpers import vector_type
 from unfoldc.kernels.printers.c.turned_copies import turned_copy, turned_copy_text
+from unfoldc.kernels.printers.c_api.lane_interface import vector_type
 from unfoldc.kernels.printers.c_api.text import C_TYPES
 
 # The functions are inlined: no vector is passed in registers that only some processors have. Sums that were split so

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from unfoldc.kernels.printers.python_text import ATOM, Names, PythonPrinter, Tex
 from unfoldc.kernels.printers.tvm.elementary import elementary
 
 _LET_WIDTHS = (1, 2, 4, 8, 16, 32, 64)  # of the vectors whose types TVM's script has names for
+_LARGEST_FLOAT = 3.4028234663852886e38
 # Bare metal has no math library: what compilers' run-time libraries lack is printed beside the solver.
 _LIBRARY = {"round": "rint", "pow": "pow", "fmod": "fmod"}
 
@@ -93,6 +95,9 @@ class TvmExpressions(PythonPrinter):
         if not dtype.startswith("float"):
             return str(int(value)) if dtype == "int32" else f"T.{dtype}({int(value)})"
         number = float(value)
+        if _LARGEST_FLOAT < abs(number) < math.inf:  # TVM's script has literals in the range of float32 only
+            bits = struct.unpack("<q", struct.pack("<d", abs(number)))[0]
+            return f'{"-" * (number < 0)}T.reinterpret("float64", T.uint64({bits:#x}))'
         other = "nan" if math.isnan(number) else "inf" if number > 0 else "-inf"
         return f"T.{dtype}({repr(number) if math.isfinite(number) else repr(other)})".replace("'", '"')
 

@@ -23,20 +23,33 @@ class Part:
     in_order: bool
 
 
-def parts_of(body: Sequence[Stmt]) -> list[Part]:
+@dataclass(frozen=True)
+class Repeated:
+    """Parts that run `extent` times, with the number of the run in `var`."""
+
+    var: str
+    extent: int
+    parts: tuple[Part | Repeated, ...]
+
+
+def parts_of(body: Sequence[Stmt]) -> tuple[Part | Repeated, ...]:
     """The parts of a body, in order: one where there is nothing to tell apart, or scalars that pass between."""
     pieces = [piece for s in body for piece in _pieces(s)]
     if any(isinstance(s, Let | Assign) for s in pieces):
-        return [Part(tuple(body), has_lanes(body))]
-    found: list[tuple[list[Stmt], bool | None]] = []
+        return (Part(tuple(body), has_lanes(body)),)
+    found: list[Repeated | tuple[list[Stmt], bool | None]] = []
     for s in pieces:
+        inner = parts_of(s.body) if isinstance(s, For) and s.kind != "lanes" and has_lanes((s,)) else ()
+        if len(inner) > 1 and isinstance(s, For) and isinstance(s.extent, int):
+            found.append(Repeated(s.var, s.extent, inner))
+            continue
         order = _order(s)
-        if found and (order is None or found[-1][1] in (None, order)):
-            before, kind = found[-1]
-            found[-1] = ([*before, s], kind if order is None else order)
+        last = found[-1] if found else None
+        if isinstance(last, tuple) and (order is None or last[1] in (None, order)):
+            found[-1] = ([*last[0], s], last[1] if order is None else order)
         else:
             found.append(([s], order))
-    return [Part(tuple(statements), bool(kind)) for statements, kind in found]
+    return tuple(x if isinstance(x, Repeated) else Part(tuple(x[0]), bool(x[1])) for x in found)
 
 
 def _pieces(s: Stmt) -> list[Stmt]:

@@ -19,7 +19,7 @@ from unfoldc.kernels.printers.c_api import StateLayout
 from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
 from unfoldc.kernels.printers.python_text import Names, comment
 from unfoldc.kernels.printers.tvm.expressions import Places, TvmExpressions, array, constant
-from unfoldc.kernels.printers.tvm.parts import Part, has_lanes, parts_of
+from unfoldc.kernels.printers.tvm.parts import Part, Repeated, has_lanes, parts_of
 from unfoldc.kernels.printers.tvm.row_sums import row_sums_text
 from unfoldc.kernels.printers.tvm.vectors import VectorExpressions
 
@@ -43,61 +43,101 @@ class Argument:
 
 @dataclass(frozen=True)
 class Function:
-    """A printed function; where it `iterates`, the number of the iteration follows the pointers.
+    """A printed function; `numbers` follow the pointers: that of the iteration, and those of the loops it is called in.
 
     `asked` are the functions that it takes for granted though no library has them.
     """
 
     name: str
     arguments: tuple[Argument, ...]
-    iterates: bool
+    numbers: tuple[str, ...]
     text: str
     asked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
+class Loop:
+    """Functions that are called `extent` times, with the number of the run in `var`."""
+
+    var: str
+    extent: int
+    calls: tuple[Function | Loop, ...]
+
+
+Calls = Sequence[Function | Loop]
+Functions = Sequence[Calls]
+"""Those of `begin`, of each step and of `end`: none for one with nothing to do, several for one in parts."""
+
+
+def every(calls: Calls) -> list[Function]:
+    """The functions that are called."""
+    return [f for c in calls for f in ([c] if isinstance(c, Function) else every(c.calls))]
+
+
+@dataclass(frozen=True)
 class Form:
-    """How functions are printed.
+    """How functions are printed; `estimates`: the processor has one of 1 / sqrt(x) for vectors of 512 bits.
 
     `lanes` problems side by side in the buffers `varying`, all of type `dtype` (1: one problem). `metal` prefixes the
     functions that stand in for a C library ("": there is one).
     """
 
     metal: str = ""
+    estimates: bool = False
     lanes: int = 1
     varying: frozenset[str] = frozenset()
     dtype: str = ""
 
 
-Functions = Sequence[Sequence[Function]]
-"""Those of `begin`, of each step and of `end`: none for one with nothing to do, several for one in parts."""
-
-
 def print_functions(symbol: str, program: LoopProgram, layout: StateLayout, form: Form = Form()) -> Functions:
     """`begin`, the steps and `end`, in this order."""
-    bodies = [("begin", program.begin, False)]
-    bodies += [(f"iterate_{i}", step.body, True) for i, step in enumerate(program.steps)]
-    bodies.append(("end", program.end, False))
-    functions = []
-    for name, body, iterates in bodies:
-        parts = [Part(tuple(body), True)] if form.lanes > 1 else parts_of(body)
-        own = [f"{symbol}_tir_{name}{f'_part_{i}' if len(parts) > 1 else ''}" for i in range(len(parts))]
-        made = (_Function(n, program, layout, p, iterates, form).done() for n, p in zip(own, parts, strict=True))
-        functions.append([f for f in made if f is not None])
+    iterates = [(f"iterate_{i}", step.body, (ITERATION,)) for i, step in enumerate(program.steps)]
+    functions: list[Calls] = []
+    for name, body, numbers in [("begin", program.begin, ()), *iterates, ("end", program.end, ())]:
+        parts = (Part(tuple(body), True),) if form.lanes > 1 else parts_of(body)
+        own = f"{symbol}_tir_{name}" + "_part" * (len(parts) > 1 or isinstance(parts[0], Repeated) if parts else False)
+        functions.append(_calls(own, parts, numbers, program, layout, form))
     return functions
+
+
+def _calls(
+    name: str,
+    parts: Sequence[Part | Repeated],
+    numbers: tuple[str, ...],
+    program: LoopProgram,
+    layout: StateLayout,
+    form: Form,
+) -> Calls:
+    """The functions of the parts, without those that do nothing."""
+    made: list[Function | Loop] = []
+    for i, part in enumerate(parts):
+        own = name if len(parts) == 1 else f"{name}_{i}"
+        if isinstance(part, Repeated):
+            inner = _calls(own, part.parts, (*numbers, part.var), program, layout, form)
+            made += [Loop(part.var, part.extent, tuple(inner))] if inner else []
+        else:
+            function = _Function(own, program, layout, part, numbers, form).done()
+            made += [function] if function is not None else []
+    return made
 
 
 def module_text(functions: Functions) -> str:
     """The script of a module; `tvm.script.from_source` reads it."""
-    texts = [f.text for part in functions for f in part]
+    texts = [f.text for calls in functions for f in every(calls)]
     return "\n\n".join(["@I.ir_module\nclass Module:", *texts]) + "\n"
 
 
 class _Function:
     def __init__(
-        self, name: str, program: LoopProgram, layout: StateLayout, part: Part, iterates: bool, form: Form
+        self,
+        name: str,
+        program: LoopProgram,
+        layout: StateLayout,
+        part: Part,
+        numbers: tuple[str, ...],
+        form: Form,
     ) -> None:
-        self.name, self.program, self.layout, self.part, self.iterates = name, program, layout, part, iterates
+        self.name, self.program, self.layout, self.part, self.numbers = name, program, layout, part, numbers
         self.form, body = form, part.body
         self.names = Names(_RESERVED)
         self.used, self.written = buffers_used(body), buffers_written(body)
@@ -111,6 +151,7 @@ class _Function:
         self.printer: TvmExpressions | VectorExpressions
         if self.flat:
             self.printer = vectors = VectorExpressions(self.names, places, form.metal)
+            vectors.estimates, vectors.loops = form.estimates, len(set(numbers) - {ITERATION})
             if form.lanes > 1:
                 vectors.side_by_side(form.varying, form.lanes, form.dtype)
         else:
@@ -123,19 +164,19 @@ class _Function:
         buffers = [self.names(a.name, "buffer") for a in self.arguments]
         pointers = [self.names(f"{a.name}_data", "pointer") for a in self.arguments]
         parameters = [f'{p}: T.handle("{a.dtype}", "global")' for p, a in zip(pointers, self.arguments, strict=True)]
-        parameters += [f"{self.names(ITERATION, 'int32')}: T.int32"] * self.iterates
+        parameters += [f"{self.names(number, 'int32')}: T.int32" for number in self.numbers]
         lines = ["@T.prim_func(s_tir=True)", f"def {self.name}({', '.join(parameters)}):"]
         order = f', "{IN_ORDER}": True' * self.part.in_order
         lines.append(f'{_INDENT}T.func_attr({{"tirx.noalias": True, "global_symbol": "{self.name}"{order}}})')
         for buffer, pointer, a in zip(buffers, pointers, self.arguments, strict=True):
-            lanes = self.form.lanes if a.member or a.name in self.form.varying else 1
+            lanes = self.form.lanes if a.name in self.form.varying else 1
             shape = (lanes * math.prod(a.shape),) if self.flat else a.shape
             lines.append(f'{_INDENT}{buffer} = T.decl_buffer({shape}, "{a.dtype}", data={pointer})')
         block = self._block(self.part.body, 1)
         for dtype, zero in self.printer.zeros.items():
             lines += [_INDENT + line for line in array(zero, dtype, f"T.{dtype}(0.0)")]
         text = "\n".join(_INDENT + line for line in [*lines, *block])
-        return Function(self.name, tuple(self.arguments), self.iterates, text, frozenset(self.printer.asked))
+        return Function(self.name, tuple(self.arguments), self.numbers, text, frozenset(self.printer.asked))
 
     def _buffers(self) -> list[Argument]:
         buffers = [self.program.buffers[name] for name in self.used - self.layout.scratch.keys()]
@@ -173,21 +214,29 @@ class _Function:
 
     def _loop(self, loop: For, depth: int) -> list[str]:
         pad, printer = _INDENT * depth, self.printer
+        outer = dict(self.ranges)
         self.ranges[loop.var] = loop_range(loop)
-        if isinstance(printer, VectorExpressions):
-            if loop.kind == "lanes":
-                with printer.lanes_of(loop):
-                    return self._block(loop.body, depth)
-            sums = printer.row_sums(loop, self.ranges) if printer.lane else None
-            if sums is not None:
-                return [pad + line for line in row_sums_text(printer, *sums)]
-        # LLVM unrolls loops inside of vectors by itself, and late: unrolled before, what they read would be kept in
-        # registers and taken from there element by element, which is slower than from memory.
-        kind = "T.unroll" if loop.kind == "unroll" and not self.flat else "range"
-        printer.start()
-        count = loop.extent if isinstance(loop.extent, int) else printer.text(loop.extent)
-        head = f"{pad}for {self.names(loop.var, 'int32')} in {kind}({count}):"
-        return [head, *(self._block(loop.body, depth + 1) or [f"{pad}{_INDENT}pass"])]
+        try:
+            if isinstance(printer, VectorExpressions):
+                if loop.kind == "lanes":
+                    with printer.lanes_of(loop):
+                        return self._block(loop.body, depth)
+                sums = printer.row_sums(loop, self.ranges) if printer.lane else None
+                if sums is not None:
+                    return [pad + line for line in row_sums_text(printer, *sums)]
+                printer.loops += 1
+            # LLVM unrolls loops inside of vectors by itself, and late: unrolled before, what they read would be kept in
+            # registers and taken from there element by element, which is slower than from memory.
+            kind = "T.unroll" if loop.kind == "unroll" and not self.flat else "range"
+            printer.start()
+            count = loop.extent if isinstance(loop.extent, int) else printer.text(loop.extent)
+            head = f"{pad}for {self.names(loop.var, 'int32')} in {kind}({count}):"
+            body = self._block(loop.body, depth + 1)
+            if isinstance(printer, VectorExpressions):
+                printer.loops -= 1
+            return [head, *(body or [f"{pad}{_INDENT}pass"])]
+        finally:
+            self.ranges = outer
 
     def _simple(self, statement: Let | Assign | Store) -> list[str]:
         """The lines of one statement, with the temporaries that its expressions need in front."""

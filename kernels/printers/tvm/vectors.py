@@ -33,6 +33,7 @@ from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
 from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
 from unfoldc.kernels.printers.python_text import ATOM, Text
 from unfoldc.kernels.printers.tvm.expressions import TvmExpressions
+from unfoldc.kernels.printers.tvm.root import LANES, root_by_estimate
 
 
 class VectorExpressions(TvmExpressions):
@@ -45,6 +46,8 @@ class VectorExpressions(TvmExpressions):
     lane = ""
     lanes = 1
     dtype = ""
+    loops = 0  # those around, but for vectors
+    estimates = False  # whether the processor has one of 1 / sqrt(x)
     varying: frozenset[str] = frozenset()
 
     def side_by_side(self, varying: frozenset[str], lanes: int, dtype: str) -> None:
@@ -180,6 +183,17 @@ class VectorExpressions(TvmExpressions):
         if e.operator in ("fmod", "pow"):
             return self._one_by_one(e)
         return super().binary(e)
+
+    def unary(self, e: Unary) -> Text:
+        """An operator of one operand. Roots of many vectors, one after the other, need not wait for the divider."""
+        many = self.estimates and self.loops and self.lanes % LANES == 0 and e.dtype == "float32"
+        if e.operator != "sqrt" or not many or not self.varies(e):
+            return super().unary(e)
+
+        def keep(name: str, lanes: int, text: str) -> str:
+            return self.keep(name, "float32", lanes, text)
+
+        return root_by_estimate(self._short(e.a, self.lanes), self.lanes, keep), ATOM
 
     def _one_by_one(self, e: Binary) -> Text:
         """A function of the library, element by element."""

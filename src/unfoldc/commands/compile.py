@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unfoldc.commands.common import Subparsers, add_compilation, add_json, new_command, open_solver, print_json
+
+if TYPE_CHECKING:
+    from unfoldc.runtime.solver import Solver
 
 
 def add(commands: Subparsers) -> argparse.ArgumentParser:
@@ -14,8 +19,8 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         commands,
         "compile",
         run,
-        "compile an ONNX file for a target into a build folder",
-        "unfoldc compile lista.onnx --target cortex-m4 -o build/lista",
+        "compile an ONNX file for a target into a build folder, for a board into a project",
+        "unfoldc compile lista.onnx --target stm32f407 -o project",
     )
     parser.add_argument("model", help="an ONNX file")
     parser.add_argument("-o", "--output", metavar="FOLDER", help="build folder; build/<name of the model>-<target>")
@@ -29,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Compile, save, and say what was made."""
     solver = open_solver(arguments, arguments.symbol)
     default = Path("build") / f"{Path(arguments.model).stem}-{solver.target}"
-    folder = solver.save(arguments.output or default)
+    folder, kept = _save(solver, Path(arguments.output or default))
     memory = solver.artifact.memory
     if arguments.json:
         print_json(
@@ -46,6 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
                 "state_bytes": memory.state_bytes,
                 **({"flash_bytes": solver.flash_bytes, "ram_bytes": solver.ram_bytes}),
                 "stack_bound_bytes": solver.stack_bound_bytes,
+                "kept": kept,
+                "next": _next(solver, folder),
             }
         )
         return
@@ -59,3 +66,34 @@ def run(arguments: argparse.Namespace) -> None:
         state = "of unknown size" if memory.state_bytes is None else f"{memory.state_bytes} bytes"
         print(f"constants {memory.constant_bytes} bytes, state {state}")
     print(f"written to {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")
+    if kept:
+        print(f"left as they are, because somebody has changed them: {', '.join(kept)}")
+    for line in _next(solver, folder):
+        print(f"next: {line}")
+
+
+def _save(solver: Solver, folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """Where the solver was written, and the files of an earlier project that were left as they are."""
+    from unfoldc.targets import find_target
+
+    if find_target(solver.target).kind != "emulated":
+        return solver.save(folder), ()
+    written = solver.write_project(folder)
+    return written.folder, written.kept
+
+
+def _next(solver: Solver, folder: Path) -> list[str]:
+    """The commands that build and test a project, after the one that installs what they need."""
+    from unfoldc.targets import find_target
+
+    target = find_target(solver.target)
+    if target.core is None:
+        return []
+    from unfoldc.targets.project.places import place_of
+    from unfoldc.targets.tools import debian_command, gnu_tools, missing_tools
+
+    preset = "zig" if missing_tools(gnu_tools(target)) else "gcc"
+    lacking = missing_tools(("cmake", place_of(target.core, target.spec.word_bits).program))
+    build = f"cmake --preset {preset} && cmake --build --preset {preset} && ctest --preset {preset}"
+    lines = [debian_command(lacking)] if lacking else []
+    return [*lines, f"cd {shlex.quote(str(folder))} && {build}"]

@@ -1,0 +1,87 @@
+"""CMake's side of a project: the build file, presets, one toolchain file for each compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unfoldc.targets.description import Core, Target
+from unfoldc.targets.project.places import Place
+from unfoldc.targets.project.templates import fill
+from unfoldc.targets.startup import linker_script
+from unfoldc.targets.toolchains import FAST_MATH
+
+PACKAGES = {
+    "thumb": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "riscv": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
+    "aarch64": "gcc-aarch64-linux-gnu",
+}
+"""Architecture -> the Debian packages with a GNU compiler and its C library."""
+
+_LINK_DEVICE = """\
+    target_link_options(${program} PRIVATE "-T${CMAKE_CURRENT_SOURCE_DIR}/platform/emulator.ld")
+    set_target_properties(${program} PROPERTIES LINK_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/platform/emulator.ld")
+"""
+
+
+def cmake_files(
+    symbol: str, version: str, target: Target, place: Place, sources: Sequence[str], objects: Sequence[str]
+) -> dict[str, str]:
+    """Everything that CMake reads; `objects` are files of machine code that belong to the solver."""
+    core = target.core
+    assert core is not None
+    linux = bool(core.linux)
+    libraries = ["m"] if linux else []
+    libraries += [f'"${{CMAKE_CURRENT_SOURCE_DIR}}/{name}"' for name in objects]
+    joined = " ".join(libraries)
+    values = {
+        "S": symbol,
+        "VERSION": version,
+        "TARGET": target.name,
+        "SOURCES": " ".join(sources),
+        "FAST_MATH": " ".join(FAST_MATH),
+        "LIBRARIES": f"target_link_libraries(unfoldc_{symbol} PUBLIC {joined})\n" if libraries else "",
+        "LINK": "" if linux else _LINK_DEVICE,
+    }
+    found = {"CMakeLists.txt": fill("CMakeLists.txt", values), "CMakePresets.json": fill("CMakePresets.json", values)}
+    kind = "linux" if linux else "metal"
+    values |= _compiler_values(core, target.spec.word_bits, place)
+    for compiler, where in (("gcc", "CMAKE_C_FLAGS_INIT"), ("clang", "CMAKE_EXE_LINKER_FLAGS_INIT")):
+        specs = fill("specs.cmake", {"WHERE": where}) if core.architecture == "riscv" else ""
+        given = {**values, "SPECS": specs, "FLAGS": " ".join(compiler_flags(core, compiler))}
+        found[f"cmake/{compiler}.cmake"] = fill(f"{compiler}_{kind}.cmake", given)
+    found["cmake/zig.cmake"] = fill("zig.cmake", {**values, "FLAGS": " ".join(_zig_flags(core))})
+    found["cmake/emulator.cmake"] = fill("emulator.cmake", values)
+    if place.flash is not None and place.ram is not None:
+        found["platform/emulator.ld"] = linker_script("unfoldc", place.flash, place.ram)
+    return found
+
+
+def compiler_flags(core: Core, compiler: str) -> tuple[str, ...]:
+    """The flags with which "gcc" or "clang" compiles for `core`."""
+    flags = core.gnu_flags
+    if compiler == "gcc" and core.name == "cortex-m55":
+        # gcc 12 makes the mask of a selection between vectors of Helium from its first element alone.
+        return tuple(f"{flag}+nomve" if flag.startswith("-mcpu=") else flag for flag in flags)
+    if compiler == "clang" and core.architecture == "thumb":
+        return (*flags, "-fshort-enums")  # as the GNU libraries were compiled
+    return flags
+
+
+def _compiler_values(core: Core, bits: int, place: Place) -> dict[str, str]:
+    clang = {"thumb": "arm-none-eabi", "riscv": f"riscv{bits}-unknown-elf", "aarch64": "aarch64-linux-gnu"}
+    name = f"QEMU's machine {place.machine}, {place.core_text}" if place.machine else place.program
+    return {
+        "SYSTEM": "Linux" if core.linux else "Generic",
+        "PROCESSOR": {"thumb": "arm", "riscv": f"riscv{bits}", "aarch64": "aarch64"}[core.architecture],
+        "PREFIX": core.gnu_prefix,
+        "PACKAGES": PACKAGES[core.architecture],
+        "CLANG_TARGET": clang[core.architecture],
+        "EMULATOR_NAME": name,
+        "EMULATOR": " ".join(place.command()),
+    }
+
+
+def _zig_flags(core: Core) -> tuple[str, ...]:
+    if core.linux:
+        return tuple(core.linux if flag == core.flags[1] else flag for flag in core.flags)
+    return (*core.flags, "-fhosted")

@@ -1,0 +1,102 @@
+"""A process between us and a TVM RPC server: frames come on standard input, answers go to standard output.
+
+TVM's client waits without a limit and cannot be interrupted; a process can be ended. It is started with one argument, a
+JSON object: host, port, key ("": the port is a server's, else a tracker's), library, response (bytes), session (s).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import IO, Any
+
+from unfoldc.targets.remote.channels import MARK
+from unfoldc.targets.remote.protocol import FRAME_BYTES, HEADER_BYTES
+
+FAILED = 3
+"""Exit status where a line on standard error says what is wrong."""
+
+
+def main(ask: dict[str, Any], source: IO[bytes], sink: IO[bytes]) -> None:
+    """Connect, bring the library there, pass requests on until the input ends."""
+
+    def say(text: str) -> None:
+        sink.write(MARK + text.encode() + b"\n")
+        sink.flush()
+
+    import numpy as np
+
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # TVM would load it, which takes seconds
+
+    session = _through_tracker(ask, say) if ask["key"] else _direct(ask)
+    name = os.path.basename(ask["library"])
+    session.upload(ask["library"], target=name)
+    exchange = session.load_module(name)["exchange"]
+    device = session.cpu(0)
+    from tvm import runtime
+
+    response = runtime.empty((ask["response"],), "uint8", device)
+    say("run")
+    while True:
+        header = source.read(HEADER_BYTES)
+        if len(header) < HEADER_BYTES:
+            return
+        length = int.from_bytes(header[8:12], "little")  # our own frames: the header is whole
+        request = header + source.read(length + FRAME_BYTES - HEADER_BYTES)
+        size = int(exchange(runtime.tensor(np.frombuffer(request, np.uint8), device), response))
+        if size < 0:
+            raise RuntimeError("the library does not know the tensors it gets: another version of TVM's interface?")
+        sink.write(response.numpy()[:size].tobytes())
+        sink.flush()
+
+
+def _direct(ask: dict[str, Any]) -> Any:
+    from tvm import rpc
+
+    return rpc.connect(ask["host"], ask["port"], session_timeout=ask["session"])
+
+
+def _through_tracker(ask: dict[str, Any], say: Any) -> Any:
+    """A session with the next free board of the key."""
+    import socket
+
+    with socket.create_connection((ask["host"], ask["port"]), timeout=10):
+        pass  # TVM would try for a minute
+    from tvm import rpc
+
+    tracker = rpc.connect_tracker(ask["host"], ask["port"])
+    found = tracker.summary()
+    keys = sorted({s["key"].removeprefix("server:") for s in found["server_info"] if s.get("key")})
+    if ask["key"] not in keys:
+        raise RuntimeError(f"the tracker knows no board '{ask['key']}'; it has {', '.join(keys) or 'none'}")
+    queue = found["queue_info"].get(ask["key"], {})
+    if not queue.get("free"):
+        say(f"wait {queue.get('pending', 0)}")
+    started = time.monotonic()
+    session = tracker.request(ask["key"], session_timeout=ask["session"], max_retry=2)
+    say(f"waited {time.monotonic() - started:.3f}")
+    tracker.close()
+    return session
+
+
+def _reason(error: BaseException) -> str:
+    """The line that says what happened; TVM's errors are long."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "Error" in line or "rror:" in line]
+    return (telling or lines or [type(error).__name__])[-1]
+
+
+if __name__ == "__main__":
+    # What libraries print must not get between the frames.
+    frames = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        main(json.loads(sys.argv[1]), sys.stdin.buffer, frames)
+    except BrokenPipeError:
+        os._exit(FAILED)
+    except Exception as failure:
+        print(_reason(failure), file=sys.stderr, flush=True)
+        os._exit(FAILED)  # TVM's shutdown may wait for a server that hangs
+    os._exit(0)
