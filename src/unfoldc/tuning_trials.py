@@ -172,7 +172,7 @@ class Trials:
             return list(pool.map(made, range(len(artifacts))))
 
     def _built(self, artifact: Artifact, place: Path) -> Build:
-        if self.request.on is not None:  # its runner is built when it is opened
+        if self.request.on is not None and self.unit != INSTRUCTIONS:  # its runner is built when it is opened
             return replace(self.untuned, artifact=artifact, folder=place, product="")
         product = make_product(artifact, self.untuned.target, self.untuned.kind, place)
         return replace(self.untuned, artifact=artifact, folder=place, product=product)
