@@ -113,7 +113,7 @@ def _figures(artifact: Artifact, target: Target, figures: Figures) -> str:
         ]
     else:
         rows.append(("instructions of an iteration", f"not counted: {figures.why}"))
-    versions = ", ".join(f"{name} {number}" for name, number in figures.versions.items())
+    versions = ", ".join(f"{name} {number}" for name, number in figures.versions.items()) or "a compiler not recorded"
     rows.append(("what was measured", f"the solver, buffers of its arrays and start-up code, by {versions}"))
     return "".join(f"| {name} | {text} |\n" for name, text in rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 from pathlib import Path
@@ -45,6 +46,7 @@ def test_the_command_writes_a_project_and_says_what_comes_next(
         in readme
     )  # type: ignore[type-var]
     assert "not tried" not in readme and "magnifies" not in readme
+    assert f"by ziglang {importlib.metadata.version('ziglang')} |" in readme
 
 
 def test_missing_tools_are_named_with_their_command(
