@@ -57,7 +57,7 @@ def build_board_runner(
     progress: Progress | None = None,
     timeout: float = 600.0,
 ) -> Path:
-    """Compile and link the runner for the core of `target` and the memories of `board` into `folder`, unless it is there.
+    """Compile and link the runner for the core of `target` and the memories of `board` into `folder`, unless there.
 
     `objects` are linked too. Raises TargetError for a target without a core, ToolError where the compiler fails.
     """
