@@ -243,6 +243,9 @@ def test_options_of_a_compilation_are_passed_on(capsys: Capture, monkeypatch: py
             "providers": ["P", "Q"],
             "threads": 2,
             "sparse": True,
+            "on": None,
+            "tune": None,
+            "tune_log": None,
         }
 
 
