@@ -47,10 +47,9 @@ class Ticks:
 class Device:
     """The runner of `artifact` behind `channel`.
 
-    `timeout`: seconds that one answer may take; `start`: that the first one may. `pad`: whether what was sent earlier
-    may be stuck in the device, which then waits for the rest of a frame. `advice`: what to do where it does not answer
-    as this solver. Raises `DeviceError`, after which nothing but
-    `close` may be called.
+    `timeout`: seconds that one answer may take, `start`: that the first one may. `pad`: whether what was sent earlier
+    may be stuck in the device, which then waits for the rest of a frame. `advice`: what to do where it is no runner of
+    this solver. Raises `DeviceError`, after which nothing but `close` may be called.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class Device:
         advice: str = "",
     ) -> None:
         self.channel, self.artifact = channel, artifact
-        self._timeout, self._advice = timeout, advice or OTHER_SOLVER
+        self.timeout, self._advice = timeout, advice or OTHER_SOLVER
         self._sequence = int(time.monotonic_ns()) & 0xFFFF  # what an earlier session left has another number
         self._inputs_there = b""
         sizes = [port_bytes(p) for p in (*artifact.inputs, *artifact.outputs)]
@@ -187,7 +186,7 @@ class Device:
 
     def _exchange(self, kind: Request, payload: bytes, timeout: float | None = None) -> bytes:
         """The payload of the answer; what was damaged on the way is sent again."""
-        limit = self._timeout if timeout is None else timeout
+        limit = self.timeout if timeout is None else timeout
         for left in reversed(range(_TRIES)):
             self._sequence = (self._sequence + 1) & 0xFFFF
             deadline = time.monotonic() + limit

@@ -181,13 +181,15 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return met
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_a_command_that_is_interrupted_leaves_no_runner(built: Path, number: int, status: int) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_command_that_is_interrupted_leaves_no_runner(built: Path, number: int) -> None:
     command = [sys.executable, "-m", "unfoldc", "profile", str(built), "--on", "local", "--repeats", "1000000000"]
+    before = runners(built)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert eventually(lambda: bool(runners(built)))
+        assert eventually(lambda: bool(runners(built) - before))
         process.send_signal(number)
         said = process.communicate(timeout=60)
-    assert process.returncode == status
+    # Python ends by the signal itself, whoever catches it, where it interrupts the making of a class.
+    assert process.returncode in ((130, -number) if number == signal.SIGINT else (-number,))
     assert said[0] == "" and "Traceback" not in said[1]
-    assert eventually(lambda: not runners(built))
+    assert eventually(lambda: runners(built) <= before)
