@@ -36,12 +36,14 @@ HELLO_SECONDS = 1.0
 class Ticks:
     """Counts `(repetitions, K + 2)` of begin, each iteration and end by the clock that `hello` describes.
 
-    `failure` is what ended the measurement early.
+    `failure` is what ended the measurement early; `seconds`, by the clock here, is what a repetition took with the way
+    there and back.
     """
 
     counts: np.ndarray
     hello: Hello
     failure: DeviceError | None = None
+    seconds: float = 0.0
 
 
 class Device:
@@ -107,9 +109,9 @@ class Device:
         """
         rows: list[np.ndarray] = []
         data = _joined(inputs)
-        parts, finish = self.artifact.iterations + 2, time.monotonic() + seconds
+        parts, start = self.artifact.iterations + 2, time.monotonic()
         try:
-            while len(rows) < repeats and (not rows or time.monotonic() < finish):
+            while len(rows) < repeats and (not rows or time.monotonic() < start + seconds):
                 count = min(self.hello.rows, repeats - len(rows))
                 answer = self._run(Request.PROFILE, struct.pack("<II", iterations, count), data)
                 if len(answer) != 8 * count * parts:
@@ -122,7 +124,8 @@ class Device:
                 raise
             failure.partial = np.array(rows, np.uint64)
             return Ticks(failure.partial, self.hello, failure)
-        return Ticks(np.array(rows, np.uint64), self.hello)
+        each = (time.monotonic() - start) / max(len(rows), 1)
+        return Ticks(np.array(rows, np.uint64), self.hello, seconds=each)
 
     def stack(self, inputs: Sequence[np.ndarray], iterations: int) -> int | None:
         """Bytes of stack that a solve takes there; None where the runner cannot tell."""
