@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from unfoldc.kernels.printers.c.lane_helpers import lane_helper
+from unfoldc.kernels.printers.c.vector_comparisons import COMPARED
 from unfoldc.kernels.printers.c.vector_functions import PARTS, part, vector_function
 from unfoldc.kernels.printers.c_api.freestanding import BRANCHLESS, FREESTANDING
 from unfoldc.kernels.printers.c_api.text import C_TYPES, number, wrap
@@ -25,7 +26,13 @@ _WORD = re.compile(r"\b[A-Z][A-Z0-9]*\b")
 _LITERALS = {"ZERO": 0.0, "LOW32": -(2.0**31), "HIGH32": 2.0**31, "LOW64": -(2.0**63), "HIGH64": 2.0**63}
 
 # Helpers that others call, and last those that call others; 3 is the place of the rest.
-_ORDER = {"splat": 1, "select": 2, **dict.fromkeys(PARTS, 1), **dict.fromkeys((name for name, _ in FUNCTIONS), 4)}
+_ORDER = {
+    "splat": 1,
+    COMPARED: 1,
+    "select": 2,
+    **dict.fromkeys(PARTS, 1),
+    **dict.fromkeys((name for name, _ in FUNCTIONS), 4),
+}
 
 # name -> parameters, body. T is the element type, U the unsigned integer type, capitals are literals.
 _FLOAT: Mapping[str, tuple[str, str]] = {
@@ -88,10 +95,14 @@ _INTEGER: Mapping[str, tuple[str, str]] = {
 
 @dataclass
 class Helpers:
-    """Collects what a C file calls. `symbol` prefixes the helpers; `freestanding` files have no C library."""
+    """Collects what a C file calls. `symbol` prefixes the helpers; `freestanding` files have no C library.
+
+    `guarded`: comparisons of vectors are to be right where `vector_comparisons.py` says that they would not be.
+    """
 
     symbol: str
     freestanding: bool = False
+    guarded: bool = False
     _used: set[tuple[str, str, bool]] = field(default_factory=set)
     _functions: set[tuple[str, str]] = field(default_factory=set)
 

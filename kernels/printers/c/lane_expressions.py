@@ -34,6 +34,7 @@ from unfoldc.kernels.printers.c.expressions import CHOICE, LOGIC, PREFIX, Expres
 from unfoldc.kernels.printers.c.helpers import Helpers
 from unfoldc.kernels.printers.c.lane_helpers import exchange_name
 from unfoldc.kernels.printers.c.lane_sums import SUMS
+from unfoldc.kernels.printers.c.vector_comparisons import COMPARED
 from unfoldc.kernels.printers.c_api.lane_interface import vector_type
 from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
 
@@ -179,6 +180,8 @@ class LaneExpressions(Expressions):
             return f"{name}({self.spread(e.a)}, {self.spread(e.b)})", PREFIX + 1
         if e.operator in COMPARISONS and e.a.dtype != self.dtype:
             raise NotVectorisable(f"a comparison of {e.a.dtype} values")
+        if e.operator in COMPARISONS and self.helpers.guarded:
+            return self._guarded(e)
         return super().binary(e)
 
     def extremum(self, e: Binary) -> Text:
@@ -230,6 +233,13 @@ class LaneExpressions(Expressions):
         numbers = f"({self.mask}){{{', '.join(str(sign * i) for i in range(self._lanes))}}}"
         spread = f"({self.side(limit, PREFIX)} - ({self.mask}){{0}})"
         return super().binary(replace(e, a=Local(numbers, "int32"), b=Local(spread, "int32")))  # print as they stand
+
+    def _guarded(self, e: Binary) -> Text:
+        """A comparison with nothing known of its right side, nor of what is the same for all elements."""
+        name = self.helpers.call(COMPARED, self.dtype, lanes=True)
+        a = self.side(e.a, PREFIX) if self.varies(e.a) else f"{name}({self.spread(e.a)})"
+        b = f"{name}({self.spread(e.b)})"
+        return super().binary(replace(e, a=Local(a, self.dtype), b=Local(b, self.dtype)))  # print as they stand
 
     def _first(self, e: Expr) -> Expr | None:
         return build.ZERO if e == Var(self.lane) else None

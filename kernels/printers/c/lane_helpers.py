@@ -5,11 +5,11 @@ Comparisons of vectors give masks, integers that are 0 or -1; a choice is made b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from unfoldc.kernels.lane_indices import Stopping
 from unfoldc.kernels.printers.c.lane_sums import SUMS, sums_of_rows
+from unfoldc.kernels.printers.c.vector_comparisons import COMPARED, GUARDED, compared
 from unfoldc.kernels.printers.c.vector_functions import vector_function
 from unfoldc.kernels.printers.c.vector_root import root_by_estimate
 from unfoldc.kernels.printers.c_api.lane_interface import vector_type
@@ -17,7 +17,7 @@ from unfoldc.kernels.printers.c_api.text import wrap
 from unfoldc.kernels.printers.elementary import FUNCTIONS
 
 # name -> parameters, body. V is the vector type, M the mask type, S the element type.
-_VECTOR: Mapping[str, tuple[str, str]] = {
+_VECTOR: dict[str, tuple[str, str]] = {
     "splat": ("S a", "return a - (V){0};"),
     "select": ("M c, V a, V b", "return (V)(((M)a & c) | ((M)b & ~c));"),
     "from_mask": ("M c", "return select(c, splat(1), splat(0));"),
@@ -39,6 +39,7 @@ class Calls(Protocol):
     """What a definition asks for: the names of other helpers and of library functions."""
 
     symbol: str
+    guarded: bool
 
     def call(self, name: str, dtype: str, lanes: bool = False) -> str:
         """A helper."""
@@ -70,10 +71,12 @@ def lane_helper(calls: Calls, name: str, dtype: str) -> list[str]:
         return root_by_estimate(own, exact, vector, f"{solver}_LANES")
     if name.startswith(_EXCHANGE):
         return _exchange(name, vector, own)
+    if name == COMPARED:
+        return compared(own, vector)
     if name not in _VECTOR:
         return _by_element(calls, name, dtype, vector, own)
-    parameters, body = _VECTOR[name]
-    for other in ("splat", "select"):
+    parameters, body = (_VECTOR | GUARDED if calls.guarded else _VECTOR)[name]
+    for other in ("splat", "select", COMPARED):
         if f"{other}(" in body:
             body = body.replace(f"{other}(", f"{calls.call(other, dtype, lanes=True)}(")
     kind = {"float32": "float", "float64": "double"}[dtype]

@@ -13,6 +13,7 @@ from unfoldc.kernels.printers.c.helpers import Helpers
 from unfoldc.kernels.printers.c.lanes import lane_sources
 from unfoldc.kernels.printers.c.load_multiple import LoadMultiple
 from unfoldc.kernels.printers.c.statements import Statements
+from unfoldc.kernels.printers.c.vector_comparisons import HELIUM
 from unfoldc.kernels.printers.c.vectors import Vectors
 from unfoldc.kernels.printers.c_api import (
     HOST_ALIGNMENT,
@@ -36,6 +37,7 @@ _VECTOR_MARK = """\
 #define @
 #endif
 """
+_GUARDED_MARK = f"#if {HELIUM}\n#define @\n#elif {_VECTOR_MARK.removeprefix('#if ')}"
 
 
 def c_sources(
@@ -48,18 +50,20 @@ def c_sources(
     lanes: LoopProgram | None = None,
     lane_count: int = 0,
     load_blocks: bool = False,
+    guarded: bool = False,
 ) -> tuple[dict[str, str], str]:
     """All source files, and why there is no form for several problems (empty if there is one or none was asked for).
 
     With `host` there is a driver for this machine's loader, and a C library is taken for granted; without, functions
     that compilers lack on bare metal are printed too. `lanes` is the same solver scheduled for `lane_count` problems
-    side by side; both share the weights. `load_blocks`: scalars that were made to be read together are.
+    side by side; both share the weights. `load_blocks`: scalars that were made to be read together are. `guarded`:
+    comparisons of vectors are right on Arm's Helium, too (`vector_comparisons.py`).
     """
     alignment = HOST_ALIGNMENT if host else 1
     layout, streams = state_layout(program, alignment), find_streams(program)
     sources = {f"{symbol}.h": header_text(symbol, program, layout, inputs, outputs, streams)}
     sources.update(weights_texts(symbol, program, alignment))
-    sources[f"{symbol}.c"] = _solver_text(symbol, program, layout, streams, not host, load_blocks)
+    sources[f"{symbol}.c"] = _solver_text(symbol, program, layout, streams, not host, load_blocks, guarded)
     reason, used = "", 0
     if lanes is not None and lane_count > 1:
         try:
@@ -73,14 +77,20 @@ def c_sources(
 
 
 def _solver_text(
-    symbol: str, program: LoopProgram, layout: StateLayout, streams: Streams, freestanding: bool, load_blocks: bool
+    symbol: str,
+    program: LoopProgram,
+    layout: StateLayout,
+    streams: Streams,
+    freestanding: bool,
+    load_blocks: bool,
+    guarded: bool,
 ) -> str:
     helpers = Helpers(symbol, freestanding)
     place = {n: f"{symbol}_{n}" if b.space == "constant" else n for n, b in program.buffers.items()}
     mark = f"{symbol}_VECTOR"
     heads = prototypes(symbol, program, layout, restrict=True, streams=streams)
     sliced = take_slices(program, streams.inputs)
-    vectors = Vectors(symbol, sliced)
+    vectors = Vectors(symbol, sliced, guarded)
     loads = LoadMultiple(symbol) if load_blocks else None
     statements = Statements(Expressions(sliced, place, helpers), mark, vectors, loads=loads)
     functions = Functions(symbol, sliced, layout, heads, statements, f"{symbol}_ITERATIONS", streams)
@@ -89,6 +99,6 @@ def _solver_text(
     head += ["#include <stddef.h>"] if streams.outputs else []  # for NULL
     head += [f'#include "{symbol}.h"', f'#include "{symbol}_weights.h"', ""]
     if statements.vector_loops:
-        head += [*_VECTOR_MARK.replace("@", mark).splitlines(), ""]
+        head += [*(_GUARDED_MARK if guarded else _VECTOR_MARK).replace("@", mark).splitlines(), ""]
     needed = [*helpers.texts(), *vectors.texts(), *(loads.texts() if loads is not None else [])]
     return "\n".join([*head, *needed, *([""] if needed else []), *bodies])

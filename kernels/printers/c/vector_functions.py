@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from unfoldc.kernels.printers.c.vector_comparisons import COMPARED
 from unfoldc.kernels.printers.c_api.text import C_TYPES, number, wrap
 from unfoldc.kernels.printers.elementary import Line, Spelling, formula
 
@@ -15,6 +16,7 @@ class Calls(Protocol):
     """What a definition asks for: the names of other helpers."""
 
     symbol: str
+    guarded: bool
 
     def call(self, name: str, dtype: str, lanes: bool = False) -> str:
         """A helper."""
@@ -33,7 +35,10 @@ class _C(Spelling):
         return number(value, self.dtype)
 
     def whole(self, value: float) -> str:
-        return f"{self._helper('splat')}({self.number(value)})" if self.vector else self.number(value)
+        if not self.vector:
+            return self.number(value)
+        splat = f"{self._helper('splat')}({self.number(value)})"
+        return f"{self._helper(COMPARED)}({splat})" if self.calls.guarded else splat
 
     def word(self, value: int) -> str:
         return f"0x{value:08x}u" if self.bits == 32 else f"UINT64_C(0x{value:016x})"

@@ -30,10 +30,10 @@ _HEAD = """\
 
 
 class Vectors:
-    """Collects the vectors of one C file; `symbol` is the solver's."""
+    """Collects the vectors of one C file; `symbol` is the solver's, `guarded` as for `Helpers`."""
 
-    def __init__(self, symbol: str, program: LoopProgram) -> None:
-        self.symbol, self.program = symbol, program
+    def __init__(self, symbol: str, program: LoopProgram, guarded: bool = False) -> None:
+        self.symbol, self.program, self.guarded = symbol, program, guarded
         self._helpers: dict[tuple[int, str], Helpers] = {}
         self._turned: set[str] = set()
 
@@ -43,7 +43,7 @@ class Vectors:
         dtype = self._type_of(loop)
         key = (loop.extent, dtype)
         own = f"{self.symbol}_x{loop.extent}"
-        helpers = self._helpers.setdefault(key, Helpers(own))
+        helpers = self._helpers.setdefault(key, Helpers(own, guarded=self.guarded))
         inner = LaneExpressions(self.program, around.place, helpers, own, frozenset(), dtype, lane=loop.var)
         inner.ranges = dict(around.ranges) | {loop.var: (0, loop.extent - 1)}
         return inner
