@@ -252,7 +252,7 @@ def build_artifact(
     return Artifact(
         symbol=symbol,
         backend=backend,
-        target=replace(spec, vector_bits=choices.vector_bits),
+        target=spec,
         iterations=program.iterations,
         inputs=model.inputs,
         outputs=model.outputs,

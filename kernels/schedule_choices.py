@@ -146,7 +146,7 @@ def choices_for(spec: TargetSpec, backend: str) -> dict[str, tuple[Value, ...]]:
         tried |= {"early_sums": (True,)}
     if default.vectors or (default.has_vectors and backend == "c"):
         tried = {**_of_vectors(spec), **tried, "vectors": (not default.vectors,)}
-    if backend == "c" and host and spec.batch_lanes > 1:
+    if backend in ("c", "tvm") and host and spec.batch_lanes > 1:
         tried |= {"side_by_side": ("all", "half", "none"), "wide_rows": (1, 2, 4, 6, 8, 12, 16)}
     own = {name: getattr(default, name) for name in tried}
     return {name: (own[name], *(v for v in values if v != own[name])) for name, values in tried.items()}

@@ -9,6 +9,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from unfoldc.targets.emulator import Counts
+    from unfoldc.targets.remote.device import Ticks
+    from unfoldc.targets.remote.protocol import Hello
 
 
 class Engine(Protocol):
@@ -43,6 +45,25 @@ class CountingEngine(Engine, Protocol):
 
     def count(self, inputs: Sequence[np.ndarray]) -> Counts:
         """Run one problem (the first of the batch) and count its instructions."""
+        ...
+
+
+class TickingEngine(Engine, Protocol):
+    """An engine of a connected device: it reads the device's own clock, for the way there takes longer than a solve."""
+
+    @property
+    def hello(self) -> Hello:
+        """What the device says of itself, its clock among it."""
+        ...
+
+    def counts(
+        self, problem: Sequence[np.ndarray], iterations: int, repeats: int, seconds: float = 30.0, warm_up: int = 0
+    ) -> Ticks:
+        """What the clock counts in each repetition, at most `repeats` of them in about `seconds`, for one problem."""
+        ...
+
+    def close(self) -> None:
+        """Give the device back; the next call connects again."""
         ...
 
 

@@ -48,7 +48,7 @@ class RemoteEngine:
         self._lock = threading.RLock()
         self._devices: list[Device] = []  # at most one; a list, which the finaliser can hold without holding us
         weakref.finalize(self, _close, self._devices)
-        kind = needed_runner(self._address)
+        kind = needed_runner(self._address, target)
         if kind is not None:
             self._job.build(kind, self._address.options.get("cpu", ""))
 

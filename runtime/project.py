@@ -1,4 +1,4 @@
-"""Writes a solver for a device as a project: what `unfoldc.load` reads, and what an engineer builds, tests and calls."""
+"""Writes a solver for a device as a project: what `unfoldc.load` reads, and what an engineer builds and calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +21,7 @@ from unfoldc.runtime.self_test import draw_self_test
 from unfoldc.targets.boards import find_target
 from unfoldc.targets.project import Figures, SelfTest, project_files
 
-_RUNNERS = "remote"
+_PROGRAMS = ("remote", "qemu")
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class WrittenProject:
 def write_project(build: Build, engine: Engine, folder: Path) -> WrittenProject:
     """Write the project; `engine` runs the solver, to verify the self-test and to count.
 
-    An earlier build in the folder is replaced, file by file, as `update_folder` says. Raises InputError where the folder
-    holds something else, or names that the project needs.
+    An earlier build in the folder is replaced, file by file, as `update_folder` says. Raises InputError where the
+    folder holds something else, or a symbol's sources have the name of another file.
     """
     check_place(folder)
     device = find_target(build.target)
@@ -60,7 +59,7 @@ def write_project(build: Build, engine: Engine, folder: Path) -> WrittenProject:
         for name, text in texts.items():
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             (staged / name).write_text(text, encoding="utf-8", newline="\n")
-        own = [*texts, *objects, *_stage_runners(build, staged)]
+        own = [*texts, *objects, *_stage_programs(build, staged)]
         index[PROJECT] = {name: digest(staged / name) for name in sorted(own)}
         (staged / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
         if folder.exists():
@@ -105,15 +104,15 @@ def _stage_objects(build: Build, staged: Path) -> list[str]:
     return [file.name for file in build_objects(build.artifact, staged, find_target(build.target).core)]
 
 
-def _stage_runners(build: Build, staged: Path) -> list[str]:
-    """Programs for connected devices that were built already."""
+def _stage_programs(build: Build, staged: Path) -> list[str]:
+    """Programs for connected devices and for QEMU that were built already."""
     names = []
-    with suppress(OSError):  # none
-        for file in sorted((build.folder / _RUNNERS).iterdir()):
+    for folder in _PROGRAMS:
+        for file in sorted((build.folder / folder).glob("*")):
             if file.is_file():
-                (staged / _RUNNERS).mkdir(exist_ok=True)
-                shutil.copy(file, staged / _RUNNERS)
-                names.append(f"{_RUNNERS}/{file.name}")
+                (staged / folder).mkdir(exist_ok=True)
+                shutil.copy(file, staged / folder)
+                names.append(f"{folder}/{file.name}")
     return names
 
 

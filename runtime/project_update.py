@@ -78,11 +78,9 @@ def _index(folder: Path) -> dict[str, Any]:
         for name in _digests(index):
             inside(folder, name)
     except (ValueError, RecursionError, TypeError, AttributeError) as error:
-        raise InputError(
-            str(folder), f"its {INDEX} is damaged ({error})", "a new folder, or an earlier build", "Choose another folder."
-        ) from None  # fmt: skip
-    found: dict[str, Any] = index
-    return found
+        found, allowed = f"its {INDEX} is damaged ({error})", "a new folder, or an earlier build"
+        raise InputError(str(folder), found, allowed, "Choose another folder.") from None
+    return dict(index)
 
 
 def _digests(index: Mapping[str, Any]) -> dict[str, set[str]]:

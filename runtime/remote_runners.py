@@ -11,7 +11,8 @@ from pathlib import Path
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.products import weights_file
 from unfoldc.targets.boards import find_target
-from unfoldc.targets.remote.runner_build import Kind, build_runner
+from unfoldc.targets.remote.board_runner import board_of, build_board_runner, firmware_path
+from unfoldc.targets.remote.runner_build import Kind, build_runner, runner_path
 
 _FOLDER = "remote"
 
@@ -25,8 +26,15 @@ class Runners:
 
     def __call__(self, kind: Kind, cpu: str = "") -> Path:
         """The runner for a processor ("": the target's usual one). Raises TargetError and ToolError."""
-        artifact, target = self._build.artifact, find_target(self._build.target)
-        folder = self._folder()
+        artifact, target, folder = self._build.artifact, find_target(self._build.target), self._folder()
+        board = board_of(target) if kind == "firmware" else None
+        path = (
+            firmware_path(artifact, target, board, folder)
+            if board
+            else runner_path(artifact, target, folder, kind, cpu)
+        )
+        if path.is_file():  # before TVM is asked for its objects
+            return path
         with tempfile.TemporaryDirectory(prefix="unfoldc-") as scratch, contextlib.ExitStack() as stack:
             flags = stack.enter_context(weights_file(artifact, Path(scratch)))
             objects: list[Path] = []
@@ -34,8 +42,11 @@ class Runners:
                 from unfoldc.targets.tvm_build import build_objects
 
                 objects = build_objects(artifact, Path(scratch), target.core)
+            say = self._progress
+            if board is not None:
+                return build_board_runner(artifact, target, board, folder, objects=objects, progress=say)
             return build_runner(
-                artifact, target, folder, kind=kind, cpu=cpu, objects=objects, flags=flags, progress=self._progress
+                artifact, target, folder, kind=kind, cpu=cpu, objects=objects, flags=flags, progress=say
             )
 
     def _folder(self) -> Path:

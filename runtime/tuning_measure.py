@@ -1,7 +1,7 @@
 """Compares two builds of one solver on their device: in turn, so that what disturbs one disturbs the other.
 
-Where an engine counts, one run says all. Where it reads a clock of its own device (`tick_unit`), ticks of a profile are
-compared, since the time of a call contains the way to the device. Else calls are timed here, with bound arrays.
+Where an engine counts, one run says all. Where it reads the clock of a connected device, what that counts is compared,
+since the time of a call contains the way there. Else calls are timed here, with bound arrays.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import numpy as np
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.contest import BATCHES, Clock, random_inputs
 from unfoldc.runtime.convergence import Arrays, new_outputs
-from unfoldc.runtime.engine import CountingEngine, Engine, bound_solve
+from unfoldc.runtime.engine import CountingEngine, Engine, TickingEngine, bound_solve
 
+INSTRUCTIONS = "instructions"
 CLEARLY = 0.01
 """The share by which a time may be shorter or longer by chance."""
 
@@ -28,6 +29,7 @@ _BLOCK = 100e-6  # seconds: shorter calls are timed several at once
 _LONGEST = 0.03  # seconds: many problems are not measured where they would take longer
 _FEWEST = 7  # pairs: if one build is faster in all of so many, chance is not the reason (1 in 128)
 _DEVIATIONS = 3.0  # standard deviations of the rank of the median
+_MOST_TICKS = 200  # repetitions on a device at once
 _ROUNDS = 3  # each with new arrays and workspaces: where these lie may decide more than the code
 
 
@@ -51,10 +53,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is measured: problems of random numbers, `batch` of them in a call; `counted` is what untuned takes."""
+    """What is measured, in which unit: problems of random numbers, `batch` of them in a call.
+
+    `counted`: what untuned takes, once it is known.
+    """
 
     batch: int
     inputs: Arrays
+    unit: str
     counted: list[float] = field(default_factory=list)
 
 
@@ -63,10 +69,10 @@ def workloads(artifact: Artifact, engine: Engine, clock: Clock = time.perf_count
 
     `engine` is the untuned solver.
     """
-    first = artifact.batch if artifact.batch is not None else BATCHES[0]
-    found = [Workload(first, random_inputs(artifact, first))]
+    first, unit = artifact.batch if artifact.batch is not None else BATCHES[0], _unit(engine)
+    found = [Workload(first, random_inputs(artifact, first), unit)]
     several = artifact.batch is None and any(port.batched for port in artifact.inputs)
-    if not several or unit_of(engine) != "s":
+    if not several or unit != "s":
         return found
     solve = _call(engine, artifact, found[0])
     solve()
@@ -74,15 +80,14 @@ def workloads(artifact: Artifact, engine: Engine, clock: Clock = time.perf_count
     solve()
     one = clock() - start
     if BATCHES[1] * one <= _LONGEST:
-        found.append(Workload(BATCHES[1], random_inputs(artifact, BATCHES[1])))
+        found.append(Workload(BATCHES[1], random_inputs(artifact, BATCHES[1]), unit))
     return found
 
 
-def unit_of(engine: Engine) -> str:
-    """What the engine's figures are: "instructions", the unit of its device's clock, or "s"."""
+def _unit(engine: Engine) -> str:
     if hasattr(engine, "count"):
-        return "instructions"
-    return str(getattr(engine, "tick_unit", "")) or "s"
+        return INSTRUCTIONS
+    return cast(TickingEngine, engine).hello.clock_unit if hasattr(engine, "counts") else "s"
 
 
 def compare(
@@ -96,7 +101,9 @@ def compare(
     clock: Clock = time.perf_counter,
 ) -> list[Sample]:
     """A sample for each workload; about `seconds` in all, more where single calls take long, less where one counts."""
-    return [_sample(artifact, untuned, candidate, w, seconds / len(work), rounds, clock) for w in work]
+    shares = [2 if w.batch > 1 else 1 for w in work]  # calls for many problems take longer
+    each = [seconds * share / sum(shares) for share in shares]
+    return [_sample(artifact, untuned, candidate, w, s, rounds, clock) for w, s in zip(work, each, strict=True)]
 
 
 def confirm(
@@ -123,7 +130,7 @@ def score(samples: Sequence[Sample]) -> float:
 
 def margin(unit: str) -> float:
     """The share by which a figure of this unit must be better to be better at all: what is counted is exact."""
-    return 0.0 if unit == "instructions" else CLEARLY
+    return 0.0 if unit == INSTRUCTIONS else CLEARLY
 
 
 def is_faster(samples: Sequence[Sample]) -> bool:
@@ -136,25 +143,47 @@ def is_faster(samples: Sequence[Sample]) -> bool:
 def _sample(
     artifact: Artifact, untuned: Engine, candidate: Engine, w: Workload, seconds: float, rounds: int, clock: Clock
 ) -> Sample:
-    unit = unit_of(untuned)
-    if unit == "instructions":
+    if w.unit == INSTRUCTIONS:
         if not w.counted:
             w.counted.append(_count(untuned, w))
         a, b = w.counted[0], _count(candidate, w)
-        return Sample(w.batch, unit, b, a, b / a, b / a, b / a, 0.0)
+        return Sample(w.batch, w.unit, b, a, b / a, b / a, b / a, 0.0)
+    if w.unit != "s":
+        return _ticked(artifact, cast(TickingEngine, untuned), cast(TickingEngine, candidate), w, seconds, rounds)
     parts: list[_Pairs] = []
     for _ in range(rounds):
-        first, second = (_reader(engine, artifact, w, unit, clock) for engine in (untuned, candidate))
+        first, second = (_reader(engine, artifact, w, clock) for engine in (untuned, candidate))
         parts.append(_pairs(first, second, seconds / rounds, clock))
     firsts, seconds_ = (np.concatenate([getattr(p, name) for p in parts]) for name in ("first", "second"))
     low, high = _certain(np.sort(seconds_ / firsts))
     worst = max(float(np.median(p.second / p.first)) for p in parts)
-    quartiles = np.percentile(seconds_, (25, 75))
-    middle = float(np.median(seconds_))
-    return Sample(
-        w.batch, unit, middle, float(np.median(firsts)), worst, low, max(high, worst),
-        float(quartiles[1] - quartiles[0]) / 2 / middle,
-    )  # fmt: skip
+    middle = float(np.median(seconds_)), float(np.median(firsts))
+    return Sample(w.batch, w.unit, *middle, worst, low, max(high, worst), _spread([seconds_]))
+
+
+def _ticked(
+    artifact: Artifact, untuned: TickingEngine, candidate: TickingEngine, w: Workload, seconds: float, rounds: int
+) -> Sample:
+    """By the clock of a device, which each gives back to the other: there may be one board only."""
+    problem = [array[0] if port.batched else array for port, array in zip(artifact.inputs, w.inputs, strict=True)]
+    found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for _ in range(rounds):
+        for engine, kept in zip((untuned, candidate), found, strict=True):
+            ticks = engine.counts(problem, artifact.iterations, _MOST_TICKS, seconds / (2 * rounds), warm_up=3)
+            engine.close()
+            if ticks.failure is not None:
+                raise ticks.failure
+            kept.append(np.maximum(ticks.counts.sum(axis=1, dtype=np.float64), 1.0))
+    a, b = (_certain(np.sort(np.concatenate(kept))) for kept in found)
+    worst = max(float(np.median(y) / np.median(x)) for x, y in zip(*found, strict=True))
+    middle = [float(np.median(np.concatenate(kept))) for kept in found]
+    return Sample(w.batch, w.unit, middle[1], middle[0], worst, b[0] / a[1], max(b[1] / a[0], worst), _spread(found[1]))
+
+
+def _spread(parts: Sequence[np.ndarray]) -> float:
+    values = np.concatenate(parts)
+    low, middle, high = np.percentile(values, (25, 50, 75))
+    return float((high - low) / 2 / middle)
 
 
 def _count(engine: Engine, w: Workload) -> float:
@@ -188,17 +217,8 @@ def _pairs(first: Callable[[], float], second: Callable[[], float], seconds: flo
     return _Pairs(*(np.maximum(np.array(f), 1e-12) for f in found))
 
 
-def _reader(engine: Engine, artifact: Artifact, w: Workload, unit: str, clock: Clock) -> Callable[[], float]:
-    """Measures a call: seconds of it here, or ticks on the device."""
-    if unit != "s":
-        outputs = new_outputs(artifact, w.batch)
-
-        def ticks() -> float:
-            found = np.zeros(artifact.iterations + 2, np.uint64)
-            engine.profile(w.inputs, outputs, w.batch, artifact.iterations, found)
-            return float(found.sum())
-
-        return ticks
+def _reader(engine: Engine, artifact: Artifact, w: Workload, clock: Clock) -> Callable[[], float]:
+    """Measures a call, in seconds."""
     solve, calls = _call(engine, artifact, w), 1
 
     def seconds() -> float:

@@ -17,6 +17,8 @@ Proposals = Generator[list[ScheduleChoices], list[float], None]
 _SEED = 1
 _IN_VAIN = 400  # proposals drawn in a row that were all made before: there is nothing left
 _BATCH = 4
+_PROMISING = 0.75  # of the draws are among choices that change something, and values that do not do much harm alone
+_BEARABLE = 1.05
 _AT_ONCE = (2, 2, 2, 3, 3, 5)  # choices that are changed together
 
 
@@ -42,6 +44,7 @@ class _Search:
         self.space, self.margin = space, margin
         self.best, self.score = default, 1.0
         self.known = {default: 1.0}
+        self.effects: dict[str, dict[Value, float]] = {name: {} for name in space}
         self.dice = random.Random(_SEED)
 
     def tried(self, wanted: Sequence[ScheduleChoices]) -> Generator[list[ScheduleChoices], list[float], bool]:
@@ -61,7 +64,10 @@ class _Search:
         """Every other value of every choice, from the best so far."""
         improved = False
         for name, values in self.space.items():
-            found = yield from self.tried([replace(self.best, **{name: v}) for v in values])  # type: ignore[arg-type]
+            base = self.score
+            changed = {v: replace(self.best, **{name: v}) for v in values}  # type: ignore[arg-type]
+            found = yield from self.tried(list(changed.values()))
+            self.effects[name] = {v: self.known[c] / base for v, c in changed.items()}
             improved = improved or found
         return improved
 
@@ -84,5 +90,12 @@ class _Search:
         start = self.best
         if self.dice.random() < 0.25:
             start = self.dice.choice(sorted(self.known, key=lambda c: self.known[c])[:10])
+        if self.dice.random() < _PROMISING:
+            moving = [n for n in names if any(effect != 1 for effect in self.effects[n].values())]
+            space = {n: [v for v, effect in self.effects[n].items() if effect < _BEARABLE] for n in moving}
+            names, values = moving or names, space
+        else:
+            values = {n: list(self.space[n]) for n in names}
         picked = self.dice.sample(names, min(len(names), self.dice.choice(_AT_ONCE)))
-        return replace(start, **{name: self.dice.choice(self.space[name]) for name in picked})  # type: ignore[arg-type]
+        drawn = {name: self.dice.choice(values.get(name) or self.space[name]) for name in picked}
+        return replace(start, **drawn)  # type: ignore[arg-type]

@@ -66,12 +66,13 @@ CORTEX_M55 = replace(CORTEX_M55, flags=(*CORTEX_M55.flags, "-fno-vectorize", "-f
 
 
 def _cortex_a(name: str, unicorn: str) -> Core:
+    """A Cortex-A. Position-independent code would read addresses from memory that the start-up code fills."""
     return Core(
         name=name,
         architecture="aarch64",
         flags=("-target", "aarch64-freestanding-none", f"-mcpu={name.replace('-', '_')}"),
         gnu_prefix=_AARCH64,
-        gnu_flags=(f"-mcpu={name}",),
+        gnu_flags=(f"-mcpu={name}", "-fno-pie", "-no-pie"),
         tvm={"mtriple": "aarch64-linux-gnu", "mcpu": name},
         emulator="unicorn",
         clock="cntvct",
@@ -106,7 +107,7 @@ def _riscv(name: str, bits: int, extensions: str, abi: str, unicorn: str) -> Cor
         clock="mcycle",
         unicorn_model=unicorn,
         qemu_machine="virt",
-        timing=name,
+        runtime_model="medium" if bits == 64 else "",
         hard_float="f" in letters,
     )  # fmt: skip
 

@@ -34,7 +34,8 @@ class Core:
     the keys of TVM's LLVM target. `emulator` runs its firmware where nothing else is asked for: `unicorn_model` is
     unicorn's name of the processor ("": it has none), `qemu_machine` QEMU's machine with one ("": none). `clock` is the
     counter that a time stamp reads. `linux` is zig's target for a program under Linux ("": it runs without a system).
-    `timing` names the table of cycles ("": none is known).
+    `timing` names the table of cycles ("": none is known). `runtime_model` is the code model in which the compiler's
+    run-time library has to be built ("": the one that it comes with will do).
     """
 
     name: str
@@ -49,6 +50,7 @@ class Core:
     qemu_machine: str = ""
     linux: str = ""
     timing: str = ""
+    runtime_model: str = ""
     hard_float: bool = True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,15 +22,15 @@ class Counts:
     """Instructions executed by each part for one problem, the call included, and the deepest stack in bytes.
 
     `mixes` are they by class and `cycles` what they take, estimated by the target's table of timings (None: it has
-    none), both of begin, each iteration and end in this order.
+    none), both of begin, each iteration and end in this order; not every emulator tells, so comparisons leave them out.
     """
 
     begin: int
     iterate: tuple[int, ...]
     end: int
     stack_bytes: int
-    mixes: tuple[Mix, ...] = ()
-    cycles: tuple[int, ...] | None = None
+    mixes: tuple[Mix, ...] = field(default=(), compare=False)
+    cycles: tuple[int, ...] | None = field(default=None, compare=False)
 
     @property
     def total(self) -> int:

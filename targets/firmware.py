@@ -14,6 +14,7 @@ from unfoldc.targets.boards import all_targets
 from unfoldc.targets.description import Target
 from unfoldc.targets.firmware_file import Firmware, read_firmware
 from unfoldc.targets.firmware_sources import main_source
+from unfoldc.targets.runtime_library import runtime_objects
 from unfoldc.targets.startup import linker_script
 from unfoldc.targets.toolchains import (
     C99,
@@ -74,10 +75,11 @@ def build_firmware(
     symbol, sources = artifact.symbol, firmware_sources(artifact, target)
     main, script, elf = f"{symbol}_main.c", f"{symbol}.ld", f"{symbol}.elf"
     sources[script] = linker_script(symbol, target.flash, target.ram)
+    library = runtime_objects(target.core, progress=progress, timeout=timeout)
     arguments = [
         *(*compile_flags(target), *(STRICT if strict else ())),
         *(n for n in sources if n.endswith(".c")),
-        *(str(Path(o).resolve()) for o in objects),
+        *(str(Path(o).resolve()) for o in (*objects, *library)),
         *("-Wl,--gc-sections", "-T", script, "-o", elf),
     ]
     with build_folder(folder, sources) as temporary:

@@ -10,7 +10,8 @@ from typing import Any
 
 from unfoldc.errors import TargetError
 from unfoldc.targets.description import Target, require_packages
-from unfoldc.targets.stack import Code, instructions, stack_bound
+from unfoldc.targets.processors import PROCESSORS, Processor
+from unfoldc.targets.stack import Code, code_of, stack_bound
 
 _PARTS = ("begin", "iterate", "end", "solve", "run", "iterations", "reset")
 _NEEDED = ("main", "firmware_stack_top")
@@ -65,6 +66,7 @@ def read_firmware(elf: Path, symbol: str, target: Target) -> Firmware:
 
     if target.core is None or target.flash is None or target.ram is None:
         raise _not_firmware(elf, symbol, f"{target.name} takes no firmware")
+    processor = PROCESSORS[target.core.architecture, target.spec.word_bits]
     try:
         with elf.open("rb") as stream:
             file = ELFFile(stream)
@@ -72,7 +74,7 @@ def read_firmware(elf: Path, symbol: str, target: Target) -> Firmware:
             loads = [(s["p_paddr"], s["p_filesz"], s.data()) for s in segments if s["p_filesz"]]
             ends = [s["p_vaddr"] + s["p_memsz"] for s in segments if s["p_flags"] & P_FLAGS.PF_W]
             symbols, functions = _symbols(file)
-            code = _code(file, functions, loads) if target.core.architecture == "thumb" else {}
+            code = _code(file, processor, functions, loads)
     except OSError as e:
         raise _not_firmware(elf, symbol, f"it cannot be read ({e.strerror})") from e
     # A damaged file makes pyelftools fail in many ways, not with its own error only.
@@ -95,19 +97,21 @@ def read_firmware(elf: Path, symbol: str, target: Target) -> Firmware:
     )
 
 
-def _code(file: Any, functions: Sequence[Function], loads: Sequence[tuple[int, int, bytes]]) -> dict[int, Code]:
-    """The functions' instructions. Symbols `$t` and `$d` say where code and where data starts."""
+def _code(
+    file: Any, processor: Processor, functions: Sequence[Function], loads: Sequence[tuple[int, int, bytes]]
+) -> dict[int, Code]:
+    """The functions' instructions. Symbols `$t` or `$x` and `$d` say where code and where data starts."""
     table = file.get_section_by_name(".symtab")
-    marks = sorted((s["st_value"] & ~1, s.name[1]) for s in table.iter_symbols() if s.name[:2] in ("$t", "$d"))
-    ends = [at for at, _ in marks[1:]] + [1 << 32]
+    marks = sorted((s["st_value"] & ~1, s.name[1]) for s in table.iter_symbols() if s.name[:2] in ("$t", "$x", "$d"))
+    ends = [at for at, _ in marks[1:]] + [1 << 64]
     data = [(at, end) for (at, kind), end in zip(marks, ends, strict=True) if kind == "d"]
     found = {}
     for f in functions:
         for at, _, image in loads:
             if at <= f.start < at + len(image):
                 inside = [(first, last) for first, last in data if last > f.start and first < f.start + f.size]
-                words = instructions(image[f.start - at : f.start - at + f.size], f.start, inside)
-                found[f.start] = Code(f.start, f.start + f.size, tuple(words), f.frame_bytes)
+                body = image[f.start - at : f.start - at + f.size]
+                found[f.start] = code_of(processor, body, f.start, inside, f.frame_bytes)
     return found
 
 

@@ -18,6 +18,7 @@ from unfoldc.targets.device import device_source
 from unfoldc.targets.firmware import compile_flags, firmware_sources
 from unfoldc.targets.qemu import QemuMachine
 from unfoldc.targets.remote.runner_sources import SOLVER_HEADER, identity, port_bytes, runner_sources
+from unfoldc.targets.runtime_library import runtime_objects
 from unfoldc.targets.startup import linker_script
 from unfoldc.targets.toolchains import CompilerError, Progress, build_folder, first_error, publish, run_compiler
 
@@ -97,7 +98,8 @@ def build_qemu(
         return folder / elf
     if progress is not None:
         progress(f"linking for QEMU's {machine.name}")
-    arguments += [*(str(Path(o).resolve()) for o in objects), "-Wl,--gc-sections", "-T", script, "-o", elf]
+    library = () if target.core is None else runtime_objects(target.core, progress=progress, timeout=timeout)
+    arguments += [*(str(Path(o).resolve()) for o in (*objects, *library)), "-Wl,--gc-sections", "-T", script, "-o", elf]
     with build_folder(folder, sources) as temporary:
         try:
             purpose = f"building {symbol} for QEMU's {machine.name}"

@@ -65,10 +65,11 @@ def run_compiler(
     purpose: str,
     *,
     library_key: Sequence[str] = (),
+    tool: str = "cc",
     progress: Progress | None = None,
     timeout: float = 600.0,
 ) -> None:
-    """Run `python -m ziglang cc` with `arguments` in `folder`.
+    """Run `python -m ziglang cc`, or another `tool` of zig, with `arguments` in `folder`.
 
     `library_key` names the flags that select a variant of the compiler's run-time library; the first build for each
     takes several seconds more, which `progress` (default: the log) is told. `timeout` in seconds. A missing compiler,
@@ -76,12 +77,12 @@ def run_compiler(
     """
     require_packages(["ziglang"], purpose)
     cache = cache_folder()
-    marker = cache / f"ready-{_library_name(library_key)}"
+    marker = cache / f"ready-{library_name(library_key)}"
     if not marker.exists():
         (progress or logger.info)("preparing the C compiler for this target: about 10 s, the first time only")
     # Relative names and a neutral language keep messages and output free of this machine's paths and locale.
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache), "LC_ALL": "C"}
-    command = [sys.executable, "-m", "ziglang", "cc", *arguments]
+    command = [sys.executable, "-m", "ziglang", tool, *arguments]
     logger.debug("%s: %s", purpose, " ".join(command))
     try:
         done = subprocess.run(
@@ -162,6 +163,7 @@ def publish(file: Path, destination: Path) -> Path:
     return destination
 
 
-def _library_name(key: Sequence[str]) -> str:
+def library_name(key: Sequence[str]) -> str:
+    """A short name for what the compiler in use makes of the flags `key`."""
     version = importlib.metadata.version("ziglang")
     return hashlib.sha256("\0".join([version, *key]).encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ from unfoldc.kernels.printers.tvm import IN_ORDER
 from unfoldc.targets.description import Core
 from unfoldc.targets.host_build import build_library
 from unfoldc.targets.toolchains import Progress, build_folder, publish
+from unfoldc.targets.tvm_script import read_script
 
 # The same freedoms as the C compiler gets: sums may be reordered and contracted, NaN and Inf keep their meaning. And,
 # as there, no straight-line code is packed into vectors.
@@ -77,7 +78,7 @@ def build_objects(artifact: Artifact, folder: Path, core: Core | None = None) ->
         )
     with build_folder(folder, {}) as temporary:
         try:
-            modules = _compile(artifact.sources[f"{artifact.symbol}.tir"], core)
+            modules = compile_modules(artifact.sources[f"{artifact.symbol}.tir"], core)
             names = [f"{artifact.symbol}_tir_{i}.o" for i in range(len(modules))]
             for name, module in zip(names, modules, strict=True):
                 module.write_to_file(str(temporary / name))
@@ -104,7 +105,7 @@ def _keys(core: Core | None, in_order: bool) -> dict[str, Any]:
     return {**options, **width, **given}
 
 
-def _compile(script: str, core: Core | None) -> list[Any]:
+def compile_modules(script: str, core: Core | None) -> list[Any]:
     """Modules of the functions in the script: of those that say that sums are in order already, and of the others.
 
     The steps are those of TVM's own pipeline without its calling convention, and without StmtSimplify, which treats
@@ -114,7 +115,7 @@ def _compile(script: str, core: Core | None) -> list[Any]:
     import tvm
     from tvm import s_tir, tirx
 
-    whole = tvm.script.from_source(script)
+    whole = read_script(script)
     modules = []
     for in_order in (False, True):
         functions = {v: f for v, f in whole.functions.items() if bool((f.attrs or {}).get(IN_ORDER)) == in_order}

@@ -19,7 +19,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_file_is_there(demo: Path) -> None:
-    for name in ("solver.onnx", "host/solver.c", "stm32f407/solver.c", "stm32f407/solver.elf", "unfolded.safetensors"):
+    for name in (
+        "solver.onnx",
+        "host/solver.c",
+        "stm32f407/solver.c",
+        "stm32f407/CMakeLists.txt",
+        "stm32f407/unfoldc/solver.elf",
+        "unfolded.safetensors",
+    ):
         assert (demo / name).stat().st_size > 0, name
     assert not [p for p in demo.rglob("*") if p.suffix == ".part"]
 

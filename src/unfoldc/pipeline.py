@@ -85,7 +85,7 @@ def compile(
     chosen, reason = choose("c" if elsewhere else backend, target, found.kind)
     if sparse and chosen != "c":
         raise InputError("compile", f"sparse with back end {chosen!r}", "back end c", "Leave one of them out.")
-    seconds, log = checked_tuning(tune, tune_log, chosen, sparse)
+    seconds, log = checked_tuning(tune, tune_log, chosen, sparse, on)
     request = Request(
         Path(path),
         read_model(Path(path)),
@@ -175,7 +175,7 @@ def _key(request: Request) -> str:
             "measure": request.measure,
             "sparse": request.sparse,
             "symbol": request.symbol,
-            "tuned": bool(request.tune),
+            "tuned": [request.on] if request.tune else [],
             "external": external_digests(request.path, request.model),
         },
     )

@@ -72,7 +72,7 @@ def _length(name: str, value: Any, allowed: str) -> int:
 
 
 def checked_tuning(
-    seconds: float | None, log: str | Path | None, backend: str, sparse: bool
+    seconds: float | None, log: str | Path | None, backend: str, sparse: bool, on: str | None
 ) -> tuple[float, Path | None]:
     """Seconds to tune for (0: not at all) and the log.
 
@@ -93,6 +93,9 @@ def checked_tuning(
     if sparse:
         found = "together with sparse, whose time depends on the data"
         raise InputError("tune", found, "one of the two", "Leave one of them out.")
+    if on is not None and on.startswith("serial:"):
+        found = f"on {on}, where each candidate would have to be flashed"
+        raise InputError("tune", found, "a place to which programs are sent", "Tune in the target's emulator.")
     return float(seconds), None if log is None else Path(log)
 
 

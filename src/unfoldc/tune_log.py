@@ -23,6 +23,7 @@ _LONGEST_LINE = 1 << 16  # characters
 _MOST_BYTES = 1 << 26
 _MOST_CHOICES = 64
 _WORD = re.compile(r"[A-Za-z0-9_.+@:/-]{0,200}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def _entry(found: Any) -> Entry:
     if type(found["right"]) is not bool or not all(type(v) in (bool, int, str) for v in choices.values()):
         raise ValueError
     key = Key(*(_word(found[name]) for name in ("model", "target", "processor", "backend")))
+    if not _DIGEST.fullmatch(key.model):
+        raise ValueError
     samples = tuple(map(_sample, figures))
     if found["right"] and not samples:
         raise ValueError

@@ -21,7 +21,7 @@ from unfoldc.runtime.artifact_folder import Build, add_note, replace_texts
 from unfoldc.runtime.backends import open_engine
 from unfoldc.runtime.contest import Clock
 from unfoldc.runtime.profile import duration
-from unfoldc.runtime.tuning_measure import Sample, confirm, is_faster, margin, unit_of
+from unfoldc.runtime.tuning_measure import INSTRUCTIONS, Sample, confirm, is_faster, margin
 from unfoldc.runtime.tuning_search import proposals
 from unfoldc.tune_log import append, read_log
 from unfoldc.tuning_trials import OutOfTime, Trials, close, key_of
@@ -30,7 +30,7 @@ LOG = "tuning.jsonl"
 """The log within a build folder."""
 
 _CONFIRMING = 0.15  # of the time, from one second to five
-_FINALISTS = 3
+_SHARES = (0.7, 0.3)  # of that time for the best, and for the second best if the first leaves doubt
 
 
 @dataclass
@@ -50,8 +50,9 @@ def tuned(request: Request, untuned: Build, earlier: Build | None = None, clock:
     begun = clock()
     logs = [*([earlier.folder / LOG] if earlier else []), *([request.tune_log] if request.tune_log else [])]
     request.progress("tuning: looking at the untuned solver")
-    confirming = min(5.0, max(1.0, _CONFIRMING * request.tune))
-    trials = Trials(request, untuned, logs, begun + request.tune - confirming, clock)
+    trials = Trials(request, untuned, logs, clock)
+    confirming = min(1.0 if trials.unit == INSTRUCTIONS else 5.0, max(1.0, _CONFIRMING * request.tune))
+    trials.finish = begun + request.tune - confirming
     try:
         end = _search(trials)
         made, text = _winner(trials, untuned, confirming, end)
@@ -85,7 +86,7 @@ def is_enough(request: Request, build: Build) -> bool:
 
 def _search(trials: Trials) -> _Search:
     """Tries candidates until there are none left, the time is up, or Ctrl-C is pressed."""
-    search = proposals(trials.default, trials.space, trials.first, margin(unit_of(trials.engine)))
+    search = proposals(trials.default, trials.space, trials.first, margin(trials.unit))
     try:
         wanted = next(search)
         while True:
@@ -100,16 +101,16 @@ def _search(trials: Trials) -> _Search:
 
 def _winner(trials: Trials, untuned: Build, seconds: float, end: _Search) -> tuple[Build, str]:
     """The build that is kept, in the folder of `untuned`, and what is said of it."""
-    finalists = trials.ranking[:_FINALISTS]
+    finalists = trials.ranking[: len(_SHARES)]
     tried = _tried(trials, end)
     if not finalists:
         return untuned, f"tuning: no schedule was faster than untuned ({tried})"
     found: Sequence[Sample] = ()
     try:
-        for choices in finalists:
+        for choices, share in zip(finalists, _SHARES, strict=False):
             trials.request.progress("tuning: the best against untuned, once more")
             with tempfile.TemporaryDirectory(prefix="unfoldc-tuned-") as folder:
-                made, samples = _confirmed(trials, choices, Path(folder), seconds / len(finalists))
+                made, samples = _confirmed(trials, choices, Path(folder), share * seconds)
                 found = found or samples
                 if made is None:
                     continue
@@ -139,7 +140,7 @@ def _confirmed(
     engine = None
     try:
         made = build_one(trials.request, trials.compiled(choices), folder)
-        engine = open_engine(made)
+        engine = open_engine(made, on=trials.request.on)
         if trials.judge.fault(engine):
             return None, ()
         samples = confirm(trials.artifact, trials.engine, engine, trials.work, seconds, trials.clock)
@@ -160,10 +161,7 @@ def _figures(samples: Sequence[Sample]) -> str:
 
 
 def _tried(trials: Trials, end: _Search) -> str:
-    names = {
-        "measured": "measured", "log": "from the log", "alike": "alike", "wrong": "wrong", "failed": "not built",
-    }  # fmt: skip
-    counts = [f"{trials.counts[key]} {name}" for key, name in names.items() if trials.counts[key]]
+    counts = [f"{count} {name}" for name, count in sorted(trials.counts.items())]
     how = " until it was interrupted" if end.interrupted else "; nothing left to try" if end.complete else ""
     refused = f"; {trials.refused} lines of the log are not valid" if trials.refused else ""
     return f"schedules: {', '.join(counts) or 'none'}{how}{refused}"

@@ -8,14 +8,14 @@ import math
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unfoldc.cache import tool_versions
-from unfoldc.errors import UnfoldcError
+from unfoldc.errors import DeviceError, UnfoldcError
 from unfoldc.external_data import external_digests
 from unfoldc.kernels.schedule_choices import ScheduleChoices, changes, choices_for, default_for, with_changes
 from unfoldc.request import Request
@@ -26,7 +26,7 @@ from unfoldc.runtime.engine_reference import ReferenceEngine
 from unfoldc.runtime.machine import processor
 from unfoldc.runtime.products import make_product
 from unfoldc.runtime.tuning_judge import Judge
-from unfoldc.runtime.tuning_measure import Sample, compare, score, unit_of, workloads
+from unfoldc.runtime.tuning_measure import INSTRUCTIONS, Sample, compare, margin, score, workloads
 from unfoldc.tune_log import Entry, Key, append, read_log
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _LOOK = 0.2  # seconds of measuring a candidate
 _MOST_HINTS = 16
+_MOST_LOST = 3  # candidates one after the other: the device is gone
 _TOOLS = {"c": ("ziglang",), "numba": ("numba", "llvmlite"), "tvm": ("apache-tvm", "ziglang")}
 
 
@@ -50,29 +51,38 @@ class Outcome:
     samples: Sequence[Sample] = ()
 
 
+_Candidate = tuple[ScheduleChoices, "Artifact"]
+_Result = tuple[Outcome, tuple[str, ...]]
+WRONG, FAILED, LOST = "wrong answers", "not built", "lost with the device"
+
+
 class Trials:
     """Scores candidates for one model, target and back end, until `finish` on the clock.
 
-    `counts`: how many were "measured", were "alike" in every character of their code, came from the "log", gave "wrong"
-    answers or "failed" to build; `refused` lines of logs. `entries` are those of this tuning, old and new.
+    `counts`: how many were "measured", were "alike" in every character of their code, came "from the log", gave `WRONG`
+    answers, `FAILED` to build or to run, or were `LOST`; `refused` lines of logs. `entries`: those of this tuning, old
+    and new.
     """
 
-    def __init__(self, request: Request, untuned: Build, logs: Sequence[Path], finish: float, clock: Clock) -> None:
+    def __init__(self, request: Request, untuned: Build, logs: Sequence[Path], clock: Clock) -> None:
         from unfoldc.kernels.pipeline import load_program
 
-        self.request, self.untuned, self.finish, self.clock = request, untuned, finish, clock
+        self.request, self.untuned, self.clock = request, untuned, clock
+        self.finish = math.inf
         self.artifact, self.spec, self.backend = untuned.artifact, request.target.spec, untuned.artifact.backend
         self.default = default_for(self.spec, self.backend)
         self.space = choices_for(self.spec, self.backend)
         self._model, self._program = load_program(request.path, **request.options)
-        self.engine = open_engine(untuned)
+        self.engine = open_engine(untuned, on=request.on)
         self.work = workloads(self.artifact, self.engine, clock)
-        self.judge = Judge(self.artifact, self.engine, self._exact(), emulated=untuned.kind != "host")
+        self.unit = self.work[0].unit
+        self.judge = Judge(self.artifact, self.engine, self._exact(), emulated=self._slow)
         self.key, self.versions = key_of(request, self.backend), tool_versions(_TOOLS[self.backend])
         self.counts: Counter[str] = Counter()
         self.entries: list[Entry] = []
         self.outcomes = {self.default: Outcome(1.0)}
         self._by_text = {_digest(self.artifact): Outcome(1.0)}
+        self._lost = 0
         self._each = 0.0  # seconds that a candidate took
         self.log = request.tune_log
         self._read(logs)
@@ -87,9 +97,10 @@ class Trials:
 
     @property
     def ranking(self) -> list[ScheduleChoices]:
-        """The candidates that are better than untuned, the best first."""
-        better = {id(outcome): c for c, outcome in reversed(self.outcomes.items()) if outcome.score < 1}  # alike: one
-        return sorted(better.values(), key=lambda c: self.outcomes[c].score)
+        """The candidates that are better than untuned, the best first; of those with the same code one."""
+        least = 1 - margin(self.unit)
+        better = {id(outcome): c for c, outcome in reversed(self.outcomes.items()) if outcome.score < least}
+        return sorted(better.values(), key=lambda c: (self.outcomes[c].score, len(changes(c, self.default))))
 
     @property
     def first(self) -> list[ScheduleChoices]:
@@ -106,7 +117,7 @@ class Trials:
         return build_artifact(self._model, self._program, self.spec, self.backend, symbol, host, choices=choices)
 
     def _try(self, some: Sequence[ScheduleChoices]) -> None:
-        artifacts: list[tuple[ScheduleChoices, Artifact]] = []
+        artifacts: list[_Candidate] = []
         begun = self.clock()
         for choices in some:
             if self.clock() + self._each > self.finish:
@@ -114,7 +125,9 @@ class Trials:
             try:
                 artifact = self.compiled(choices)
             except Exception as error:  # whatever a pass makes of a combination that nobody has tried
-                self._failed(choices, error)
+                outcome, reason = _fault(error)
+                self.counts[FAILED] += 1
+                self._note(choices, outcome, reason)
                 continue
             known = self._by_text.get(_digest(artifact))
             if known is None:
@@ -125,58 +138,66 @@ class Trials:
         if not artifacts:
             return
         with tempfile.TemporaryDirectory(prefix="unfoldc-tune-") as folder:
-            for (choices, artifact), built in zip(artifacts, self._built(artifacts, Path(folder)), strict=True):
-                if isinstance(built, Exception):
-                    self._failed(choices, built)
-                else:
-                    self._measure(choices, artifact, built)
-                self._by_text[_digest(artifact)] = self.outcomes[choices]
+            for (choices, artifact), result in zip(artifacts, self._results(artifacts, Path(folder)), strict=True):
+                outcome, reason = result()
+                self.counts["measured" if not reason else reason[0]] += 1
+                self._note(choices, outcome, reason)
+                self._by_text[_digest(artifact)] = outcome
                 self._say()
+                self._lost = self._lost + 1 if LOST in reason else 0
+                if self._lost >= _MOST_LOST:
+                    raise OutOfTime
         self._each = max(0.5 * self._each, (self.clock() - begun) / len(artifacts))
 
-    def _built(self, artifacts: Sequence[tuple[ScheduleChoices, Artifact]], folder: Path) -> list[Build | Exception]:
-        def build(number: int) -> Build | Exception:
-            artifact, place = artifacts[number][1], folder / str(number)
+    def _results(self, artifacts: Sequence[_Candidate], folder: Path) -> list[Callable[[], _Result]]:
+        """What gives the result of each candidate: all are built at once, and what is counted is counted at once."""
+        counted = self.unit == INSTRUCTIONS
+
+        def made(number: int) -> Callable[[], _Result]:
+            place = folder / str(number)
             place.mkdir()
             try:
-                product = make_product(artifact, self.untuned.target, self.untuned.kind, place)
+                build = self._built(artifacts[number][1], place)
             except Exception as error:
-                return error
-            return replace(self.untuned, artifact=artifact, folder=place, product=product)
+                fault = _fault(error)
+                return lambda: fault
+            if not counted:
+                return lambda: self._looked(build)
+            found = self._looked(build)
+            return lambda: found
 
         if len(artifacts) == 1:
-            return [build(0)]
+            return [made(0)]
         with ThreadPoolExecutor(len(artifacts)) as pool:
-            return list(pool.map(build, range(len(artifacts))))
+            return list(pool.map(made, range(len(artifacts))))
 
-    def _measure(self, choices: ScheduleChoices, artifact: Artifact, build: Build) -> None:
+    def _built(self, artifact: Artifact, place: Path) -> Build:
+        if self.request.on is not None and self.unit != INSTRUCTIONS:  # its runner is built when it is opened
+            return replace(self.untuned, artifact=artifact, folder=place, product="")
+        product = make_product(artifact, self.untuned.target, self.untuned.kind, place)
+        return replace(self.untuned, artifact=artifact, folder=place, product=product)
+
+    def _looked(self, build: Build) -> _Result:
+        """The score of a build, or why it has none."""
         engine: Engine | None = None
         try:
-            engine = open_engine(build)
-            fault = self.judge.fault(engine)
-            if fault:
-                self.counts["wrong"] += 1
-                self._note(choices, Outcome(math.inf), fault)
-                return
+            engine = open_engine(build, on=self.request.on)
+            if fault := self.judge.fault(engine):
+                return Outcome(math.inf), (WRONG, fault)
             seconds = min(_LOOK, max(0.05, (self.finish - self.clock()) / 10))
             samples = compare(self.artifact, self.engine, engine, self.work, seconds, clock=self.clock)
+            return Outcome(score(samples), samples), ()
         except Exception as error:
-            self._failed(choices, error)
-        else:
-            self.counts["measured"] += 1
-            self._note(choices, Outcome(score(samples), samples))
+            return _fault(error)
         finally:
             close(engine)
 
-    def _failed(self, choices: ScheduleChoices, error: Exception) -> None:
-        self.counts["failed"] += 1
-        found = error.found if isinstance(error, UnfoldcError) else f"{type(error).__name__}: {error}"
-        self._note(choices, Outcome(math.inf), f"not built or not run: {found}")
-
-    def _note(self, choices: ScheduleChoices, outcome: Outcome, reason: str = "") -> None:
+    def _note(self, choices: ScheduleChoices, outcome: Outcome, reason: tuple[str, ...] = ()) -> None:
         self.outcomes[choices] = outcome
+        if LOST in reason:  # which says nothing of the candidate
+            return
         changed = changes(choices, self.default)
-        entry = Entry(self.key, self.versions, changed, outcome.samples, not reason, reason)
+        entry = Entry(self.key, self.versions, changed, outcome.samples, not reason, ": ".join(reason))
         self.entries.append(entry)
         if self.log is not None:
             append(self.log, [entry])
@@ -184,7 +205,7 @@ class Trials:
     def _say(self) -> None:
         best = min(outcome.score for outcome in self.outcomes.values())
         left = max(0.0, self.finish - self.clock())
-        tried, wrong = sum(self.counts.values()), self.counts["wrong"] + self.counts["failed"]
+        tried, wrong = sum(self.counts.values()), sum(self.counts[reason] for reason in (WRONG, FAILED, LOST))
         dropped = f", {wrong} dropped" if wrong else ""
         self.request.progress(
             f"tuning {self.backend} on {self.untuned.target}: {tried} schedules ({self.counts['measured']} measured, "
@@ -216,13 +237,18 @@ class Trials:
         elif choices not in self.outcomes:
             self.outcomes[choices] = found
             self.entries.append(entry)
-            self.counts["log"] += 1
+            self.counts["from the log"] += 1
 
     def _holds(self, entry: Entry) -> bool:
         """Whether its figures are those that a measurement here would give."""
-        here = [(w.batch, unit_of(self.engine)) for w in self.work]
+        here = [(w.batch, self.unit) for w in self.work]
         same = not entry.right or [(s.batch, s.unit) for s in entry.samples] == here
         return entry.key == self.key and entry.versions == self.versions and same
+
+    @property
+    def _slow(self) -> bool:
+        """Whether solving a problem takes far longer here than on the device itself."""
+        return self.untuned.kind != "host" or self.request.on is not None
 
     def _exact(self) -> Engine | None:
         """The solver in float64; None where NumPy cannot hold it."""
@@ -238,7 +264,15 @@ def key_of(request: Request, backend: str) -> Key:
     digest = hashlib.sha256(hashlib.sha256(request.model).digest())
     digest.update(json.dumps([request.options, external_digests(request.path, request.model)], sort_keys=True).encode())
     core = request.target.core
-    return Key(digest.hexdigest(), request.target_name, core.name if core else processor(), backend)
+    where = core.name if core else processor()
+    if request.on is not None:  # which processor that is, nobody here knows
+        where = f"{core.name if core else 'another'}+{hashlib.sha256(request.on.encode()).hexdigest()[:16]}"
+    return Key(digest.hexdigest(), request.target_name, where, backend)
+
+
+def _fault(error: Exception) -> _Result:
+    found = error.found if isinstance(error, UnfoldcError) else f"{type(error).__name__}: {error}"
+    return Outcome(math.inf), (LOST if isinstance(error, DeviceError) else FAILED, found)
 
 
 def close(engine: Engine | None) -> None:
@@ -250,7 +284,7 @@ def close(engine: Engine | None) -> None:
 
 def _digest(artifact: Artifact) -> bytes:
     """All that the product is made of."""
-    total = hashlib.sha256(str(artifact.target.vector_bits).encode())
+    total = hashlib.sha256()
     for name in sorted(artifact.sources):
         total.update(name.encode() + b"\0" + artifact.sources[name].encode() + b"\0")
     for name in sorted(artifact.weights):

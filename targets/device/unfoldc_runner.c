@@ -18,6 +18,11 @@
 #define UNFOLDC_RUNNER_ROWS 1
 #endif
 #define PARTS (RUNNER_ITERATIONS + 2)
+#if defined(__linux__)
+#define PIECE 65536u
+#else
+#define PIECE 8u
+#endif
 
 enum { HELLO = 1, SOLVE = 2, PROFILE = 3, STACK = 4 };
 enum { ANSWER = 128 };
@@ -60,12 +65,21 @@ static void put32(uint8_t *bytes, uint32_t value) {
     bytes[3] = (uint8_t)(value >> 24);
 }
 
-/* Reads a part of the payload and goes on with its checksum. */
+/* Reads a part of the payload and goes on with its checksum: a few bytes at a time where the next ones may be lost
+ * meanwhile, as in a UART that holds one. */
 static int read_part(void *to, uint32_t n, uint32_t *crc) {
-    if (!unfoldc_port_read((uint8_t *)to, n)) {
-        return 0;
+    uint8_t *bytes = (uint8_t *)to;
+    uint32_t left = n;
+
+    while (left > 0u) {
+        const uint32_t piece = (left < PIECE) ? left : PIECE;
+        if (!unfoldc_port_read(bytes, piece)) {
+            return 0;
+        }
+        *crc = crc_of(*crc, bytes, piece);
+        bytes += piece;
+        left -= piece;
     }
-    *crc = crc_of(*crc, (const uint8_t *)to, n);
     return 1;
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from unfoldc.kernels.artifact import Artifact, Port
 from unfoldc.kernels.printers.c_api.text import clean
-from unfoldc.targets.description import Core, Target
+from unfoldc.targets.description import Target
 from unfoldc.targets.project.figures import Figures
 from unfoldc.targets.project.places import Place
 from unfoldc.targets.project.selftest import SelfTest
@@ -14,6 +14,12 @@ from unfoldc.targets.project.templates import fill
 from unfoldc.targets.project.toolchain_files import PACKAGES, compiler_flags
 from unfoldc.targets.toolchains import FAST_MATH
 from unfoldc.targets.tools import DEBIAN_PACKAGES
+
+_RUNNER = """
+To time the solver on the board from your desk, link `unfoldc_@S_runner`, write the two functions in
+`runner/unfoldc_runner.h` for your UART, call `unfoldc_runner_serve()` from `main`, flash it, and run
+`unfoldc profile <this folder> --on serial:/dev/ttyACM0`.
+"""
 
 _METAL = """\
 ## On the board
@@ -29,8 +35,8 @@ if (@S_selftest(&result) != 0) {
 }
 ```
 
-tells whether your compiler, flags and board compute what was meant; it calls no C library, and @S_selftest_text() says the
-result in a line for whatever output there is. It takes @ROOM more bytes of flash for its data.
+tells whether your compiler, flags and board compute what was meant. It calls no C library; `@S_selftest_text()` says
+the result in a line, for whatever output there is. Its data take @ROOM bytes of flash.
 """
 
 _LINUX = """\
@@ -47,7 +53,6 @@ def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, fig
     assert core is not None
     room = sum(value.nbytes for value in (*test.inputs, *test.expected))
     names = [f"input_{i}" for i in range(len(artifact.inputs))], [f"output_{i}" for i in range(len(artifact.outputs))]
-    machine = f"QEMU's `{place.machine}` ({place.core_text})" if place.machine else f"`{place.program}`"
     clang = "the GNU compiler links" if not core.linux else "it takes their C library and linker"
     values = {
         "S": symbol,
@@ -58,11 +63,11 @@ def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, fig
         "PORTS": _ports(artifact),
         "FIGURES": _figures(artifact, target, figures),
         "NOTE": f"\n{test.note}\n" if test.note else "",
-        "EMULATOR_NAME": machine,
+        "EMULATOR_NAME": place.name,
         "PACKAGES": PACKAGES[core.architecture],
         "CLANG": clang,
         "EMULATOR_PACKAGE": DEBIAN_PACKAGES[place.program],
-        "COMMAND": f"{' '.join(place.command())} build/gcc/{symbol}_selftest",
+        "COMMAND": f"{' '.join(place.command)} build/gcc/{symbol}_selftest",
         "STATE": str(artifact.memory.state_bytes),
         "CALL": ", ".join([*names[0], *names[1]]),
         "BEGIN": ", ".join(names[0]),
@@ -70,8 +75,7 @@ def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, fig
         "EARLY": "after the last iteration only" if artifact.early_stop else "may be called after any iteration",
         "SOURCE_LIST": " and ".join(f"`{name}`" for name in sorted(artifact.sources) if name.endswith(".c")),
         "FLAGS": " ".join(("-O3", *compiler_flags(core, "gcc"), *FAST_MATH)),
-        "BOARD": (_LINUX if core.linux else _METAL).replace("@S", symbol).replace("@ROOM", str(room))
-        + _clock(core, target),
+        "BOARD": _board(symbol, target, room),
         "FILES": _files(symbol, bool(core.linux)),
         "LOAD": _LOAD,
     }
@@ -79,9 +83,9 @@ def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, fig
 
 
 _LOAD = """\
-`unfoldc.load("<this folder>")` opens the solver again, in its emulator. It checks the solver's sources and `unfoldc/`, so leave
-those as they are. When the solver is compiled into this folder again, files that you added stay, files that you changed
-stay (the command names them), and changed sources of the solver are not overwritten: the command stops."""
+`unfoldc.load("<this folder>")` opens the solver again, in its emulator. It checks the solver's sources and `unfoldc/`,
+so leave those as they are. When the solver is compiled into this folder again, files that you added stay, files that
+you changed stay (the command names them), and changed sources of the solver are not overwritten: the command stops."""
 
 
 def _ports(artifact: Artifact) -> str:
@@ -109,7 +113,8 @@ def _figures(artifact: Artifact, target: Target, figures: Figures) -> str:
         ]
     else:
         rows.append(("instructions of an iteration", f"not counted: {figures.why}"))
-    rows.append(("built with", ", ".join(f"{name} {number}" for name, number in figures.versions.items())))
+    versions = ", ".join(f"{name} {number}" for name, number in figures.versions.items())
+    rows.append(("what was measured", f"the solver, buffers of its arrays and start-up code, by {versions}"))
     return "".join(f"| {name} | {text} |\n" for name, text in rows)
 
 
@@ -119,10 +124,14 @@ def _of(size: int | None, limit: int | None) -> str:
     return f"{size} bytes" + (f" of {limit}" if limit else "")
 
 
-def _clock(core: Core, target: Target) -> str:
+def _board(symbol: str, target: Target, room: int) -> str:
+    core = target.core
+    if core is not None and core.linux:
+        return _LINUX.replace("@S", symbol)
+    clock = ""
     if target.name == "esp32-c3":
-        return "\nThis chip has no `mcycle`: compile what includes `unfoldc_clock.h` with `-DUNFOLDC_CLOCK_ESP32C3`.\n"
-    return ""
+        clock = "\nThis chip has no `mcycle`: compile what includes `unfoldc_clock.h` with `-DUNFOLDC_CLOCK_ESP32C3`.\n"
+    return (_METAL + _RUNNER).replace("@S", symbol).replace("@ROOM", str(room)) + clock
 
 
 def _files(symbol: str, linux: bool) -> str:
@@ -132,6 +141,7 @@ def _files(symbol: str, linux: bool) -> str:
         ("`main.c`", "an example that solves and times each iteration", "yours to change"),
         ("`CMakeLists.txt`, `CMakePresets.json`, `cmake/`", "for CMake 3.21 and later", "yours to change"),
         ("`selftest/`", "a stored problem and its answer, and a program that compares", ""),
+        ("`runner/`", "answers `unfoldc ... --on`, given two functions that read and write bytes", ""),
         ("`unfoldc_clock.h`", "the processor's counter: a time stamp is one read of it", ""),
         (
             "`platform/`",

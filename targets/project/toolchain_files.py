@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from unfoldc.targets.description import Core, Target
 from unfoldc.targets.project.places import Place
 from unfoldc.targets.project.templates import fill
-from unfoldc.targets.startup import linker_script
 from unfoldc.targets.toolchains import FAST_MATH
 
 PACKAGES = {
@@ -49,10 +48,11 @@ def cmake_files(
         specs = fill("specs.cmake", {"WHERE": where}) if core.architecture == "riscv" else ""
         given = {**values, "SPECS": specs, "FLAGS": " ".join(compiler_flags(core, compiler))}
         found[f"cmake/{compiler}.cmake"] = fill(f"{compiler}_{kind}.cmake", given)
-    found["cmake/zig.cmake"] = fill("zig.cmake", {**values, "FLAGS": " ".join(_zig_flags(core))})
+    entry = "" if linux else 'set(CMAKE_EXE_LINKER_FLAGS_INIT "-Wl,--entry=unfoldc_firmware_reset")\n'
+    found["cmake/zig.cmake"] = fill("zig.cmake", {**values, "FLAGS": " ".join(_zig_flags(core)), "ENTRY": entry})
     found["cmake/emulator.cmake"] = fill("emulator.cmake", values)
-    if place.flash is not None and place.ram is not None:
-        found["platform/emulator.ld"] = linker_script("unfoldc", place.flash, place.ram)
+    if place.script:
+        found["platform/emulator.ld"] = place.script
     return found
 
 
@@ -70,15 +70,14 @@ def compiler_flags(core: Core, compiler: str) -> tuple[str, ...]:
 
 def _compiler_values(core: Core, bits: int, place: Place) -> dict[str, str]:
     clang = {"thumb": "arm-none-eabi", "riscv": f"riscv{bits}-unknown-elf", "aarch64": "aarch64-linux-gnu"}
-    name = f"QEMU's machine {place.machine}, {place.core_text}" if place.machine else place.program
     return {
         "SYSTEM": "Linux" if core.linux else "Generic",
         "PROCESSOR": {"thumb": "arm", "riscv": f"riscv{bits}", "aarch64": "aarch64"}[core.architecture],
         "PREFIX": core.gnu_prefix,
         "PACKAGES": PACKAGES[core.architecture],
         "CLANG_TARGET": clang[core.architecture],
-        "EMULATOR_NAME": name,
-        "EMULATOR": " ".join(place.command()),
+        "EMULATOR_NAME": place.name,
+        "EMULATOR": " ".join(place.command),
     }
 
 

@@ -14,6 +14,7 @@ from unfoldc.targets.project.readme import readme
 from unfoldc.targets.project.selftest import SelfTest, code_values, data_texts
 from unfoldc.targets.project.templates import fill
 from unfoldc.targets.project.toolchain_files import cmake_files
+from unfoldc.targets.remote.runner_sources import runner_sources
 
 
 def project_files(
@@ -21,14 +22,14 @@ def project_files(
 ) -> dict[str, str]:
     """Path in the folder -> text, without the solver's own sources; `version` is that of unfoldc.
 
-    `objects` name files of machine code in the folder that belong to the solver. A name from the model stands in comments
-    and in the README alone, reduced to 40 characters of [A-Za-z0-9_.].
+    `objects` name files of machine code in the folder that belong to the solver. A name from the model stands in
+    comments and in the README alone, reduced to 40 characters of [A-Za-z0-9_.].
     """
     core, symbol = target.core, artifact.symbol
     if core is None:
         raise ValueError(f"{target.name} takes no project")
-    place = place_of(core, target.spec.word_bits)
-    values = {"S": symbol, "VERSION": version, "MACHINE": place.machine, "CORE_TEXT": place.core_text}
+    place = place_of(core)
+    values = {"S": symbol, "VERSION": version, "PLACE": place.name}
     sources = [name for name in sorted(artifact.sources) if name.endswith(".c")]
     kind = "linux" if core.linux else core.architecture
     test_values = {**values, **code_values(symbol, artifact.outputs, len(artifact.inputs), test)}
@@ -43,5 +44,6 @@ def project_files(
         "selftest/main.c": fill("selftest_main.c", values),
         **{f"selftest/{name}": text for name, text in data_texts(symbol, version, test).items()},
     }
+    found |= {f"runner/{name}": text for name, text in runner_sources(artifact).items() if name not in found}
     found["README.md"] = readme(artifact, target, place, test, figures, version)
     return found

@@ -148,10 +148,14 @@ class ProcessChannel(DescriptorChannel):
         self._explain = explain or explain_exit
         self._grace = grace
         self._words = ""
+        self._ahead = b""
 
     def read(self, deadline: float) -> bytes:
         """What has come, at least a byte; empty at the deadline. What the process says on the side is kept."""
         self._check_open()
+        if self._ahead:
+            data, self._ahead = self._ahead, b""
+            return data
         while True:
             sources = [self._in, *([self._words_from] if self._words_from >= 0 else [])]
             ready = select.select(sources, [], [], _left(deadline))[0]
@@ -161,6 +165,10 @@ class ProcessChannel(DescriptorChannel):
                 return super().read(deadline)
             if not ready:
                 return b""
+
+    def unread(self, data: bytes) -> None:
+        """Let the next `read` begin with these bytes."""
+        self._ahead = data + self._ahead
 
     def words(self) -> str:
         """The end of what the process has said on standard error."""
@@ -202,7 +210,7 @@ class ProcessChannel(DescriptorChannel):
             self._words_from = -1
 
 
-def await_mark(channel: Channel, deadline: float) -> str:
+def await_mark(channel: ProcessChannel, deadline: float) -> str:
     """What a helper at the other end says next, on a line that starts with `MARK`; others are skipped."""
     heard = b""
     while True:
@@ -217,6 +225,7 @@ def await_mark(channel: Channel, deadline: float) -> str:
         start = heard.find(MARK)
         end = heard.find(b"\n", start)
         if start >= 0 and end >= 0:
+            channel.unread(heard[end + 1 :])
             return heard[start + len(MARK) : end].decode("ascii", "replace").strip()
 
 
@@ -236,6 +245,9 @@ def explain_exit(name: str, status: int, words: str) -> DeviceError:
     if number == signal.SIGKILL:
         found = "the solver was killed, which systems do that run out of memory"
         return device_error(name, found, "Free memory on the device, or take a smaller problem.")
+    if number in (signal.SIGSEGV, signal.SIGBUS):
+        found = "the solver stopped at a wrong address, or there was not enough memory to start it"
+        return device_error(name, found, "Free memory on the device; if it stays, report this with the model.")
     if 0 < number < 65:
         with contextlib.suppress(ValueError):
             said = said or signal.Signals(number).name

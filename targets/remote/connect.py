@@ -11,8 +11,9 @@ from pathlib import Path
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets.description import Target
 from unfoldc.targets.remote.address import Address
+from unfoldc.targets.remote.board_runner import board_of
 from unfoldc.targets.remote.channels import Channel, ProcessChannel
-from unfoldc.targets.remote.device import Device
+from unfoldc.targets.remote.device import OTHER_SOLVER, Device
 from unfoldc.targets.remote.runner_build import Kind, most_bytes
 from unfoldc.targets.toolchains import Progress
 
@@ -35,8 +36,10 @@ def connect(address: Address, job: Job) -> Device:
     return _OPENERS[address.scheme](address, job)
 
 
-def needed_runner(address: Address) -> Kind | None:
-    """The kind of runner that is brought to the address; None where there is one already."""
+def needed_runner(address: Address, target: Target) -> Kind | None:
+    """The kind of runner that has to be at the address; None where nobody but the user can build it."""
+    if address.scheme == "serial":
+        return "firmware" if board_of(target) is not None else None
     return _RUNNERS[address.scheme]
 
 
@@ -48,8 +51,9 @@ def _local(address: Address, job: Job) -> Device:
     return _device(ProcessChannel(address.text, command), address, job)
 
 
-def _device(channel: Channel, address: Address, job: Job, **how: float | bool) -> Device:
-    return Device(channel, job.artifact, timeout=address.timeout, start=max(address.timeout, 1.0), **how)  # type: ignore[arg-type]
+def _device(channel: Channel, address: Address, job: Job, *, pad: bool = False, advice: str = OTHER_SOLVER) -> Device:
+    start = max(address.timeout, 1.0)
+    return Device(channel, job.artifact, timeout=address.timeout, start=start, pad=pad, advice=advice)
 
 
 def _ssh(address: Address, job: Job) -> Device:
@@ -72,9 +76,12 @@ def _serial(address: Address, job: Job) -> Device:
     """A board whose firmware is the runner already."""
     from unfoldc.targets.remote.serial_port import open_serial
 
-    return _device(open_serial(address), address, job, pad=True)
+    advice = OTHER_SOLVER
+    if needed_runner(address, job.target) is not None:
+        advice = f"Flash {job.build('firmware', '')} and try again."
+    return _device(open_serial(address), address, job, pad=True, advice=advice)
 
 
 Opener = Callable[[Address, Job], Device]
 _OPENERS: Mapping[str, Opener] = {"local": _local, "ssh": _ssh, "serial": _serial, "tvm-rpc": _tvm_rpc}
-_RUNNERS: Mapping[str, Kind | None] = {"local": "program", "ssh": "program", "serial": None, "tvm-rpc": "library"}
+_RUNNERS: Mapping[str, Kind] = {"local": "program", "ssh": "program", "tvm-rpc": "library"}

@@ -27,6 +27,7 @@ from unfoldc.targets.remote.runner_sources import identity, port_bytes
 
 _TRIES = 3
 _HELLO_BYTES = 1 << 20
+OTHER_SOLVER = "Build the runner for this solver and put it on the device."
 HELLO_SECONDS = 1.0
 """How long a first greeting waits before it is sent again: a board may still be starting."""
 
@@ -47,15 +48,23 @@ class Device:
     """The runner of `artifact` behind `channel`.
 
     `timeout`: seconds that one answer may take; `start`: that the first one may. `pad`: whether what was sent earlier
-    may be stuck in the device, which then waits for the rest of a frame. Raises `DeviceError`, after which nothing but
+    may be stuck in the device, which then waits for the rest of a frame. `advice`: what to do where it does not answer
+    as this solver. Raises `DeviceError`, after which nothing but
     `close` may be called.
     """
 
     def __init__(
-        self, channel: Channel, artifact: Artifact, *, timeout: float = 30.0, start: float = 10.0, pad: bool = False
+        self,
+        channel: Channel,
+        artifact: Artifact,
+        *,
+        timeout: float = 30.0,
+        start: float = 10.0,
+        pad: bool = False,
+        advice: str = "",
     ) -> None:
         self.channel, self.artifact = channel, artifact
-        self._timeout = timeout
+        self._timeout, self._advice = timeout, advice or OTHER_SOLVER
         self._sequence = int(time.monotonic_ns()) & 0xFFFF  # what an earlier session left has another number
         self._inputs_there = b""
         sizes = [port_bytes(p) for p in (*artifact.inputs, *artifact.outputs)]
@@ -172,7 +181,7 @@ class Device:
         raise device_error(
             self.channel.name,
             f"another solver is there: {there}{same}",
-            "Build the runner for this solver and put it on the device.",
+            self._advice,
             mine,
         )
 
@@ -222,7 +231,7 @@ class Device:
                     found=f"it answered {answered} within {limit:.3g} s",
                     allowed="a device that runs unfoldc's runner",
                     do="See whether the device runs the runner of this solver and at which rate it speaks; "
-                    "?timeout=SECONDS gives it longer.",
+                    f"?timeout=SECONDS gives it longer. {self._advice}",
                 )
 
     def _refused(self, answer: Frame) -> DeviceError:
@@ -235,7 +244,7 @@ class Device:
             where=self.channel.name,
             found=f"it refused a request: {refusal.text} ({number})",
             allowed="a request that fits the solver on the device",
-            do="Build the runner for this solver and put it on the device.",
+            do=self._advice,
         )
         error.refusal = refusal
         return error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +26,8 @@ from unfoldc.targets.toolchains import (
     run_compiler,
 )
 
-Kind = Literal["program", "library"]
+Kind = Literal["program", "library", "firmware"]
+"""A program with standard input and output, a library for TVM's RPC, firmware for a board."""
 _PORTS = {"program": "port_posix.c", "library": "port_tvm.c"}
 _ROWS = 32  # repetitions in one answer
 # What a library asks of the C library there; any system of the last ten years has it.
@@ -60,14 +61,20 @@ def linux_flags(target: Target, kind: Kind, cpu: str = "") -> tuple[str, ...]:
     return ("-target", triple, f"-mcpu={cpu or usual}", *abi, "-static")
 
 
-def runner_name(artifact: Artifact, flags: Sequence[str], kind: Kind) -> str:
-    """Name of the file: equal names hold equal solvers, flags, runners and compilers."""
+def runner_path(artifact: Artifact, target: Target, folder: Path, kind: Kind, cpu: str = "") -> Path:
+    """Where `build_runner` puts the runner: equal names hold equal solvers, flags, runners and compilers."""
+    name = digest_of(artifact, runner_sources(artifact, (_PORTS[kind],)), linux_flags(target, kind, cpu))
+    return folder / f"{artifact.symbol}-{name}.{'runner' if kind == 'program' else 'so'}"
+
+
+def digest_of(artifact: Artifact, sources: Mapping[str, str], flags: Sequence[str]) -> str:
+    """24 hexadecimal digits that stand for the solver, what is compiled with it, the flags and the compiler."""
     total = hashlib.sha256(identity(artifact))
-    for name, text in sorted(runner_sources(artifact, (_PORTS[kind],)).items()):
+    for name, text in sorted(sources.items()):
         total.update(f"\0{name}\0{text}".encode())
     compiler = "" if missing_packages(["ziglang"]) else importlib.metadata.version("ziglang")
     total.update("\0".join([compiler, *flags]).encode())
-    return f"{artifact.symbol}-{total.hexdigest()[:24]}.{'runner' if kind == 'program' else 'so'}"
+    return total.hexdigest()[:24]
 
 
 def most_bytes(artifact: Artifact) -> int:
@@ -110,7 +117,7 @@ def build_runner(
     no C interface, ToolError where the compiler fails.
     """
     selection = linux_flags(target, kind, cpu)
-    name = runner_name(artifact, selection, kind)
+    name = runner_path(artifact, target, folder, kind, cpu).name
     if (folder / name).is_file():
         return folder / name
     sources = solver_sources(artifact, target)

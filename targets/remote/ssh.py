@@ -88,6 +88,8 @@ def _command(address: Address, content: bytes) -> list[str]:
 
 def _explain(name: str, status: int, words: str) -> DeviceError:
     said = last_line(words)
+    if status < 0:
+        return device_error(name, f"ssh was ended here by signal {-status}", "Run it again.")
     if status == _NO_CONNECTION:
         return device_error(
             name,

@@ -43,10 +43,9 @@ def open_tvm_rpc(address: Address, library: Path, response: int, progress: Calla
     try:
         while (said := await_mark(channel, deadline)) != "run":
             if said.startswith("wait "):
-                progress(f"waiting for a board '{key}', {said[5:]} jobs ahead")
-                wait = address.seconds("wait", _WAIT)
-                deadline = time.monotonic() + wait
-            elif said.startswith("waited "):
+                progress(f"waiting for a board '{key}' ({said[5:]} jobs in the queue)")
+                deadline = time.monotonic() + address.seconds("wait", _WAIT)
+            elif said == "got":
                 deadline = time.monotonic() + address.timeout
     except BaseException:
         channel.close()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
-import time
+import threading
+from collections.abc import Callable
 from typing import IO, Any
 
 from unfoldc.targets.remote.channels import MARK
@@ -17,6 +19,7 @@ from unfoldc.targets.remote.protocol import FRAME_BYTES, HEADER_BYTES
 
 FAILED = 3
 """Exit status where a line on standard error says what is wrong."""
+_MOMENT = 0.5  # s
 
 
 def main(ask: dict[str, Any], source: IO[bytes], sink: IO[bytes]) -> None:
@@ -58,25 +61,37 @@ def _direct(ask: dict[str, Any]) -> Any:
     return rpc.connect(ask["host"], ask["port"], session_timeout=ask["session"])
 
 
-def _through_tracker(ask: dict[str, Any], say: Any) -> Any:
-    """A session with the next free board of the key."""
-    import socket
-
+def _through_tracker(ask: dict[str, Any], say: Callable[[str], None]) -> Any:
+    """A session with the next free board of the key; says so where that takes longer than a moment."""
     with socket.create_connection((ask["host"], ask["port"]), timeout=10):
         pass  # TVM would try for a minute
     from tvm import rpc
 
-    tracker = rpc.connect_tracker(ask["host"], ask["port"])
-    found = tracker.summary()
-    keys = sorted({s["key"].removeprefix("server:") for s in found["server_info"] if s.get("key")})
+    def summary() -> Any:
+        watcher = rpc.connect_tracker(ask["host"], ask["port"])
+        try:
+            return watcher.summary()
+        finally:
+            watcher.close()
+
+    keys = sorted({s["key"].removeprefix("server:") for s in summary()["server_info"] if s.get("key")})
     if ask["key"] not in keys:
         raise RuntimeError(f"the tracker knows no board '{ask['key']}'; it has {', '.join(keys) or 'none'}")
-    queue = found["queue_info"].get(ask["key"], {})
-    if not queue.get("free"):
-        say(f"wait {queue.get('pending', 0)}")
-    started = time.monotonic()
+    got, lock = threading.Event(), threading.Lock()
+
+    def watch() -> None:
+        if not got.wait(_MOMENT):
+            pending = summary()["queue_info"].get(ask["key"], {}).get("pending", 0)
+            with lock:
+                if not got.is_set():
+                    say(f"wait {pending}")
+
+    threading.Thread(target=watch, daemon=True).start()
+    tracker = rpc.connect_tracker(ask["host"], ask["port"])
     session = tracker.request(ask["key"], session_timeout=ask["session"], max_retry=2)
-    say(f"waited {time.monotonic() - started:.3f}")
+    with lock:
+        got.set()
+    say("got")
     tracker.close()
     return session
 

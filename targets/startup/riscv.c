@@ -12,15 +12,13 @@ __asm__(
     "la gp, __global_pointer$\n"
     ".option pop\n"
     "la t0, 1f\n"
-    ".option push\n"
-    ".option arch, +zicsr\n"
-    "csrw mtvec, t0\n"
+    /* Written as numbers, for not every assembler takes csrw where the processor has no Zicsr by name. */
+    ".insn i 0x73, 1, x0, t0, 0x305\n" /* csrw mtvec, t0 */
 #ifdef __riscv_flen
     "li t0, 0x2000\n" /* mstatus.FS = initial: switch the floating-point unit on */
-    "csrs mstatus, t0\n"
-    "csrw fcsr, zero\n"
+    ".insn i 0x73, 2, x0, t0, 0x300\n" /* csrs mstatus, t0 */
+    ".insn i 0x73, 1, x0, x0, 0x003\n" /* csrw fcsr, zero */
 #endif
-    ".option pop\n"
     "la sp, firmware_stack_top\n"
     "tail @S_firmware_start\n"
     ".balign 4\n" /* where mtvec leads has to be aligned */

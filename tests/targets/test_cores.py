@@ -58,6 +58,7 @@ def test_boards_give_the_bits_and_counts_of_their_core(emulator: Any, problems: 
     np.testing.assert_array_equal(here.solve([problems[0]])[0], there.solve([problems[0]])[0])
     counts, other = here.count([problems[0]]), there.count([problems[0]])
     assert (counts.begin, counts.iterate, counts.end) == (other.begin, other.iterate, other.end)
+    assert counts.mixes == other.mixes
     assert here.firmware.ram_bytes == there.firmware.ram_bytes
 
 
@@ -79,6 +80,32 @@ def test_counts_are_those_of_single_steps(emulator: Any, problems: np.ndarray, c
     counted = [counts.begin, *counts.iterate, counts.end]
     conditional = 2 * 9 * K if e.target.core.architecture == "thumb" else 0
     assert all(step <= count <= step + conditional for step, count in zip(found, counted, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("core", "register", "mask"),
+    [
+        ("cortex-a53", "CPACR_EL1", 3 << 20),
+        ("cortex-a72", "CPACR_EL1", 3 << 20),
+        ("rv32imfc", "MSTATUS", 3 << 13),
+        ("rv64gc", "MSTATUS", 3 << 13),
+    ],
+)
+def test_the_start_up_code_switches_the_floating_point_unit_on(
+    emulator: Any, core: str, register: str, mask: int
+) -> None:
+    """`test_machine.py` has the Cortex-M4."""
+    e = emulator(core)
+    machine = Machine(e.firmware, e.target, counting=False, instruction_limit=10**7, time_limit=60.0)
+    prefix = machine._processor.pc.removesuffix("PC")
+    assert machine._read_register(prefix + register) & mask
+    # It was off before: a processor that nothing has run on.
+    fresh = machine._unicorn.Uc(*(sum(getattr(machine._unicorn, n) for n in names) for names in _architecture(machine)))
+    assert not fresh.reg_read(getattr(machine._names, prefix + register)) & mask
+
+
+def _architecture(machine: Machine) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (machine._processor.architecture,), machine._processor.modes
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -110,6 +137,43 @@ def test_roomy_memories_are_not_allocated(emulator: Any, core: str) -> None:
     machine.call("solve")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB, of 256 MiB
     assert e.target.ram.length == 256 << 20
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_the_bound_of_the_stack_is_close_to_what_was_measured(emulator: Any, core: str) -> None:
+    e = emulator(core)
+    measured, bound = e.count().stack_bytes, e.firmware.stack_bound_bytes
+    assert bound is not None and 0 < measured <= bound <= measured + 64
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_mixes_and_cycles_belong_to_the_instructions(emulator: Any, core: str) -> None:
+    counts = emulator(core).count()
+    assert [m.instructions for m in counts.mixes] == [counts.begin, *counts.iterate, counts.end]
+    body = counts.mixes[1].counts
+    hard = find_target(core).core.hard_float  # type: ignore[union-attr]
+    assert any(name.startswith(("float", "vector")) for name in body) == hard
+    products = body.get("float multiply", 0) + body.get("float multiply-add", 0) + 4 * body.get("vector", 0)
+    assert products >= 81 or not hard
+    assert body.get("branch not taken", 0) <= body.get("branch taken", 0) + counts.iterate[0] // 8
+    if counts.cycles is not None:
+        assert len(counts.cycles) == K + 2
+        assert all(0.25 < c / n < 3 for c, n in zip(counts.cycles, [counts.begin, *counts.iterate], strict=False))
+
+
+@pytest.mark.parametrize("core", ["cortex-m0", "cortex-a53", "rv32imfc", "rv64gc"])
+def test_functions_of_the_compilers_library_are_linked(
+    patched_iterate: Any, lista: Any, core: str, tmp_path: Any
+) -> None:
+    """Tables of constants included, which lie where the memory map says."""
+    use = "float sinf(float); float expf(float); s->x[0] = expf(sinf(100.0f * s->y[0]));"
+    artifact, target, y = patched_iterate(core, use), find_target(core), np.linspace(0.3, 0.9, 5, dtype=np.float32)
+    (found,) = Emulator(build_firmware(artifact, target, tmp_path), artifact, target).solve([y], 1)
+    x = np.zeros(9)
+    x[0] = np.exp(np.sin(np.float64(np.float32(100) * y[0])))
+    a = lista.W2.astype(np.float64) @ x + lista.W1.astype(np.float64) @ y
+    right = np.sign(a) * np.maximum(np.abs(a) - float(lista.theta[0]), 0)
+    np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-6)
 
 
 def test_hardware_counts_for_what_it_should(emulator: Any) -> None:

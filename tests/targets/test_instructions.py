@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from unfoldc.targets.trace import Trace
 THUMB, RISCV, AARCH64 = PROCESSORS["thumb", 32], PROCESSORS["riscv", 32], PROCESSORS["aarch64", 64]
 
 # Text for the reader; code as bytes in memory; what it is counted as.
-SNIPPETS = {
+SNIPPETS: dict[str, dict[str, tuple[str, str | tuple[Any, ...]]]] = {
     "thumb": {
         "adds r0, r0, r1": ("4018", "alu"),
         "muls r0, r1, r0": ("4843", "multiply"),
@@ -113,10 +114,11 @@ BY_NAME = {"thumb": THUMB, "riscv": RISCV, "aarch64": AARCH64}
 
 @pytest.mark.parametrize(("architecture", "text"), CASES, ids=[f"{a}-{t}" for a, t in CASES])
 def test_an_instruction_has_its_class(architecture: str, text: str) -> None:
-    code, wanted = SNIPPETS[architecture][text]
+    code, kind = SNIPPETS[architecture][text]
+    wanted: tuple[Any, ...] = (kind,) if isinstance(kind, str) else kind
     (found,) = decode(BY_NAME[architecture], bytes.fromhex(code), 0x1000)
     assert found.mnemonic.removeprefix("c.").split(".")[0] in text and found.size == len(code) // 2
-    assert found.kind == (Kind(wanted) if isinstance(wanted, str) else Kind(*wanted))
+    assert found.kind == Kind(*wanted)
 
 
 def test_every_class_is_met() -> None:

@@ -14,7 +14,8 @@ from unfoldc.targets import find_target
 from unfoldc.targets.emulator import Emulator
 from unfoldc.targets.firmware import build_firmware
 from unfoldc.targets.firmware_file import Firmware
-from unfoldc.targets.stack import Code, instructions, stack_bound
+from unfoldc.targets.stack import stack_bound
+from unfoldc.targets.stack.thumb import code_of, instructions
 
 TARGET = find_target("cortex-m4")
 Patch = Callable[[str, str], Artifact]
@@ -77,8 +78,8 @@ def test_frames_read_from_the_code_are_those_the_compiler_names(patched_iterate:
     for f in named:
         body = image[f.start - start : f.start - start + f.size]
         ends = body.rfind(b"\x70\x47") + 2  # what follows the last return may be constants
-        code = Code(f.start, f.start + f.size, tuple(instructions(body[: ends if ends > 1 else None], f.start)), None)
-        alone = Code(code.start, code.end, tuple(w for w in code.words if not calls(w)), None)
+        words = instructions(body[: ends if ends > 1 else None], f.start)
+        alone = code_of([w for w in words if not calls(w)], f.start, f.start + f.size, None)
         assert stack_bound({f.start: alone}, [f.start]) == f.frame_bytes, f.name
 
 
@@ -121,7 +122,7 @@ HALVES: Mapping[str, tuple[tuple[int, ...], int | None]] = {
 def test_instructions_are_understood(text: str) -> None:
     halves, taken = HALVES[text]
     code = b"".join(h.to_bytes(2, "little") for h in halves)
-    assert stack_bound({64: Code(64, 128, tuple(instructions(code, 64)), None)}, [64]) == taken
+    assert stack_bound({64: code_of(tuple(instructions(code, 64)), 64, 128, None)}, [64]) == taken
 
 
 @pytest.mark.parametrize(
@@ -138,8 +139,8 @@ def test_instructions_are_understood(text: str) -> None:
 def test_calls_and_jumps_to_other_functions_count(halves: tuple[int, ...], to: int) -> None:
     code = b"".join(h.to_bytes(2, "little") for h in halves)
     words = tuple(instructions(code, 64))
-    other = Code(to, to + 4, ((to, 0xB530, None),), None)
-    caller = Code(64, 64 + len(code), words, 20)
+    other = code_of(((to, 0xB530, None),), to, to + 4, None)
+    caller = code_of(words, 64, 64 + len(code), 20)
     assert stack_bound({64: caller, to: other}, [64]) == 32
     assert stack_bound({64: caller}, [64]) is None  # a call to where there is no function
 
@@ -148,7 +149,7 @@ def test_a_loop_is_no_call_and_a_call_of_itself_has_no_bound() -> None:
     for halves, bound in (((0xE7FE,), 20), ((0xF7FF, 0xFFFE), None), ((0xF7FF, 0xBFFE), 20)):
         code = b"".join(h.to_bytes(2, "little") for h in halves)
         words = tuple(instructions(code, 64))
-        assert stack_bound({64: Code(64, 64 + len(code), words, 20)}, [64]) == bound
+        assert stack_bound({64: code_of(words, 64, 64 + len(code), 20)}, [64]) == bound
 
 
 def test_constants_between_instructions_are_no_code() -> None:

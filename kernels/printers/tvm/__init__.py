@@ -14,8 +14,9 @@ from unfoldc.kernels.printers.c_api import (
     weights_texts,
 )
 from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
+from unfoldc.kernels.printers.tvm.forms import IN_ORDER, Form
+from unfoldc.kernels.printers.tvm.functions import module_text, print_functions
 from unfoldc.kernels.printers.tvm.lanes import lane_functions
-from unfoldc.kernels.printers.tvm.printer import IN_ORDER, Form, module_text, print_functions
 from unfoldc.kernels.printers.tvm.shim import shim_text
 
 __all__ = ["IN_ORDER", "tvm_sources"]
@@ -38,8 +39,8 @@ def tvm_sources(
 
     `<symbol>.tir` is a script for `tvm.script.from_source`, the others the C files to link its objects with. With
     `host` there is a driver for this machine's loader, and a C library is taken for granted. `lanes` is the same solver
-    scheduled for `lane_count` problems side by side; both share the weights. `vector_bits` is the width of the
-    processor's vectors.
+    scheduled for `lane_count` problems side by side; both share the weights. `vector_bits` is the width
+    of the processor's vectors.
     """
     estimates = host and vector_bits == _ESTIMATES
     alignment = HOST_ALIGNMENT if host else 1

@@ -14,7 +14,7 @@ from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
 from unfoldc.kernels.printers.python_text import ATOM, Names, PythonPrinter, Text
 from unfoldc.kernels.printers.tvm.elementary import elementary
 
-_LET_WIDTHS = (1, 2, 4, 8, 16, 32, 64)  # of the vectors whose types TVM's script has names for
+_LET_WIDTHS = (1, 4, 8, 16, 32, 64)  # of the vectors whose types TVM's script has names for
 _LARGEST_FLOAT = 3.4028234663852886e38
 # Bare metal has no math library: what compilers' run-time libraries lack is printed beside the solver.
 _LIBRARY = {"round": "rint", "pow": "pow", "fmod": "fmod"}

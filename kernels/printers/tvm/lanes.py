@@ -9,7 +9,8 @@ from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.c_api import state_layout
 from unfoldc.kernels.printers.c_api.lane_interface import LaneInterface, only_type
 from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
-from unfoldc.kernels.printers.tvm.printer import Form, Functions, print_functions
+from unfoldc.kernels.printers.tvm.forms import Form, Functions
+from unfoldc.kernels.printers.tvm.functions import print_functions
 from unfoldc.kernels.printers.tvm.shim import lane_shim_text
 
 
@@ -18,8 +19,8 @@ def lane_functions(
 ) -> tuple[Functions, dict[str, str]]:
     """The functions, and `<symbol>_lanes.h` and `.c`, which call them.
 
-    `estimates`: the processor has one of 1 / sqrt(x). Raises NotVectorisable, which says why, for a program that has no
-    such form.
+    `estimates`: the processor has one of 1 / sqrt(x). Raises NotVectorisable, which says why, for a program that has
+    no such form.
     """
     dtype = only_type(program)
     if any(not port.batched for port in outputs):

@@ -1,4 +1,4 @@
-"""Loop programs as functions of TVM's TIR, in its script form: `begin`, one `iterate` per step, and `end`.
+"""Loop programs as functions of TVM's TIR, in its script form.
 
 The functions have a plain C interface: one pointer for each buffer in use and, for an iteration, its number. Pointers
 are declared not to overlap, so scratch buffers that do share one.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,115 +19,18 @@ from unfoldc.kernels.printers.c_api import StateLayout
 from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
 from unfoldc.kernels.printers.python_text import Names, comment
 from unfoldc.kernels.printers.tvm.expressions import Places, TvmExpressions, array, constant
-from unfoldc.kernels.printers.tvm.parts import Part, Repeated, has_lanes, parts_of
+from unfoldc.kernels.printers.tvm.forms import IN_ORDER, Argument, Form, Function
+from unfoldc.kernels.printers.tvm.parts import Part, has_lanes
 from unfoldc.kernels.printers.tvm.row_sums import row_sums_text
 from unfoldc.kernels.printers.tvm.vectors import VectorExpressions
 
 _INDENT = "    "
-IN_ORDER = "unfoldc.in_order"
-"""Attribute of a function whose sums were split so that additions need not wait for each other: they stay split."""
 _RESERVED = ("I", "T", "Module", "range", "print", "True", "False")
 
 
-@dataclass(frozen=True)
-class Argument:
-    """A pointer: to the buffer `name`, or to scratch, `start` elements into the member `member` of the state."""
+class FunctionPrinter:
+    """Prints one part of a body as a function; `numbers` are passed to it behind the pointers."""
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    written: bool
-    member: str = ""
-    start: int = 0
-
-
-@dataclass(frozen=True)
-class Function:
-    """A printed function; `numbers` follow the pointers: that of the iteration, and those of the loops it is called in.
-
-    `asked` are the functions that it takes for granted though no library has them.
-    """
-
-    name: str
-    arguments: tuple[Argument, ...]
-    numbers: tuple[str, ...]
-    text: str
-    asked: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Loop:
-    """Functions that are called `extent` times, with the number of the run in `var`."""
-
-    var: str
-    extent: int
-    calls: tuple[Function | Loop, ...]
-
-
-Calls = Sequence[Function | Loop]
-Functions = Sequence[Calls]
-"""Those of `begin`, of each step and of `end`: none for one with nothing to do, several for one in parts."""
-
-
-def every(calls: Calls) -> list[Function]:
-    """The functions that are called."""
-    return [f for c in calls for f in ([c] if isinstance(c, Function) else every(c.calls))]
-
-
-@dataclass(frozen=True)
-class Form:
-    """How functions are printed; `estimates`: the processor has one of 1 / sqrt(x) for vectors of 512 bits.
-
-    `lanes` problems side by side in the buffers `varying`, all of type `dtype` (1: one problem). `metal` prefixes the
-    functions that stand in for a C library ("": there is one).
-    """
-
-    metal: str = ""
-    estimates: bool = False
-    lanes: int = 1
-    varying: frozenset[str] = frozenset()
-    dtype: str = ""
-
-
-def print_functions(symbol: str, program: LoopProgram, layout: StateLayout, form: Form = Form()) -> Functions:
-    """`begin`, the steps and `end`, in this order."""
-    iterates = [(f"iterate_{i}", step.body, (ITERATION,)) for i, step in enumerate(program.steps)]
-    functions: list[Calls] = []
-    for name, body, numbers in [("begin", program.begin, ()), *iterates, ("end", program.end, ())]:
-        parts = (Part(tuple(body), True),) if form.lanes > 1 else parts_of(body)
-        own = f"{symbol}_tir_{name}" + "_part" * (len(parts) > 1 or isinstance(parts[0], Repeated) if parts else False)
-        functions.append(_calls(own, parts, numbers, program, layout, form))
-    return functions
-
-
-def _calls(
-    name: str,
-    parts: Sequence[Part | Repeated],
-    numbers: tuple[str, ...],
-    program: LoopProgram,
-    layout: StateLayout,
-    form: Form,
-) -> Calls:
-    """The functions of the parts, without those that do nothing."""
-    made: list[Function | Loop] = []
-    for i, part in enumerate(parts):
-        own = name if len(parts) == 1 else f"{name}_{i}"
-        if isinstance(part, Repeated):
-            inner = _calls(own, part.parts, (*numbers, part.var), program, layout, form)
-            made += [Loop(part.var, part.extent, tuple(inner))] if inner else []
-        else:
-            function = _Function(own, program, layout, part, numbers, form).done()
-            made += [function] if function is not None else []
-    return made
-
-
-def module_text(functions: Functions) -> str:
-    """The script of a module; `tvm.script.from_source` reads it."""
-    texts = [f.text for calls in functions for f in every(calls)]
-    return "\n\n".join(["@I.ir_module\nclass Module:", *texts]) + "\n"
-
-
-class _Function:
     def __init__(
         self,
         name: str,

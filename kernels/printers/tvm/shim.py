@@ -11,7 +11,7 @@ from unfoldc.kernels.printers.c_api.freestanding import FREESTANDING
 from unfoldc.kernels.printers.c_api.header import prototypes
 from unfoldc.kernels.printers.c_api.lane_interface import LaneInterface
 from unfoldc.kernels.printers.c_api.text import C_TYPES
-from unfoldc.kernels.printers.tvm.printer import Argument, Calls, Function, Functions, every
+from unfoldc.kernels.printers.tvm.forms import Argument, Calls, Function, Functions, every
 
 
 def shim_text(symbol: str, program: LoopProgram, layout: StateLayout, functions: Functions) -> str:

@@ -64,6 +64,13 @@ def add_compilation(parser: argparse.ArgumentParser) -> None:
         "--sparse", action="store_true", help="skip the weights that zeros of an iterate meet (C; time depends on data)"
     )
     parser.add_argument(
+        "--tune",
+        type=seconds,
+        metavar="SECONDS",
+        help="measure other schedules on the device for so long, keep the best",
+    )
+    parser.add_argument("--tune-log", metavar="FILE", help="JSON lines to add measurements to and to take them from")
+    parser.add_argument(
         "--on",
         metavar="ADDRESS",
         help="where it runs: ssh://user@host, serial:/dev/ttyACM0, tvm-rpc://host:port, local, qemu",
@@ -96,6 +103,8 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
             providers=arguments.provider,
             threads=arguments.threads,
             sparse=arguments.sparse,
+            tune=arguments.tune,
+            tune_log=arguments.tune_log,
             on=arguments.on,
         )
     for note in solver.notes:
@@ -104,10 +113,10 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
 
 
 def _refuse_options(arguments: argparse.Namespace) -> None:
-    for name in ("target", "backend", "batch", "dimension", "sparse"):
+    for name in ("target", "backend", "batch", "dimension", "sparse", "tune", "tune_log"):
         if getattr(arguments, name):
             raise InputError(
-                f"--{name}",
+                f"--{name.replace('_', '-')}",
                 f"given for {arguments.model}, which is compiled already",
                 "an ONNX file with this option, or a build folder without it",
                 "Leave it out, or give the ONNX file.",
@@ -234,6 +243,14 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A time above zero, for argparse."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a time above zero")
     return number
 
 

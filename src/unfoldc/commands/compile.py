@@ -93,7 +93,7 @@ def _next(solver: Solver, folder: Path) -> list[str]:
     from unfoldc.targets.tools import debian_command, gnu_tools, missing_tools
 
     preset = "zig" if missing_tools(gnu_tools(target)) else "gcc"
-    lacking = missing_tools(("cmake", place_of(target.core, target.spec.word_bits).program))
+    lacking = missing_tools(("cmake", place_of(target.core).program))
     build = f"cmake --preset {preset} && cmake --build --preset {preset} && ctest --preset {preset}"
     lines = [debian_command(lacking)] if lacking else []
     return [*lines, f"cd {shlex.quote(str(folder))} && {build}"]

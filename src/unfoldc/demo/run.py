@@ -49,8 +49,9 @@ def run(
 ) -> dict[str, Any]:
     """Trains, exports, compiles for the host and a board, solves the test photographs, writes the report.
 
-    The folder receives solver.onnx, the checkpoints, host/ (C sources and library), stm32f407/ (C sources and
-    firmware), summary.json, crops.png and report.html. `training` and `test` name photographs. Returns the summary.
+    The folder receives solver.onnx, the checkpoints, host/ (C sources and library), stm32f407/ (a project
+    with firmware), summary.json, crops.png and report.html. `training` and `test` name photographs. Returns the
+    summary.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,47 +1,22 @@
-"""How much stack a firmware takes at most, read from its machine code: frames and calls, nothing is run."""
+"""What Thumb instructions do to the stack, from their bits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+
+from unfoldc.targets.stack.bound import Code, Step
 
 _SP, _LR, _PC = 13, 14, 15
+# Address, first and second half of an instruction; None: it has one.
+Word = tuple[int, int, int | None]
 
 
-@dataclass(frozen=True)
-class Code:
-    """A function in Thumb code: `words` are (address, first and second half of each instruction; None: it has one)."""
-
-    start: int
-    end: int
-    words: tuple[tuple[int, int, int | None], ...]
-    frame_bytes: int | None
+def code_of(words: Sequence[Word], start: int, end: int, frame_bytes: int | None) -> Code:
+    """A function from `start` to `end` with those instructions."""
+    return Code(start, end, tuple(_step(*word) for word in words), frame_bytes, _alignment(words))
 
 
-def stack_bound(functions: Mapping[int, Code], entries: Sequence[int]) -> int | None:
-    """The most stack in bytes that a call of one of `entries` (addresses) takes, interrupts not counted.
-
-    It is the largest sum of frames along a chain of calls, frame(f) + max over the functions g that f calls of
-    bound(g). A frame is what the compiler says, else all that the code takes off the stack pointer, returns or not.
-    None where there is no such bound: a function may call itself, call through a pointer, or move the stack pointer by
-    a number that is not in the code.
-    """
-    known: dict[int, int | None] = {}
-
-    def bound(start: int) -> int | None:
-        if start not in known:
-            known[start] = None  # what is reached again from here calls itself
-            known[start] = _bound(functions, functions[start], bound)
-        return known[start]
-
-    found = [bound(start) if start in functions else None for start in entries]
-    numbers = [n for n in found if n is not None]
-    return max(numbers) if len(numbers) == len(found) and found else None
-
-
-def instructions(
-    code: bytes, start: int, data: Sequence[tuple[int, int]] = ()
-) -> Iterator[tuple[int, int, int | None]]:
+def instructions(code: bytes, start: int, data: Sequence[tuple[int, int]] = ()) -> Iterator[Word]:
     """Address and halves of each instruction; `data` are the ranges of addresses that hold none."""
     at = start
     while at + 2 <= start + len(code):
@@ -58,34 +33,17 @@ def instructions(
             at += 2
 
 
-def _bound(functions: Mapping[int, Code], code: Code, bound: Callable[[int], int | None]) -> int | None:
-    taken, deepest = 0, _alignment(code)
-    for at, first, second in code.words:
-        less = _taken(first, second)
-        if less is None or _goes_anywhere(first, second):
-            return None
-        taken += less
-        to = _target(at, first, second)
-        if to is None:
-            continue
-        if code.start <= to < code.end:
-            if first & 0xF800 == 0xF000 and second is not None and second & 0xD000 == 0xD000:
-                return None  # bl: it calls itself
-            continue
-        callee = next((f for f in functions.values() if f.start <= to < f.end), None)
-        below = None if callee is None else bound(callee.start)
-        if below is None:
-            return None
-        deepest = max(deepest, below + _alignment(code))
-    return (taken if code.frame_bytes is None else code.frame_bytes) + deepest
+def _step(at: int, first: int, second: int | None) -> Step:
+    call = first & 0xF800 == 0xF000 and second is not None and second & 0xD000 == 0xD000
+    return Step(_taken(first, second), _target(at, first, second), call, _goes_anywhere(first, second))
 
 
-def _alignment(code: Code) -> int:
+def _alignment(words: Sequence[Word]) -> int:
     """Bytes that may be lost where a function aligns its frame: bfc r, #0, #n and then mov sp, r."""
-    moved = {first >> 3 & 0xF for _, first, second in code.words if second is None and first & 0xFF87 == 0x4685}
+    moved = {first >> 3 & 0xF for _, first, second in words if second is None and first & 0xFF87 == 0x4685}
     return sum(
         1 << (second & 0x1F) + 1
-        for _, first, second in code.words
+        for _, first, second in words
         if first == 0xF36F and second is not None and not second & 0x70C0 and second >> 8 & 0xF in moved
     )
 
@@ -97,7 +55,7 @@ def _taken(first: int, second: int | None) -> int | None:
             return 4 * (first & 0x1FF).bit_count()
         if first & 0xFF80 == 0xB080:  # sub sp, #
             return 4 * (first & 0x7F)
-        return None if first & 0xFF87 == 0x4485 else 0  # add sp, r
+        return None if first & 0xFF87 in (0x4485, 0x4685) else 0  # add sp, r; mov sp, r
     if first == 0xE92D:  # push.w
         return 4 * second.bit_count()
     if first == 0xF84D and second & 0x0F00 == 0x0D00:  # str r, [sp, #-n]!
