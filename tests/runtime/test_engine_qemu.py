@@ -66,9 +66,25 @@ def test_a_cortex_m55_just_works(path: Path, problem: dict[str, np.ndarray], tmp
     profile = solver.profile(problem)
     assert profile.instructions == sum(r.instructions or 0 for r in (profile.begin, *profile.iterations, profile.end))
     assert profile.flash_bytes and profile.ram_bytes and profile.stack_bytes
+    assert profile.stack_bound_bytes is not None and profile.stack_bound_bytes >= profile.stack_bytes
     assert "run and counted by QEMU's mps3-an547" in str(profile)
     loaded = unfoldc.load(solver.save(tmp_path / "saved"))
     assert same(solver, loaded, problem)
+
+
+def test_double_precision_on_a_cortex_m7_takes_qemu(tmp_path: Path) -> None:
+    """unicorn's model has none, and says what to do."""
+    path = tmp_path / "float64.onnx"
+    models = load("kernels/conftest.py", "kernels_conftest")
+    model = models.make("float64", K)
+    onnx.save(model, path)
+    solver = unfoldc.compile(path, "cortex-m7", on="qemu")
+    feeds = {port.name: models.feeds(model, 1)[port.name] for port in solver.inputs}
+    wanted = unfoldc.compile(path, backend="reference").run(feeds).outputs
+    for name, x in solver.run(feeds).outputs.items():
+        np.testing.assert_allclose(x, wanted[name], rtol=1e-11)
+    with pytest.raises(TargetError, match="meets an undefined instruction .* single precision: .* run it by on='qemu'"):
+        unfoldc.compile(path, "cortex-m7").run(feeds)
 
 
 def test_threads_take_turns(path: Path, problem: dict[str, np.ndarray]) -> None:
