@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 from tools_at_hand import needs_tool
 
+import unfoldc
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.kernels.pipeline import build_artifact, optimise
 from unfoldc.kernels.printers.reference import evaluate
@@ -85,6 +86,19 @@ def test_every_comparison_keeps_nan_and_infinity(everything: bool, tmp_path: Pat
                 right = np.asarray(b).astype(np.float32)
             np.testing.assert_allclose(a, right, rtol=1e-5, atol=1e-6, err_msg=port.name)
         x = rng.permutation(x)
+
+
+@needs_tool("qemu-system-arm")
+@pytest.mark.slow  # TVM takes long to import
+def test_tvm_keeps_nan_without_vectors(tmp_path: Path) -> None:
+    pytest.importorskip("tvm")
+    path = tmp_path / "comparisons.onnx"
+    onnx.save(model(), path)
+    solver, right = (unfoldc.compile(path, "cortex-m55", backend=b) for b in ("tvm", "c"))
+    x = np.resize(SPECIAL, N)
+    found, wanted = (s.run({"x": x, "y": x[::-1].copy()}).outputs for s in (solver, right))
+    for name, expected in wanted.items():
+        np.testing.assert_array_equal(found[name], expected, err_msg=name)
 
 
 def test_they_are_vectors_with_a_side_that_the_compiler_does_not_know(tmp_path: Path) -> None:
