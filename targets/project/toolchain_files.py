@@ -58,7 +58,7 @@ def cmake_files(
 
 def compiler_flags(core: Core, compiler: str) -> tuple[str, ...]:
     """The flags with which "gcc" or "clang" compiles for `core`."""
-    flags = core.gnu_flags
+    flags = tuple(flag for flag in core.gnu_flags if flag != "-no-pie")  # the linker's: programs are static
     if compiler == "gcc" and core.name == "cortex-m55":
         # gcc 12 makes the mask of a selection between vectors of Helium from its first element alone.
         return tuple(f"{flag}+nomve" if flag.startswith("-mcpu=") else flag for flag in flags)
@@ -76,6 +76,7 @@ def _compiler_values(core: Core, bits: int, place: Place) -> dict[str, str]:
         "PREFIX": core.gnu_prefix,
         "PACKAGES": PACKAGES[core.architecture],
         "CLANG_TARGET": clang[core.architecture],
+        "GNU_FLAGS": " ".join(core.gnu_flags),
         "EMULATOR_NAME": place.name,
         "EMULATOR": " ".join(place.command),
     }
