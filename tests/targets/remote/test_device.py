@@ -52,9 +52,3 @@ def test_what_was_measured_before_a_runner_dies_is_kept(artifact: Artifact, runn
     assert len(found.counts) >= 8 and found.failure.partial is found.counts
     device.close()
     assert device.channel.process.returncode is not None  # type: ignore[attr-defined]
-
-
-def test_what_never_stops_talking_is_named_in_time(artifact: Artifact, runner: Path) -> None:
-    """`yes` prints its arguments for ever, here for 20 s, after which it would be named for its end."""
-    with pytest.raises(DeviceError, match="no whole frame, but [0-9]+ bytes"):
-        connect(parse_address("local?launch=timeout%2020%20yes&timeout=0.5"), job(artifact, runner))
