@@ -1,7 +1,9 @@
 """Counts what ten solvers take on microcontrollers, in our C and in emx-onnx-cgen's: instructions, flash, stack.
 
-    .venv/bin/python benchmarks/mcu.py [--quick] [--only SOLVER,...] [--cores CORE,...] [--ours]  writes results/mcu.json
-    .venv/bin/python benchmarks/mcu.py --docs                        writes the tables of docs/microcontrollers.md
+    .venv/bin/python benchmarks/mcu.py [--quick] [--only SOLVER,...] [--cores CORE,...] [--ours]
+    .venv/bin/python benchmarks/mcu.py --docs
+
+The first writes benchmarks/results/mcu.json after each solver, the second the tables of docs/microcontrollers.md.
 
 Both programs are compiled by the same compiler with the same flags, linked with the same start-up code and `main`
 without what is not called, and run in the same emulator; answers are checked in float64 before anything is counted.

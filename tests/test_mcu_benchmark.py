@@ -124,6 +124,7 @@ def test_the_page_shows_both_cores_and_what_was_refused(rows: dict[str, Any]) ->
     text = tables.tables_text(json.loads(json.dumps(result)))
     assert "| LISTA (tied) | 100 | 200 (torch) | 2.00 | 1000 / 9000 = 0.11 | 1000 / 2000 = 0.50 | 40, 40 | 40 |" in text
     assert text.count("### ") == 2 and "- lista, torch, rewritten: refused" in text
+    assert "- lista, ours, rewritten: wrong, relative error 0.5" in text
     assert "ratio 2.00" in tables.console_line("cortex-m4", "lista", rows["cores"]["cortex-m4"]["lista"])
     page = (ROOT / "docs" / "microcontrollers.md").read_text(encoding="utf-8")
     assert page.count("<!-- results -->") == page.count("<!-- /results -->") == 1

@@ -22,7 +22,8 @@ class Statements:
 
     `vectors` prints the loops of the kind "lanes"; without, they are loops like others. `unroll_mark` is the same for
     loops to unroll, `rolled_mark` for those to leave as they are (`rolled_loops`: one was), `round_mark`
-    (`rounds`) stands between rounds of additions to the same sums. `loads` prints reads of neighbouring numbers as one statement.
+    (`rounds`) stands between rounds of additions to the same sums. `loads` prints reads of neighbouring numbers as one
+    statement.
     """
 
     def __init__(
