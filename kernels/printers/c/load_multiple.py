@@ -15,7 +15,7 @@ from unfoldc.kernels import build
 from unfoldc.kernels.loops import Assign, Let, Load, Local, Stmt
 
 _BANKS = (16, 20, 24, 28, 8, 12)  # of four registers each, the first one's number
-_LENGTHS = (8, 4)
+_LONGEST, _SHORTEST = 8, 3  # numbers of a block
 
 _HEAD = """\
 /* LOAD_<how many>_S<register of the first>: numbers that lie side by side, by one instruction where there is one. It
@@ -57,7 +57,7 @@ class LoadMultiple:
                 continue
             name, length = run
             free = [bank for bank in _BANKS if busy.get(bank, -1) < i]
-            register = next((r for r in free if length == 4 or (r % 8 == 0 and r + 4 in free)), None)
+            register = next((r for r in free if length <= 4 or (r % 8 == 0 and r + 4 in free)), None)
             if register is None:
                 continue
             last = _last_use(body, name, length)
@@ -87,11 +87,11 @@ def _run(body: Sequence[Stmt], i: int) -> tuple[str, int] | None:
     if not isinstance(s, Let) or s.mutable or not s.name.endswith("_0"):
         return None
     name = s.name.removesuffix("0")
-    for length in _LENGTHS:
-        scalars = body[i : i + length]
-        if [s.name for s in scalars if isinstance(s, Let)] == [f"{name}{n}" for n in range(length)]:
-            return name, length
-    return None
+    length = 0
+    for length, scalar in enumerate((*body[i : i + _LONGEST], None)):
+        if not isinstance(scalar, Let) or scalar.name != f"{name}{length}":
+            break
+    return (name, length) if length >= _SHORTEST else None
 
 
 def _sum(body: Sequence[Stmt], i: int) -> str:
@@ -113,18 +113,18 @@ def _last_use(body: Sequence[Stmt], name: str, length: int) -> int:
 def _definition(length: int, register: int) -> str:
     lines = [f"#define @LOAD_{length}_S{register}(a, p, sum)"]
     lines += [f'    @REGISTER(a##{i}, "s{register + i}");' for i in range(length)]
-    results = [f'"=t"(a##{i})' for i in range(length)]
     lines.append(f'    __asm__("vldm %{length + 1}, {{s{register}-s{register + length - 1}}}"')
-    lines += [f"            : {', '.join(results[:4])},"]
-    lines += [f"            {', '.join(results[4:])},"] * (length > 4)
-    lines += ['            "+t"(sum)']
-    lines.append(f'            : "r"(p), "m"(*(const float (*)[{length}])(p)))')
+    results = [f'"=t"(a##{i})' for i in range(length)]
+    lines += [
+        f"            {': ' if not first else '  '}{', '.join(results[first : first + 4])},"
+        for first in range(0, length, 4)
+    ]
+    lines += ['              "+t"(sum)', f'            : "r"(p), "m"(*(const float (*)[{length}])(p)))']
     return " \\\n".join(lines)
 
 
 def _plain(length: int, register: int) -> str:
-    lines = [f"#define @LOAD_{length}_S{register}(a, p, sum)"]
-    for first in range(0, length, 4):
-        reads = ", ".join(f"a##{i} = (p)[{i}]" for i in range(first, first + 4))
-        lines.append(f"    const float {reads}" + (";" if first + 4 < length else ""))
+    reads = [f"a##{i} = (p)[{i}]" for i in range(length)]
+    rows = [f"    const float {', '.join(reads[first : first + 4])}" for first in range(0, length, 4)]
+    lines = [f"#define @LOAD_{length}_S{register}(a, p, sum)", *(f"{row};" for row in rows[:-1]), rows[-1]]
     return " \\\n".join(lines)

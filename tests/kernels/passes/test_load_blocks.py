@@ -58,7 +58,7 @@ def test_columns_that_lie_side_by_side_are_read_together(products: Any) -> None:
 
 
 def test_what_is_not_short_enough_or_no_sum_stays(products: Any) -> None:
-    program = products.product(8, 3, transposed=False)
+    program = products.product(8, 2, transposed=False)
     assert load_blocks(program.steps[0].body, program.buffers) == program.steps[0].body
     program = products.product(8, 16, transposed=False, extra=True)
     assert load_blocks(program.steps[0].body, program.buffers) == program.steps[0].body
@@ -72,3 +72,9 @@ def test_numbers_far_from_each_other_are_no_block(products: Any) -> None:
     term = build.mul(at("w", I, strided), at("x", strided))
     loop = For("j", 8, (Assign("acc", build.add(build.literal(0, "float32"), term)),))
     assert load_blocks((loop,), program.buffers) == (loop,)
+
+
+@pytest.mark.parametrize(("columns", "lengths"), [(3, [3]), (6, [6]), (8, [8]), (11, [8, 3]), (9, [8]), (23, [8, 7])])
+def test_what_is_left_of_the_blocks_of_eight_is_a_block(columns: int, lengths: list[int], products: Any) -> None:
+    found = blocked(products.product(8, columns, transposed=False), 4, products)
+    assert len(scalars(found)) == 5 * sum(lengths)
