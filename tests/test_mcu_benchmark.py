@@ -49,8 +49,8 @@ def test_a_filter_is_fed_with_as_many_measurements_as_it_has_iterations() -> Non
 def test_the_error_sees_a_wrong_answer_and_a_number_that_is_none() -> None:
     right = [np.ones(4)]
     assert mcu.relative_error([np.ones((1, 4), "float32")], right) == 0
-    assert mcu.relative_error([np.float32([1, 1, 1, 1.1])], right) == pytest.approx(0.05, rel=1e-3)
-    assert mcu.relative_error([np.float32([1, np.nan, 1, 1])], right) == float("inf")
+    assert mcu.relative_error([np.array([1, 1, 1, 1.1], "float32")], right) == pytest.approx(0.05, rel=1e-3)
+    assert mcu.relative_error([np.array([1, np.nan, 1, 1], "float32")], right) == float("inf")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("emx_onnx_cgen") is None, reason="emx-onnx-cgen is not installed")
@@ -102,7 +102,8 @@ def found(rows: dict[str, Any]) -> dict[str, tuple[float, bool]]:
 
 def test_the_checks_say_what_is_reached(rows: dict[str, Any]) -> None:
     ratios = found(rows)
-    assert ratios["instructions, emx / ours, geometric mean of 2"] == (pytest.approx(2.0), True)  # not the wrong one
+    mean, met = ratios["instructions, emx / ours, geometric mean of 2"]
+    assert met and mean == pytest.approx(2.0)  # the program with the wrong answer does not count
     assert ratios["flash, ours / emx, torch.onnx.export, the largest of 2 with tied weights"][1]
     assert all(met for _, met in ratios.values())
 
