@@ -149,6 +149,6 @@ def test_what_cannot_run_there_is_refused(path: Path, problem: dict[str, np.ndar
 
 def test_a_missing_qemu_is_named(path: Path, problem: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     solver = unfoldc.compile(path, "cortex-m55")
-    monkeypatch.setattr(tools.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(tools, "find_tool", lambda program: None)
     with pytest.raises(ToolError, match="qemu-system-arm not installed.*apt-get install qemu-system-arm"):
         solver.run(problem)
