@@ -14,6 +14,7 @@ from unfoldc.kernels.artifact import Port
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.remote_runners import Runners
 from unfoldc.targets.boards import find_target
+from unfoldc.targets.description import Target
 from unfoldc.targets.remote.address import parse_address
 from unfoldc.targets.remote.connect import Job, connect, needed_runner
 from unfoldc.targets.remote.device import Device, Ticks
@@ -28,7 +29,8 @@ class RemoteEngine:
     """The device at the address `on`. It is connected at the first call and solves one problem after the other.
 
     The runner is built at once where the address needs one, and kept in the build's folder. After a `DeviceError` the
-    connection is given up; the next call makes a new one. Several threads may call; they take turns.
+    connection is given up; the next call makes a new one. Several threads may call; they take turns. `flash_bytes`,
+    `ram_bytes` and `stack_bound_bytes` are those of the solver's own firmware (None: there is an operating system).
     """
 
     def __init__(self, build: Build, on: str, progress: Callable[[str], None] | None = None) -> None:
@@ -44,6 +46,7 @@ class RemoteEngine:
         self._address = parse_address(on)
         target, say = find_target(build.target), progress or (lambda _: None)
         self.board_hz = target.clock_hz
+        self.flash_bytes, self.ram_bytes, self.stack_bound_bytes = _sizes(build, target)
         self._job = Job(self._artifact, target, Runners(build, say), say)
         self._lock = threading.RLock()
         self._devices: list[Device] = []  # at most one; a list, which the finaliser can hold without holding us
@@ -114,6 +117,15 @@ class RemoteEngine:
                 if isinstance(error, DeviceError) or not isinstance(error, Exception):
                     _close(self._devices)
                 raise
+
+
+def _sizes(build: Build, target: Target) -> tuple[int | None, int | None, int | None]:
+    if build.kind != "emulated" or target.core is None or target.core.linux or not build.product:
+        return None, None, None
+    from unfoldc.targets.firmware_file import read_firmware
+
+    firmware = read_firmware(build.folder / build.product, build.artifact.symbol, target)
+    return firmware.flash_bytes, firmware.ram_bytes, firmware.stack_bound_bytes
 
 
 def _close(devices: list[Device]) -> None:
