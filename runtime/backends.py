@@ -179,9 +179,9 @@ def _open_elsewhere(build: Build, on: str, progress: Callable[[str], None] | Non
 
     address = parse_address(on)
     if address.scheme == "qemu":
-        from unfoldc.runtime.engine_qemu import QemuEngine
+        from unfoldc.runtime.engine_qemu import TIMEOUT, QemuEngine
 
-        return QemuEngine(build, timeout=address.timeout, progress=progress)
+        return QemuEngine(build, timeout=address.seconds("timeout", TIMEOUT), progress=progress)
     from unfoldc.runtime.engine_remote import RemoteEngine
 
     return RemoteEngine(build, on, progress)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Callable, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from unfoldc.errors import DeviceError, InputError
-from unfoldc.kernels.artifact import Port
+from unfoldc.errors import InputError
 from unfoldc.runtime.artifact_folder import Build
+from unfoldc.runtime.device_engine import DeviceEngine
 from unfoldc.runtime.remote_runners import Runners
 from unfoldc.targets.boards import find_target
 from unfoldc.targets.description import Target
@@ -21,11 +18,9 @@ from unfoldc.targets.remote.device import Device, Ticks
 from unfoldc.targets.remote.protocol import Hello
 
 _BACKENDS = ("c", "tvm")
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
-class RemoteEngine:
+class RemoteEngine(DeviceEngine[Device]):
     """The device at the address `on`. It is connected at the first call and solves one problem after the other.
 
     The runner is built at once where the address needs one, and kept in the build's folder. After a `DeviceError` the
@@ -42,26 +37,15 @@ class RemoteEngine:
                 "Compile with backend c or tvm: others cannot leave this computer.",
             )
         self.on = on
-        self._artifact = build.artifact
-        self._address = parse_address(on)
+        address = parse_address(on)
         target, say = find_target(build.target), progress or (lambda _: None)
         self.board_hz = target.clock_hz
         self.flash_bytes, self.ram_bytes, self.stack_bound_bytes = _sizes(build, target)
-        self._job = Job(self._artifact, target, Runners(build, say), say)
-        self._lock = threading.RLock()
-        self._devices: list[Device] = []  # at most one; a list, which the finaliser can hold without holding us
-        weakref.finalize(self, _close, self._devices)
-        kind = needed_runner(self._address, target)
+        job = Job(build.artifact, target, Runners(build, say), say)
+        super().__init__(build.artifact, lambda: connect(address, job))
+        kind = needed_runner(address, target)
         if kind is not None:
-            self._job.build(kind, self._address.options.get("cpu", ""))
-
-    def solve(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int) -> None:
-        """Solve `batch` problems with that many iterations; write the answers into `outputs`."""
-        for item in range(batch):
-            problem = _problem(self._artifact.inputs, inputs, item)
-            answers = self._with_device(Device.solve, problem, iterations)
-            for port, output, answer in zip(self._artifact.outputs, outputs, answers, strict=True):
-                (output[item : item + 1] if port.batched else output)[...] = answer
+            job.build(kind, address.options.get("cpu", ""))
 
     def profile(
         self,
@@ -74,7 +58,7 @@ class RemoteEngine:
         """Like `solve`, and add the device's counts for begin, each iteration and end to the K + 2 items of `ticks`."""
         self.solve(inputs, outputs, batch, iterations)
         for item in range(batch):
-            found = self.counts(_problem(self._artifact.inputs, inputs, item), iterations, 1)
+            found = self.counts(self._problem(inputs, item), iterations, 1)
             ticks += found.counts[0].astype(ticks.dtype)
 
     def counts(
@@ -94,29 +78,12 @@ class RemoteEngine:
 
     def stack_bytes(self, problem: Sequence[np.ndarray], iterations: int) -> int | None:
         """Bytes of stack that a solve takes there; None where the runner cannot tell."""
-        return self._with_device(Device.stack, problem, iterations)
+        return self._with_device(lambda device: device.stack(problem, iterations))
 
     @property
     def hello(self) -> Hello:
         """What the device says of itself."""
         return self._with_device(lambda device: device.hello)
-
-    def close(self) -> None:
-        """Give the device back; the next call connects again."""
-        with self._lock:
-            _close(self._devices)
-
-    def _with_device(self, use: Callable[Concatenate[Device, P], T], *arguments: P.args, **named: P.kwargs) -> T:
-        with self._lock:
-            if not self._devices:
-                self._devices.append(connect(self._address, self._job))
-            try:
-                return use(self._devices[0], *arguments, **named)
-            except BaseException as error:
-                # Whatever it was, Ctrl-C too: an answer may still be on its way, so the connection is of no more use.
-                if isinstance(error, DeviceError) or not isinstance(error, Exception):
-                    _close(self._devices)
-                raise
 
 
 def _sizes(build: Build, target: Target) -> tuple[int | None, int | None, int | None]:
@@ -126,12 +93,3 @@ def _sizes(build: Build, target: Target) -> tuple[int | None, int | None, int | 
 
     firmware = read_firmware(build.folder / build.product, build.artifact.symbol, target)
     return firmware.flash_bytes, firmware.ram_bytes, firmware.stack_bound_bytes
-
-
-def _close(devices: list[Device]) -> None:
-    while devices:
-        devices.pop().close()
-
-
-def _problem(ports: Sequence[Port], arrays: Sequence[np.ndarray], item: int) -> list[np.ndarray]:
-    return [array[item] if port.batched else array for port, array in zip(ports, arrays, strict=True)]

@@ -27,6 +27,8 @@ _FAULTS = {
     "UC_ERR_INSN_INVALID": "meets an undefined instruction",
     "UC_ERR_EXCEPTION": "raises an exception",
 }
+# Processors with double precision of which unicorn's model has none.
+_SINGLE = ("UC_CPU_ARM_CORTEX_M7",)
 
 
 class Machine:
@@ -169,8 +171,15 @@ class Machine:
             at += f", last called from {n.locate(back - 2)}"
         what = codes.get(error.errno, f"stops ({error})")
         address = "" if self._bad_address is None else f", address {self._bad_address:#010x},"
-        return self._failure(
+        found, model = (
             f"the program {what}{address} in {at}",
+            self.target.core.unicorn_model if self.target.core else "",
+        )
+        if what == _FAULTS["UC_ERR_INSN_INVALID"] and model in _SINGLE:
+            do = "Where the solver computes in double precision, or calls sinf or the like, run it by on='qemu'."
+            return self._failure(found, "single precision: unicorn's model of this processor has no other", do)
+        return self._failure(
+            found,
             "code and constants in flash, data and stack in RAM",
             "Generated code should never do this: please report it with the model.",
         )

@@ -28,6 +28,7 @@ from unfoldc.runtime.backends import checked_threads, choose, fallback, measures
 from unfoldc.runtime.load import load, open_build
 from unfoldc.runtime.solver import Solver
 from unfoldc.targets import find_target
+from unfoldc.targets.qemu import find_machine
 from unfoldc.targets.remote.address import parse_address
 from unfoldc.tuning import is_enough, tuned
 
@@ -67,7 +68,8 @@ def compile(
     preference (the processor). sparse: C code that does not read the weights which zeros of an iterate would meet;
     worth it where most are zero, and the time then depends on the data.
     on: where it runs, if not on this computer or in the target's emulator: "ssh://user@host", "serial:/dev/ttyACM0",
-    "tvm-rpc://host:port" or "local" (docs/remote.md). A runner that the address needs is kept with the solver.
+    "tvm-rpc://host:port" or "local" (docs/remote.md); "qemu": QEMU's machine with the target's processor, a second
+    opinion (docs/emulators.md). A runner that the address needs is kept with the solver.
     tune: seconds for which other schedules of the solver are measured on its device; the fastest is kept, if it is
     faster without doubt, and remembered with its choices. Ctrl-C ends it early and keeps the best so far. tune_log: a
     file of JSON lines to which every measurement is added, and from which those that hold here are taken; it may come
@@ -77,8 +79,8 @@ def compile(
     does not fit the device, ToolError for a missing tool.
     """
     found = find_target(target)
-    if on is not None:
-        parse_address(on)
+    if on is not None and parse_address(on).scheme == "qemu":
+        find_machine(found)  # refused before anything is compiled
     elsewhere = on is not None and found.kind == "host" and backend == "auto"
     chosen, reason = choose("c" if elsewhere else backend, target, found.kind)
     if sparse and chosen != "c":

@@ -63,7 +63,8 @@ def compiler_flags(core: Core, compiler: str) -> tuple[str, ...]:
         # gcc 12 makes the mask of a selection between vectors of Helium from its first element alone.
         return tuple(f"{flag}+nomve" if flag.startswith("-mcpu=") else flag for flag in flags)
     if compiler == "clang" and core.architecture == "thumb":
-        return (*flags, "-fshort-enums")  # as the GNU libraries were compiled
+        only = (flag for flag in core.flags if flag.startswith("-fno-"))
+        return (*flags, *only, "-fshort-enums")  # enums as in the GNU libraries
     return flags
 
 

@@ -156,3 +156,12 @@ def test_a_loop_is_no_call_and_a_call_of_itself_has_no_bound() -> None:
 def test_constants_between_instructions_are_no_code() -> None:
     code = bytes.fromhex("02b0") + b"\x00\xb5" * 2 + bytes.fromhex("7047")
     assert [at for at, _, _ in instructions(code, 0, [(2, 6)])] == [0, 6]
+
+
+def test_loops_of_a_cortex_m55_stay_inside_their_function() -> None:
+    """dls lr, r0; wls lr, r0, ...; le lr, ...: no calls, although their bits are those of jumps elsewhere."""
+    halves = (0xF040, 0xE001, 0xF040, 0xC009, 0xF00F, 0xC00B)
+    code = b"".join(half.to_bytes(2, "little") for half in halves)
+    found = code_of(tuple(instructions(code, 0x100)), 0x100, 0x100 + len(code), 0)
+    assert len(found.steps) == 3
+    assert all(step.to is None and step.taken == 0 and not step.anywhere and not step.call for step in found.steps)
