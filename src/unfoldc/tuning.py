@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unfoldc.errors import UnfoldcError
 from unfoldc.fastest_build import take_over
-from unfoldc.kernels.schedule_choices import ScheduleChoices, changes
+from unfoldc.kernels.schedule_choices import ScheduleChoices
 from unfoldc.one_build import build_one
 from unfoldc.request import Request
 from unfoldc.runtime.artifact_folder import Build, add_note, replace_texts
@@ -116,7 +115,7 @@ def _winner(trials: Trials, untuned: Build, seconds: float, end: _Search) -> tup
                 return untuned, f"tuning: interrupted before the best was confirmed, untuned is kept ({tried})"
             found = found or samples
             if made is not None:
-                chosen = ", ".join(f"{n}={v}" for n, v in changes(choices, trials.default).items())
+                chosen = ", ".join(f"{n}={v}" for n, v in made.artifact.notes["schedule"].items())
                 close(trials.engine)
                 return _in_place(made, untuned), f"tuned: {_figures(samples)} ({tried}; {chosen})"
     doubt = f": the best took {_figures(found)}" if found else ""
@@ -137,13 +136,13 @@ def _confirmed(
     """The candidate, built anew, if its answers are right and it is faster without doubt; and the figures."""
     engine = None
     try:
-        made = build_one(trials.request, trials.compiled(choices), folder)
+        made = build_one(trials.request, trials.compiled(trials.simplest(choices)), folder)
         engine = open_engine(made, on=trials.request.on)
         if trials.judge.fault(engine):
             return None, ()
         samples = confirm(trials.artifact, trials.engine, engine, trials.work, seconds, trials.clock)
         return (made if is_faster(samples) else None), samples
-    except UnfoldcError:  # choices of a log, say, that do not fit the device
+    except Exception:  # choices of a log, say, that do not compile here: untuned is built
         return None, ()
     finally:
         close(engine)

@@ -117,6 +117,15 @@ class Trials:
         symbol = self.artifact.symbol
         return build_artifact(self._model, self._program, self.spec, self.backend, symbol, host, choices=choices)
 
+    def simplest(self, choices: ScheduleChoices) -> ScheduleChoices:
+        """The candidate without the changes that change nothing of its code."""
+        text = _digest(self.compiled(choices))
+        for name in changes(choices, self.default):
+            without = replace(choices, **{name: getattr(self.default, name)})
+            if _digest(self.compiled(without)) == text:
+                choices = without
+        return choices
+
     def _try(self, some: Sequence[ScheduleChoices]) -> None:
         artifacts: list[_Candidate] = []
         begun = self.clock()

@@ -254,6 +254,22 @@ def test_a_log_of_somebody_else_is_not_believed(
     assert "3 lines of the log are not valid" in solver.backend_reason
 
 
+def test_what_a_log_calls_right_is_compiled_and_judged_again(
+    model: Path, few: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    assert "schedule" in tuned(model, cache=False, tune_log=log).artifact.notes
+
+    def fail(*_: Any) -> Any:
+        raise ValueError("a pass does not take it")
+
+    for where, name, instead in ((Judge, "fault", lambda *_: "it is 3 off"), (tuning_trials.Trials, "compiled", fail)):
+        few.setattr(where, name, instead)
+        solver = tuned(model, cache=False, tune_log=log)
+        assert "from the log" in solver.backend_reason and "untuned is kept" in solver.backend_reason
+        assert "schedule" not in solver.artifact.notes
+
+
 def test_figures_of_other_versions_are_measured_again_but_first(
     model: Path, few: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

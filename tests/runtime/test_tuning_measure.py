@@ -121,6 +121,22 @@ def test_a_candidate_that_is_fast_only_at_first_is_not_faster(lista: Any) -> Non
     assert not is_faster(confirm(made, untuned, tricky, work, 2.0, clock))
 
 
+def test_who_comes_second_has_no_advantage(lista: Any) -> None:
+    """Every other call takes 5 % less, whoever makes it."""
+    clock, made = Clock(), artifact(lista, batch=8)
+    turns = iter(range(10**9))
+    shared = Engine(clock, lambda n: 200e-6 * (1.0 if next(turns) % 2 else 1.05))
+    assert not is_faster(confirm(made, shared, shared, workloads(made, shared, clock), 2.0, clock))
+
+
+def test_a_round_that_says_otherwise_counts(lista: Any) -> None:
+    """20 % faster for two thirds of the time, but slower with the last arrays."""
+    clock, made = Clock(), artifact(lista, batch=8)
+    untuned = Engine(clock, lambda n: 100e-6)
+    tricky = Engine(clock, lambda n: 80e-6 if clock.now < 1.4 else 101e-6)
+    assert not is_faster(confirm(made, untuned, tricky, workloads(made, untuned, clock), 2.0, clock))
+
+
 def test_faster_for_many_but_slower_for_one_is_not_faster(lista: Any) -> None:
     assert not decided(lista, lambda n: 10e-6 * n, lambda n: 11e-6 if n == 1 else 5e-6 * n)
     assert decided(lista, lambda n: 10e-6 * n, lambda n: 10e-6 if n == 1 else 5e-6 * n)
@@ -136,6 +152,9 @@ def test_scores() -> None:
     assert score([sample(0.9), sample(1.0 + CLEARLY, batch=64)]) < 1
     assert margin("s") == margin("cycles") == CLEARLY and margin(INSTRUCTIONS) == 0
     assert not is_faster([sample(0.9, high=1.05)])  # doubt
+    assert not is_faster([sample(0.98, high=1.0), sample(0.98, high=1.0, batch=64)])
+    assert not is_faster([sample(1.0, high=1.05), sample(0.8, batch=64)])
+    assert is_faster([sample(1.0, high=1.005), sample(0.8, batch=64)])
     assert not is_faster([sample(1.0, unit=INSTRUCTIONS)]) and is_faster([sample(0.9999, unit=INSTRUCTIONS)])
 
 
