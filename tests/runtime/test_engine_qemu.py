@@ -14,7 +14,6 @@ from generated_c.programs import load
 from tools_at_hand import needs_tool
 
 import unfoldc
-import unfoldc.targets.tools as tools
 from unfoldc.errors import DeviceError, InputError, TargetError, ToolError
 from unfoldc.runtime import Solver
 
@@ -149,6 +148,6 @@ def test_what_cannot_run_there_is_refused(path: Path, problem: dict[str, np.ndar
 
 def test_a_missing_qemu_is_named(path: Path, problem: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     solver = unfoldc.compile(path, "cortex-m55")
-    monkeypatch.setattr(tools.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr("unfoldc.targets.tools.shutil.which", lambda *_, **__: None)
     with pytest.raises(ToolError, match="qemu-system-arm not installed.*apt-get install qemu-system-arm"):
         solver.run(problem)

@@ -190,7 +190,7 @@ def test_what_is_too_large_for_the_machine_is_refused(lista: Any, tmp_path: Path
 
 
 def test_a_missing_qemu_is_named(both: Any, lista: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr("unfoldc.targets.tools.shutil.which", lambda *_, **__: None)
     target = find_target("cortex-m4")
     with pytest.raises(ToolError, match="qemu-system-arm not installed.*apt-get install qemu-system-arm"):
         QemuDevice(lista.artifact("cortex-m4"), target, find_machine(target), Path("none.elf"))
