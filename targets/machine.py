@@ -171,7 +171,8 @@ class Machine:
             at += f", last called from {n.locate(back - 2)}"
         what = codes.get(error.errno, f"stops ({error})")
         address = "" if self._bad_address is None else f", address {self._bad_address:#010x},"
-        found, model = f"the program {what}{address} in {at}", self.target.core.unicorn_model if self.target.core else ""
+        found = f"the program {what}{address} in {at}"
+        model = self.target.core.unicorn_model if self.target.core else ""
         if what == _FAULTS["UC_ERR_INSN_INVALID"] and model in _SINGLE:
             do = "Where the solver computes in double precision, or calls sinf or the like, run it by on='qemu'."
             return self._failure(found, "single precision: unicorn's model of this processor has no other", do)
