@@ -11,6 +11,7 @@ from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.device_engine import DeviceEngine
 from unfoldc.runtime.remote_runners import Runners
 from unfoldc.targets.boards import find_target
+from unfoldc.targets.description import Target
 from unfoldc.targets.remote.address import parse_address
 from unfoldc.targets.remote.connect import Job, connect, needed_runner
 from unfoldc.targets.remote.device import Device, Ticks
@@ -23,7 +24,8 @@ class RemoteEngine(DeviceEngine[Device]):
     """The device at the address `on`. It is connected at the first call and solves one problem after the other.
 
     The runner is built at once where the address needs one, and kept in the build's folder. After a `DeviceError` the
-    connection is given up; the next call makes a new one. Several threads may call; they take turns.
+    connection is given up; the next call makes a new one. Several threads may call; they take turns. `flash_bytes`,
+    `ram_bytes` and `stack_bound_bytes` are those of the solver's own firmware (None: there is an operating system).
     """
 
     def __init__(self, build: Build, on: str, progress: Callable[[str], None] | None = None) -> None:
@@ -38,6 +40,7 @@ class RemoteEngine(DeviceEngine[Device]):
         address = parse_address(on)
         target, say = find_target(build.target), progress or (lambda _: None)
         self.board_hz = target.clock_hz
+        self.flash_bytes, self.ram_bytes, self.stack_bound_bytes = _sizes(build, target)
         job = Job(build.artifact, target, Runners(build, say), say)
         super().__init__(build.artifact, lambda: connect(address, job))
         kind = needed_runner(address, target)
@@ -81,3 +84,12 @@ class RemoteEngine(DeviceEngine[Device]):
     def hello(self) -> Hello:
         """What the device says of itself."""
         return self._with_device(lambda device: device.hello)
+
+
+def _sizes(build: Build, target: Target) -> tuple[int | None, int | None, int | None]:
+    if build.kind != "emulated" or target.core is None or target.core.linux or not build.product:
+        return None, None, None
+    from unfoldc.targets.firmware_file import read_firmware
+
+    firmware = read_firmware(build.folder / build.product, build.artifact.symbol, target)
+    return firmware.flash_bytes, firmware.ram_bytes, firmware.stack_bound_bytes

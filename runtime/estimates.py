@@ -34,13 +34,23 @@ def counted(counts: Counts, target: Target) -> dict[str, Any]:
 
 
 def with_energy(figures: dict[str, Any], target: Target) -> dict[str, Any]:
-    """The figures of a profile that a device's clock gave, with the energy of the median times, s * V * A."""
-    power, seconds = target.power, figures.get("seconds_p50")
+    """The figures of a profile that a device's clock gave, with the energy of the median times, s * V * A.
+
+    The current is that at the target's clock, so cycles count where they are known: the device may run slower.
+    """
+    power, seconds, cycles = target.power, figures.get("seconds_p50"), figures.get("cycles_p50")
+    figures = {**figures, "flash_limit_bytes": target.spec.flash_bytes, "ram_limit_bytes": target.spec.ram_bytes}
     if power is None or not seconds:
         return figures
     watts = power.volts * power.amperes
-    rows = [replace(r, energy_joules=None if r.seconds_p50 is None else r.seconds_p50 * watts) for r in figures["rows"]]
-    return {**figures, "rows": rows, "energy_joules": seconds * watts, "energy_source": power.source}
+
+    def joules(s: float | None, c: float | None) -> float | None:
+        if c is not None and target.clock_hz:
+            return c / target.clock_hz * watts
+        return None if s is None else s * watts
+
+    rows = [replace(r, energy_joules=joules(r.seconds_p50, r.cycles_p50)) for r in figures["rows"]]
+    return {**figures, "rows": rows, "energy_joules": joules(seconds, cycles), "energy_source": power.source}
 
 
 def _joules(cycles: int | None, target: Target) -> float | None:

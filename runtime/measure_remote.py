@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from unfoldc.errors import DeviceError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.engine_remote import RemoteEngine
-from unfoldc.runtime.profile import Row
+from unfoldc.runtime.profile import Row, duration
 from unfoldc.targets.remote.device import Ticks
 from unfoldc.targets.remote.protocol import Hello
 
@@ -25,26 +26,41 @@ def measure_remote(
     problem = [array[0] if port.batched else array for port, array in zip(artifact.inputs, inputs, strict=True)]
     found = engine.counts(problem, artifact.iterations, repeats, seconds, warm_up=_WARM_UP)
     hello, failure = found.hello, found.failure
-    scale = {"seconds": _seconds_per_count(hello, engine.board_hz), "cycles": _cycles_per_count(hello)}
+    runs = bool(found.counts.any())
+    scale = {"seconds": _seconds_per_count(hello, engine.board_hz), "cycles": _cycles_per_count(hello)} if runs else {}
     # Each part lies between two stamps and contains one.
     counts = np.maximum(found.counts.astype(np.float64) - hello.stamp_ticks, 0.0)
     each, whole = (np.percentile(c, (50, 99), axis=0) for c in (counts, counts.sum(axis=1)))
     notes = []
     if failure is not None:
         notes.append(f"ended after {len(counts)} of {repeats} repetitions: {failure}")
-    if not found.counts.any():
+    if not runs:
         notes.append("the device's clock stands still: nothing was timed")
-    stamp = scale["seconds"]
+    stamp = scale.get("seconds")
+    if stamp and found.seconds > stamp * 2.0**hello.clock_bits:
+        period = stamp * 2.0**hello.clock_bits
+        notes.append(f"the device's clock goes round in {duration(period)}: a part that took longer seems shorter")
+    stack, failed = _stack(engine, problem, artifact.iterations) if failure is None else (None, "")
+    notes += [failed] if failed else []
     return {
         "rows": [Row(**_figures(scale, *column)) for column in each.T],  # type: ignore[arg-type]
         "batch": 1,
         "repeats": len(counts),
         **_figures(scale, *whole),
         **({"stamp_seconds": hello.stamp_ticks * stamp, "stamp_overhead": _share(found)} if stamp else {}),
-        "stack_bytes": None if failure is not None else engine.stack_bytes(problem, artifact.iterations),
+        **{name: getattr(engine, name) for name in ("flash_bytes", "ram_bytes", "stack_bound_bytes")},
+        "stack_bytes": stack,
         "on": engine.on,
         "note": "; ".join(notes),
     }
+
+
+def _stack(engine: RemoteEngine, problem: list[np.ndarray], iterations: int) -> tuple[int | None, str]:
+    """Bytes of stack, and why there are none where the device failed: what was timed is not lost with it."""
+    try:
+        return engine.stack_bytes(problem, iterations), ""
+    except DeviceError as failure:
+        return None, f"the stack was not measured: {failure}"
 
 
 def _figures(scale: dict[str, float], p50: float, p99: float) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.artifact_folder import digest
+
+COMPILERS_NOTE = "compilers"
+"""Key of `Artifact.notes`: name and version of what made the firmware."""
 
 
 def make_product(artifact: Artifact, target: str, kind: str, folder: Path) -> str:
@@ -41,7 +45,7 @@ def make_product(artifact: Artifact, target: str, kind: str, folder: Path) -> st
 
 
 def with_notes(artifact: Artifact, target: str, kind: str, product: Path) -> Artifact:
-    """The artifact with what its product says: on a device, the most stack that a call of the solver takes."""
+    """The artifact with what its product says: on a device, the most stack that a call takes, and what compiled it."""
     if kind != "emulated":
         return artifact
     from unfoldc.targets.boards import find_target
@@ -49,7 +53,9 @@ def with_notes(artifact: Artifact, target: str, kind: str, product: Path) -> Art
     from unfoldc.targets.firmware_file import read_firmware
 
     bound = read_firmware(product, artifact.symbol, find_target(target)).stack_bound_bytes
-    return replace(artifact, notes={**artifact.notes, STACK_NOTE: bound})
+    tools = ("ziglang", *(("apache-tvm",) if artifact.backend == "tvm" else ()))
+    versions = {name: importlib.metadata.version(name) for name in tools}
+    return replace(artifact, notes={**artifact.notes, STACK_NOTE: bound, COMPILERS_NOTE: versions})
 
 
 def weights_as_text(artifact: Artifact) -> dict[str, str]:

@@ -129,10 +129,12 @@ def _notes(profile: Profile) -> list[str]:
     if profile.flash_bytes is not None:
         bound = profile.stack_bound_bytes
         most = "no bound is known" if bound is None else f"never more than {bound}"
+        stack_text = "not measured" if profile.stack_bytes is None else f"{profile.stack_bytes} bytes (measured"
+        stack_text += f" ({most})" if profile.stack_bytes is None else f"; {most})"
         notes = [
             f"flash {_of(profile.flash_bytes, profile.flash_limit_bytes)}, "
             f"RAM {_of(profile.ram_bytes, profile.ram_limit_bytes)}, "
-            f"stack {profile.stack_bytes} bytes (measured; {most})"
+            f"stack {stack_text}"
         ]
         if profile.ram_limit_bytes is not None and profile.ram_bytes is not None:
             stack = bound if bound is not None else profile.stack_bytes or 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import shutil
 import sys
@@ -15,7 +14,7 @@ from unfoldc.errors import InputError, UnfoldcError
 from unfoldc.runtime.artifact_folder import ASIDE, INDEX, Build, aside, check_place, digest, replace_folder
 from unfoldc.runtime.engine import CountingEngine, Engine
 from unfoldc.runtime.ports import batched
-from unfoldc.runtime.products import weights_as_text
+from unfoldc.runtime.products import COMPILERS_NOTE, weights_as_text
 from unfoldc.runtime.project_update import PROJECT, update_folder
 from unfoldc.runtime.self_test import draw_self_test
 from unfoldc.targets.boards import find_target
@@ -124,7 +123,7 @@ def _figures(build: Build, engine: Engine, test: SelfTest) -> Figures:
     sizes: Mapping[str, Any] = {
         key: getattr(engine, key, None) for key in ("flash_bytes", "ram_bytes", "stack_bound_bytes")
     }
-    versions = {name: importlib.metadata.version(name) for name in ("ziglang",)}
+    versions: Mapping[str, str] = build.artifact.notes.get(COMPILERS_NOTE, {})
     if not hasattr(engine, "count"):
         return Figures(**sizes, why="no emulator counts here", versions=versions)
     try:

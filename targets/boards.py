@@ -156,7 +156,6 @@ _BOARDS = (
         MemoryRegion(_SRAM, 128 * _KIB),
         100_000_000,
         "ST datasheet STM32F411xC STM32F411xE (DS10314): 512 KiB flash, 128 KiB RAM",
-        Power(3.3, 0.010, "ST DS10314, features: 100 uA/MHz in run mode, peripherals off"),
     ),
     _board(
         "stm32f429",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from unfoldc.targets.tools import find_tool
 
-# Where sshd wants to shut itself in before somebody has logged in; only the administrator's does so.
+# Where the administrator's sshd shuts itself in until somebody has logged in; its package makes it, too, and it stays.
 _PRIVILEGE_SEPARATION = Path("/run/sshd")
 
 
@@ -46,9 +46,8 @@ def sshd(folder: Path, *options: str) -> Iterator[str]:
     client = [f"UserKnownHostsFile {folder / 'known'}", "GlobalKnownHostsFile /dev/null", f"IdentityFile {user}"]
     client += ["IdentitiesOnly yes", "IdentityAgent none", "StrictHostKeyChecking yes"]
     (folder / "config").write_text("Host *\n" + "".join(f"  {line}\n" for line in client))
-    made = os.getuid() == 0 and not _PRIVILEGE_SEPARATION.exists()
-    if made:
-        _PRIVILEGE_SEPARATION.mkdir(mode=0o755)
+    if os.getuid() == 0:
+        _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
     program = find_tool("sshd")
     assert program, "sshd is not installed"
     with (folder / "log").open("wb") as log:
@@ -59,9 +58,6 @@ def sshd(folder: Path, *options: str) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(30)
-        if made:
-            with contextlib.suppress(OSError):
-                _PRIVILEGE_SEPARATION.rmdir()
 
 
 def _await_port(port: int, server: subprocess.Popen[bytes]) -> None:

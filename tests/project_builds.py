@@ -7,13 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from unfoldc.targets.toolchains import cache_folder
+
 
 def run(folder: Path, *command: str, status: int | None = 0) -> str:
     """Everything that a command says; it must end with this status (None: with any)."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=600
-    )
+    # zig finds the run-time libraries that it has compiled for this project's own builds.
+    environment = {**os.environ, "PATH": path, "ZIG_GLOBAL_CACHE_DIR": str(cache_folder())}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200)
     text = done.stdout + done.stderr
     assert status is None or done.returncode == status, f"{' '.join(command)}: {done.returncode}\n{text}"
     return text

@@ -11,7 +11,7 @@ from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets import find_target
 from unfoldc.targets.description import Target
 from unfoldc.targets.remote.connect import Job
-from unfoldc.targets.remote.runner_build import Kind, runner_path, solver_sources
+from unfoldc.targets.remote.runner_build import MACROS, PORTS, Kind, runner_path, solver_sources
 from unfoldc.targets.remote.runner_sources import runner_sources
 
 STRICT = (
@@ -26,35 +26,28 @@ STRICT = (
 )
 
 
-def build_with(compiler: str, artifact: Artifact, folder: Path, flags: Sequence[str] = ("-static",)) -> Path:
-    """The runner with standard input and output, in `folder`; warnings in it are errors."""
+def build_with(
+    compiler: str, artifact: Artifact, folder: Path, flags: Sequence[str] = ("-static",), kind: Kind = "program"
+) -> Path:
+    """The runner in `folder`; warnings in it are errors."""
     folder.mkdir(exist_ok=True)
-    sources = solver_sources(artifact, find_target("host"))
-    sources |= runner_sources(artifact, ("port_posix.c",))
-    for name, text in sources.items():
+    solver = solver_sources(artifact, find_target("host"))
+    ours = runner_sources(artifact, PORTS[kind])
+    for name, text in {**solver, **ours}.items():
         (folder / name).write_text(text, encoding="utf-8")
-    program = folder / "solver.runner"
-    ours = [n for n in sources if n.startswith(("unfoldc", "port"))]
-    for files, extra in ((ours, STRICT), ([n for n in sources if n not in ours], ())):
-        names = [n for n in files if n.endswith(".c")]
-        options = [*extra, *flags, "-std=c99", "-O1", "-DUNFOLDC_RUNNER_ROWS=4", "-c"]
-        subprocess.run([compiler, *options, *names], cwd=folder, check=True, timeout=120)
-    objects = [Path(n).with_suffix(".o").name for n in sources if n.endswith(".c")]
-    subprocess.run([compiler, *flags, *objects, "-lm", "-o", program], cwd=folder, check=True, timeout=120)
-    return program
+    common = [*flags, *MACROS[kind], "-std=c99", "-O1", "-DUNFOLDC_RUNNER_ROWS=4"]
+    for sources, extra in ((ours, STRICT), (solver, ())):
+        names = [n for n in sources if n.endswith(".c")]
+        subprocess.run([compiler, *extra, *common, "-c", *names], cwd=folder, check=True, timeout=120)
+    objects = [Path(n).with_suffix(".o").name for n in {**solver, **ours} if n.endswith(".c")]
+    made = folder / ("solver.runner" if kind == "program" else "solver.so")
+    subprocess.run([compiler, *flags, *objects, "-lm", "-o", made], cwd=folder, check=True, timeout=120)
+    return made
 
 
 def build_library_with(compiler: str, artifact: Artifact, folder: Path) -> Path:
     """The runner as a library for TVM's RPC server, in `folder`."""
-    folder.mkdir(exist_ok=True)
-    sources = solver_sources(artifact, find_target("host"))
-    sources |= runner_sources(artifact, ("port_tvm.c",))
-    for name, text in sources.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    names = [n for n in sources if n.endswith(".c")]
-    options = ["-std=c99", "-O1", "-Wall", "-Wextra", "-shared", "-fPIC", "-DUNFOLDC_RUNNER_ROWS=4"]
-    subprocess.run([compiler, *options, *names, "-lm", "-o", "solver.so"], cwd=folder, check=True, timeout=120)
-    return folder / "solver.so"
+    return build_with(compiler, artifact, folder, ("-shared", "-fPIC"), "library")
 
 
 def children() -> set[int]:

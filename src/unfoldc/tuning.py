@@ -101,36 +101,34 @@ def _search(trials: Trials) -> _Search:
 
 def _winner(trials: Trials, untuned: Build, seconds: float, end: _Search) -> tuple[Build, str]:
     """The build that is kept, in the folder of `untuned`, and what is said of it."""
-    finalists = trials.ranking[: len(_SHARES)]
-    tried = _tried(trials, end)
+    finalists, tried = trials.ranking[: len(_SHARES)], _tried(trials, end)
     if not finalists:
         return untuned, f"tuning: no schedule was faster than untuned ({tried})"
     found: Sequence[Sample] = ()
-    try:
-        for choices, share in zip(finalists, _SHARES, strict=False):
+    with tempfile.TemporaryDirectory(prefix="unfoldc-tuned-") as folder:
+        for number, (choices, share) in enumerate(zip(finalists, _SHARES, strict=False)):
             trials.request.progress("tuning: the best against untuned, once more")
-            with tempfile.TemporaryDirectory(prefix="unfoldc-tuned-") as folder:
-                made, samples = _confirmed(trials, choices, Path(folder), share * seconds)
-                found = found or samples
-                if made is None:
-                    continue
-                close(trials.engine)
-                take_over(made.folder, untuned.folder)
-                notes = {**made.artifact.notes, **_carried(untuned)}
-                made = replace(made, folder=untuned.folder, artifact=replace(made.artifact, notes=notes))
-                for name, value in _carried(untuned).items():
-                    made = add_note(made, name, value)
+            place = Path(folder) / str(number)
+            place.mkdir()
+            try:
+                made, samples = _confirmed(trials, choices, place, share * seconds)
+            except KeyboardInterrupt:
+                return untuned, f"tuning: interrupted before the best was confirmed, untuned is kept ({tried})"
+            found = found or samples
+            if made is not None:
                 chosen = ", ".join(f"{n}={v}" for n, v in changes(choices, trials.default).items())
-                return made, f"tuned: {_figures(samples)} ({tried}; {chosen})"
-    except KeyboardInterrupt:
-        return untuned, f"tuning: interrupted before the best was confirmed, untuned is kept ({tried})"
+                close(trials.engine)
+                return _in_place(made, untuned), f"tuned: {_figures(samples)} ({tried}; {chosen})"
     doubt = f": the best took {_figures(found)}" if found else ""
     return untuned, f"tuning: untuned is kept{doubt} ({tried})"
 
 
-def _carried(untuned: Build) -> dict[str, object]:
-    """Notes that choosing the back end left."""
-    return {n: v for n, v in untuned.artifact.notes.items() if n == "choice"}
+def _in_place(made: Build, untuned: Build) -> Build:
+    """The build in the folder of the untuned one, with the note that choosing the back end left there."""
+    take_over(made.folder, untuned.folder)
+    made = replace(made, folder=untuned.folder)
+    choice = untuned.artifact.notes.get("choice")
+    return add_note(made, "choice", choice) if choice else made
 
 
 def _confirmed(

@@ -1,5 +1,7 @@
 /* The runner as a program with standard input and output. `runner SECONDS` ends it by SIGALRM when a request takes longer. */
 #define _POSIX_C_SOURCE 200112L
+#include "port_posix.h"
+
 #include "unfoldc_runner.h"
 
 #include <errno.h>
@@ -90,12 +92,18 @@ int unfoldc_port_read(uint8_t *to, uint32_t n) {
     return 1;
 }
 
+void unfoldc_port_limit(unsigned int limit) {
+    seconds = limit;
+}
+
+#if !defined(UNFOLDC_RUNNER_LIBRARY)
 int main(int count, char **arguments) {
     if (count > 1) {
         const long limit = strtol(arguments[1], NULL, 10);
-        seconds = ((limit > 0) && (limit < 1000000)) ? (unsigned int)limit : 0u;
+        unfoldc_port_limit(((limit > 0) && (limit < 1000000)) ? (unsigned int)limit : 0u);
     }
     (void)signal(SIGPIPE, SIG_IGN); /* a reader that has gone is seen by write */
     unfoldc_runner_serve();
     return 0;
 }
+#endif

@@ -108,12 +108,12 @@ def _figures(artifact: Artifact, target: Target, figures: Figures) -> str:
     if figures.iterate:
         total = figures.begin + sum(figures.iterate) + figures.end
         rows += [
-            ("instructions of an iteration", figures.per_iteration),
-            ("instructions of a solve", f"{total} (begin {figures.begin}, end {figures.end})"),
+            ("instructions of an iteration, on the problem of the self-test", figures.per_iteration),
+            ("instructions of that solve", f"{total} (begin {figures.begin}, end {figures.end})"),
         ]
     else:
         rows.append(("instructions of an iteration", f"not counted: {figures.why}"))
-    versions = ", ".join(f"{name} {number}" for name, number in figures.versions.items())
+    versions = ", ".join(f"{name} {number}" for name, number in figures.versions.items()) or "a compiler not recorded"
     rows.append(("what was measured", f"the solver, buffers of its arrays and start-up code, by {versions}"))
     return "".join(f"| {name} | {text} |\n" for name, text in rows)
 

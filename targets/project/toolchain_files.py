@@ -12,7 +12,7 @@ from unfoldc.targets.toolchains import FAST_MATH
 PACKAGES = {
     "thumb": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
     "riscv": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
-    "aarch64": "gcc-aarch64-linux-gnu",
+    "aarch64": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
 }
 """Architecture -> the Debian packages with a GNU compiler and its C library."""
 

@@ -25,6 +25,7 @@ EXAMPLES = (
     "qemu",
 )
 DEFAULT_TIMEOUT = 60.0
+_CONNECT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Address:
         if not 0 < seconds <= 1e6:
             raise _wrong(self.text, f"{name}={value}", "seconds above 0")
         return seconds
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds to connect and to bring a runner there: more than a quick answer takes."""
+        return max(self.timeout, _CONNECT_SECONDS)
 
     @property
     def runner_seconds(self) -> str:

@@ -36,21 +36,22 @@ HELLO_SECONDS = 1.0
 class Ticks:
     """Counts `(repetitions, K + 2)` of begin, each iteration and end by the clock that `hello` describes.
 
-    `failure` is what ended the measurement early.
+    `failure` is what ended the measurement early; `seconds`, by the clock here, is what a repetition took with the way
+    there and back.
     """
 
     counts: np.ndarray
     hello: Hello
     failure: DeviceError | None = None
+    seconds: float = 0.0
 
 
 class Device:
     """The runner of `artifact` behind `channel`.
 
-    `timeout`: seconds that one answer may take; `start`: that the first one may. `pad`: whether what was sent earlier
-    may be stuck in the device, which then waits for the rest of a frame. `advice`: what to do where it does not answer
-    as this solver. Raises `DeviceError`, after which nothing but
-    `close` may be called.
+    `timeout`: seconds that one answer may take, `start`: that the first one may. `pad`: whether what was sent earlier
+    may be stuck in the device, which then waits for the rest of a frame. `advice`: what to do where it is no runner of
+    this solver. Raises `DeviceError`, after which nothing but `close` may be called.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Device:
         advice: str = "",
     ) -> None:
         self.channel, self.artifact = channel, artifact
-        self._timeout, self._advice = timeout, advice or OTHER_SOLVER
+        self.timeout, self._advice = timeout, advice or OTHER_SOLVER
         self._sequence = int(time.monotonic_ns()) & 0xFFFF  # what an earlier session left has another number
         self._inputs_there = b""
         sizes = [port_bytes(p) for p in (*artifact.inputs, *artifact.outputs)]
@@ -108,9 +109,9 @@ class Device:
         """
         rows: list[np.ndarray] = []
         data = _joined(inputs)
-        parts, finish = self.artifact.iterations + 2, time.monotonic() + seconds
+        parts, start = self.artifact.iterations + 2, time.monotonic()
         try:
-            while len(rows) < repeats and (not rows or time.monotonic() < finish):
+            while len(rows) < repeats and (not rows or time.monotonic() < start + seconds):
                 count = min(self.hello.rows, repeats - len(rows))
                 answer = self._run(Request.PROFILE, struct.pack("<II", iterations, count), data)
                 if len(answer) != 8 * count * parts:
@@ -123,7 +124,8 @@ class Device:
                 raise
             failure.partial = np.array(rows, np.uint64)
             return Ticks(failure.partial, self.hello, failure)
-        return Ticks(np.array(rows, np.uint64), self.hello)
+        each = (time.monotonic() - start) / max(len(rows), 1)
+        return Ticks(np.array(rows, np.uint64), self.hello, seconds=each)
 
     def stack(self, inputs: Sequence[np.ndarray], iterations: int) -> int | None:
         """Bytes of stack that a solve takes there; None where the runner cannot tell."""
@@ -187,7 +189,7 @@ class Device:
 
     def _exchange(self, kind: Request, payload: bytes, timeout: float | None = None) -> bytes:
         """The payload of the answer; what was damaged on the way is sent again."""
-        limit = self._timeout if timeout is None else timeout
+        limit = self.timeout if timeout is None else timeout
         for left in reversed(range(_TRIES)):
             self._sequence = (self._sequence + 1) & 0xFFFF
             deadline = time.monotonic() + limit

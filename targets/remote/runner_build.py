@@ -28,7 +28,11 @@ from unfoldc.targets.toolchains import (
 
 Kind = Literal["program", "library", "firmware"]
 """A program with standard input and output, a library for TVM's RPC, firmware for a board."""
-_PORTS = {"program": "port_posix.c", "library": "port_tvm.c"}
+PORTS: Mapping[Kind, tuple[str, ...]] = {
+    "program": ("port_posix.c", "port_posix.h"),
+    "library": ("port_posix.c", "port_posix.h", "port_tvm.c"),
+}
+MACROS: Mapping[Kind, tuple[str, ...]] = {"program": (), "library": ("-DUNFOLDC_RUNNER_LIBRARY",)}
 _ROWS = 32  # repetitions in one answer
 # What a library asks of the C library there; any system of the last ten years has it.
 _GLIBC = "gnu.2.17"
@@ -63,7 +67,7 @@ def linux_flags(target: Target, kind: Kind, cpu: str = "") -> tuple[str, ...]:
 
 def runner_path(artifact: Artifact, target: Target, folder: Path, kind: Kind, cpu: str = "") -> Path:
     """Where `build_runner` puts the runner: equal names hold equal solvers, flags, runners and compilers."""
-    name = digest_of(artifact, runner_sources(artifact, (_PORTS[kind],)), linux_flags(target, kind, cpu))
+    name = digest_of(artifact, runner_sources(artifact, PORTS[kind]), linux_flags(target, kind, cpu))
     return folder / f"{artifact.symbol}-{name}.{'runner' if kind == 'program' else 'so'}"
 
 
@@ -121,13 +125,13 @@ def build_runner(
     if (folder / name).is_file():
         return folder / name
     sources = solver_sources(artifact, target)
-    sources |= runner_sources(artifact, (_PORTS[kind],))
+    sources |= runner_sources(artifact, PORTS[kind])
     if progress is not None:
         progress(f"building the runner for {target.name}")
     with build_folder(folder, sources) as temporary:
         run_compiler(
             [
-                *(*selection, *OPTIMISE, *FAST_MATH, *UNPACKED, *C99, f"-DUNFOLDC_RUNNER_ROWS={_ROWS}"),
+                *(*selection, *OPTIMISE, *FAST_MATH, *UNPACKED, *C99, *MACROS[kind], f"-DUNFOLDC_RUNNER_ROWS={_ROWS}"),
                 *(n for n in sources if n.endswith(".c")),
                 *(str(Path(o).resolve()) for o in objects),
                 *flags,

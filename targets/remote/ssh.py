@@ -40,7 +40,7 @@ def open_ssh(address: Address, runner: Path, progress: Callable[[str], None]) ->
     """A channel to `runner`, which was copied there and started. Raises DeviceError, and ToolError without ssh."""
     require_tools(["ssh"], f"running on {address.text}")
     content = runner.read_bytes()
-    deadline = time.monotonic() + address.timeout
+    deadline = time.monotonic() + address.connect_timeout
     progress(f"connecting to {address.host}")
     channel = ProcessChannel(address.text, _command(address, content), explain=_explain)
     try:
@@ -59,7 +59,7 @@ def open_ssh(address: Address, runner: Path, progress: Callable[[str], None]) ->
 
 def _command(address: Address, content: bytes) -> list[str]:
     options = address.options
-    wait = max(1, min(30, math.floor(address.timeout)))
+    wait = min(30, math.floor(address.connect_timeout))
     command = ["ssh", "-T", "-x", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={wait}"]
     command += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
     if options.get("config"):

@@ -33,20 +33,21 @@ def open_tvm_rpc(address: Address, library: Path, response: int, progress: Calla
         "key": key,
         "library": str(library.resolve()),
         "response": response,
+        "seconds": int(address.runner_seconds),
         "session": address.seconds("session", _SESSION),
     }
     command = [sys.executable, "-m", "unfoldc.targets.remote.tvm_worker", json.dumps(ask)]
     environment = {**os.environ, **_LEAN, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     progress(f"connecting to {address.host}")
     channel = ProcessChannel(address.text, command, explain=_explain, environment=environment)
-    deadline = time.monotonic() + address.timeout
+    deadline = time.monotonic() + address.connect_timeout
     try:
         while (said := await_mark(channel, deadline)) != "run":
             if said.startswith("wait "):
                 progress(f"waiting for a board '{key}' ({said[5:]} jobs in the queue)")
                 deadline = time.monotonic() + address.seconds("wait", _WAIT)
             elif said == "got":
-                deadline = time.monotonic() + address.timeout
+                deadline = time.monotonic() + address.connect_timeout
     except BaseException:
         channel.close()
         raise

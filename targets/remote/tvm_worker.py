@@ -1,7 +1,8 @@
 """A process between us and a TVM RPC server: frames come on standard input, answers go to standard output.
 
 TVM's client waits without a limit and cannot be interrupted; a process can be ended. It is started with one argument, a
-JSON object: host, port, key ("": the port is a server's, else a tracker's), library, response (bytes), session (s).
+JSON object: host, port, key ("": the port is a server's, else a tracker's), library, response (bytes), seconds (that
+an answer may take), session (s).
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def main(ask: dict[str, Any], source: IO[bytes], sink: IO[bytes]) -> None:
             return
         length = int.from_bytes(header[8:12], "little")  # our own frames: the header is whole
         request = header + source.read(length + FRAME_BYTES - HEADER_BYTES)
-        size = int(exchange(runtime.tensor(np.frombuffer(request, np.uint8), device), response))
+        size = int(exchange(runtime.tensor(np.frombuffer(request, np.uint8), device), response, ask["seconds"]))
         if size < 0:
-            raise RuntimeError("the library does not know the tensors it gets: another version of TVM's interface?")
+            _give_up(size)
         sink.write(response.numpy()[:size].tobytes())
         sink.flush()
 
@@ -94,6 +95,17 @@ def _through_tracker(ask: dict[str, Any], say: Callable[[str], None]) -> Any:
     say("got")
     tracker.close()
     return session
+
+
+def _give_up(result: int) -> None:
+    """Raise the reason for a negative result of `exchange`, or end like the solver's process has ended."""
+    if result == -1:
+        raise RuntimeError("the library does not know the tensors it gets: another version of TVM's interface?")
+    if result == -2:
+        raise RuntimeError("no process can be started there for the solver")
+    status = -1000 - result
+    number = status & 0x7F  # of the signal, as waitpid gives it
+    os._exit(128 + number if number else FAILED)
 
 
 def _reason(error: BaseException) -> str:

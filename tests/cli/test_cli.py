@@ -228,7 +228,7 @@ def test_options_of_a_compilation_are_passed_on(capsys: Capture, monkeypatch: py
 
     monkeypatch.setattr(pipeline, "compile", record)
     line = "m.onnx --target t --backend b --batch dynamic --dimension n=3 --dimension a=b=4 --no-cache"
-    line += " --provider P --provider Q --threads 2 --sparse"
+    line += " --provider P --provider Q --threads 2 --sparse --on local"
     for command in (["compile", "--symbol", "s"], ["run", "y.npy"], ["profile"]):
         fail(capsys, command[0], *line.split(), *command[1:])
         assert callable(seen.pop("progress"))
@@ -243,6 +243,9 @@ def test_options_of_a_compilation_are_passed_on(capsys: Capture, monkeypatch: py
             "providers": ["P", "Q"],
             "threads": 2,
             "sparse": True,
+            "on": "local",
+            "tune": None,
+            "tune_log": None,
         }
 
 

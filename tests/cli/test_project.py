@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 from pathlib import Path
@@ -40,8 +41,12 @@ def test_the_command_writes_a_project_and_says_what_comes_next(
     assert f"| flash | {solver.flash_bytes} bytes of 1048576 |" in readme
     counts = solver.profile({"y": tiny.problems(1)}, repeats=1)
     numbers = [row.instructions for row in counts.iterations]
-    assert f"| instructions of an iteration | {min(numbers)} to {max(numbers)} |" in readme  # type: ignore[type-var]
+    assert (
+        f"| instructions of an iteration, on the problem of the self-test | {min(numbers)} to {max(numbers)} |"
+        in readme
+    )  # type: ignore[type-var]
     assert "not tried" not in readme and "magnifies" not in readme
+    assert f"by ziglang {importlib.metadata.version('ziglang')} |" in readme
 
 
 def test_missing_tools_are_named_with_their_command(

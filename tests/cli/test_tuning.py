@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from unfoldc.cli import main
 from unfoldc.errors import InputError, TargetError
 from unfoldc.kernels import pipeline as compiler
 from unfoldc.kernels import schedule_choices
-from unfoldc.runtime import products
+from unfoldc.runtime import backends, products
 from unfoldc.runtime.tuning_judge import Judge
 from unfoldc.runtime.tuning_measure import Sample
 from unfoldc.tune_log import entry_of, read_log
@@ -62,7 +62,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def few_schedules(monkeypatch: pytest.MonkeyPatch, space: dict[str, tuple[int, ...]]) -> None:
+def few_schedules(monkeypatch: pytest.MonkeyPatch, space: Mapping[str, tuple[int, ...]]) -> None:
     for module in (schedule_choices, compiler):
         monkeypatch.setattr(module, "default_choices", lambda *given: replace(DEFAULT(*given), rows=space["rows"][0]))
     monkeypatch.setattr(tuning_trials, "choices_for", lambda spec, backend: space)
@@ -104,7 +104,8 @@ def test_on_a_device_instructions_decide(
     notes = json.loads((saved / "artifact.json").read_text())["artifact"]["notes"]
     best = min(entries, key=lambda e: e.samples[0].candidate)
     assert notes["schedule"] == dict(best.choices) and notes["tuning"].startswith("tuned: ")
-    assert read_log(saved / tuning.LOG) == (entries, 0)
+    (kept,) = saved.rglob(tuning.LOG)
+    assert read_log(kept) == (entries, 0)
     assert instructions(pipeline.load(saved), tiny) == instructions(solver, tiny)
 
     few.setattr(tuning_trials, "make_product", None)  # nothing is compiled any more
@@ -159,6 +160,16 @@ def test_what_the_last_run_does_not_confirm_is_not_kept(
     np.testing.assert_allclose(solver(tiny.problems()), tiny.solve(tiny.problems()), atol=1e-5)
 
 
+def test_the_back_end_that_auto_chooses_is_tuned(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What choosing it found is still said."""
+    Host(monkeypatch, lambda n: 0.6, 0.8)
+    monkeypatch.delenv("UNFOLDC_AUTO")
+    monkeypatch.setattr(backends, "_RIVALS", {})
+    solver = pipeline.compile(model, tune=20.0, cache=False)
+    assert solver.backend_reason.startswith("auto: c; tuned: 8 us for 10 us untuned")
+    assert solver.artifact.notes["schedule"] and solver.artifact.notes["choice"] == "c"
+
+
 def test_wrong_answers_are_dropped_and_reported(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     host = Host(monkeypatch, lambda n: 0.5, 0.5)
     monkeypatch.setattr(Judge, "fault", lambda self, engine: "it is 3 off")
@@ -186,7 +197,7 @@ def test_what_cannot_be_built_is_dropped_and_reported(model: Path, few: pytest.M
 def test_ctrl_c_keeps_the_best_so_far(
     model: Path, tiny: Any, few: pytest.MonkeyPatch, tmp_path: Path, when: int
 ) -> None:
-    original, calls = tuning_trials.open_engine, iter(range(100))
+    original, calls = backends.open_engine, iter(range(100))
 
     def interrupted(build: Any, **options: Any) -> Any:
         if next(calls) == when:  # the first is the untuned solver
@@ -194,7 +205,7 @@ def test_ctrl_c_keeps_the_best_so_far(
         return original(build, **options)
 
     few.setattr(tuning_trials, "open_engine", interrupted)
-    few.setattr(tuning_trials.os, "cpu_count", lambda: 1)
+    few.setattr("os.cpu_count", lambda: 1)
     solver = tuned(model, cache=False, tune_log=tmp_path / "log")
     entries, refused = read_log(tmp_path / "log")
     assert "interrupted" in solver.backend_reason and len(entries) == when - 1 and not refused

@@ -191,7 +191,8 @@ def test_a_connected_device_counts_by_its_own_clock_and_is_given_back(lista: Any
 
 def test_a_device_that_fails_is_named(lista: Any) -> None:
     made, gone = artifact(lista), DeviceError("board", "it is gone", "", "")
-    boards: Any = Board(100), Board(90, gone)
+    first: Any = Board(100)
+    second: Any = Board(90, gone)
     with pytest.raises(DeviceError, match="it is gone"):
-        compare(made, *boards, workloads(made, boards[0]), 1.0)
+        compare(made, first, second, workloads(made, first), 1.0)
     Board.taken.clear()

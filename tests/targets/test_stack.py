@@ -115,6 +115,7 @@ HALVES: Mapping[str, tuple[tuple[int, ...], int | None]] = {
     "bx lr": ((0x4770,), 0),
     "pop.w {pc}": ((0xF85D, 0xFB04), 0),
     "ldr.w pc, [r0]": ((0xF8D0, 0xF000), None),
+    "dls lr, r1; le lr, .-8": ((0xF041, 0xE001, 0xF00F, 0xC005), 0),
 }
 
 

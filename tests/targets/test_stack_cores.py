@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,3 +157,8 @@ def test_a_long_jump_of_a_cortex_m0_is_no_call_of_itself() -> None:
     step = Step(to=72, call=True)
     assert stack_bound({64: Code(64, 4000, (step,), 20)}, [64]) == 20
     assert stack_bound({64: Code(64, 4000, (Step(to=64, call=True),), 20)}, [64]) is None
+
+
+def test_the_loops_of_a_cortex_m55_are_no_calls(lista: Any, tmp_path: Path) -> None:
+    firmware = build_firmware(lista.artifact("cortex-m55"), find_target("cortex-m55"), tmp_path)
+    assert firmware.stack_bound_bytes is not None and 0 < firmware.stack_bound_bytes < 1024

@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
                 "stack_bound_bytes": solver.stack_bound_bytes,
                 "kept": kept,
                 "next": _next(solver, folder),
+                "runners": [str(p) for p in _runners(solver, folder)],
             }
         )
         return
@@ -68,6 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"written to {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")
     if kept:
         print(f"left as they are, because somebody has changed them: {', '.join(kept)}")
+    for runner in _runners(solver, folder):
+        print(f"for {solver.on}: {runner}" + (", to be flashed" if runner.suffix == ".elf" else ""))
     for line in _next(solver, folder):
         print(f"next: {line}")
 
@@ -80,6 +83,11 @@ def _save(solver: Solver, folder: Path) -> tuple[Path, tuple[str, ...]]:
         return solver.save(folder), ()
     written = solver.write_project(folder)
     return written.folder, written.kept
+
+
+def _runners(solver: Solver, folder: Path) -> list[Path]:
+    """What runs the solver elsewhere, built for its address."""
+    return sorted((folder / "remote").glob(f"{solver.artifact.symbol}-*.*")) if solver.on else []
 
 
 def _next(solver: Solver, folder: Path) -> list[str]:

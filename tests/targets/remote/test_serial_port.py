@@ -21,6 +21,7 @@ from tools_at_hand import needs_tool
 from unfoldc.errors import DeviceError, InputError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets import find_target
+from unfoldc.targets.description import MemoryRegion
 from unfoldc.targets.remote.address import parse_address
 from unfoldc.targets.remote.board_runner import MPS2_AN386, Board, board_of, build_board_runner
 from unfoldc.targets.remote.connect import connect
@@ -54,13 +55,19 @@ def emulated(machine: str, elf: Path, before: int = 0) -> Iterator[str]:
         qemu.kill()
 
 
+# QEMU has the nRF52's predecessor, whose UART is the same.
+NRF51 = Board("port_nrf52.c", (), MemoryRegion(0, 256 << 10), MemoryRegion(0x2000_0000, 16 << 10))
 SLOWER = replace(STM32F407, macros=(*STM32F407.macros, "UNFOLDC_CLOCK_SYSTICK"))  # QEMU has no cycle counter
 
 
 @needs_tool("qemu-system-arm")
 @pytest.mark.parametrize(
     ("machine", "target", "board", "before", "hz"),
-    [("mps2-an386", "cortex-m4", MPS2_AN386, 0, 0), ("netduinoplus2", "stm32f407", SLOWER, 1, 16_000_000)],
+    [
+        ("mps2-an386", "cortex-m4", MPS2_AN386, 0, 0),
+        ("netduinoplus2", "stm32f407", SLOWER, 1, 16_000_000),
+        ("microbit", "cortex-m0", NRF51, 0, 0),
+    ],
 )
 def test_an_emulated_board_solves_and_counts_its_cycles(
     machine: str, target: str, board: Board, before: int, hz: int, lista: Any, problems: np.ndarray, tmp_path: Path
@@ -244,6 +251,36 @@ def test_what_was_measured_before_a_board_fails_is_kept(artifact: Artifact, fail
         assert found.counts.tolist() == [[1, 2, 3, 4, 5, 6]] * 6
         assert isinstance(found.failure, DeviceError) and found.failure.partial is found.counts
         device.close()
+
+
+def test_whatever_a_board_sends_the_answer_is_right_or_an_error(artifact: Artifact) -> None:
+    rng = np.random.default_rng(0)
+
+    def mutates(board: FakeBoard, request: Frame) -> bytes:
+        data = bytearray(board.right(request))
+        for _ in range(int(rng.integers(3))):
+            kind, i = int(rng.integers(3)), int(rng.integers(len(data)))
+            if kind == 0:
+                data[i] ^= 1 << int(rng.integers(8))
+            elif kind == 1:
+                del data[i]
+            else:
+                data[i:i] = rng.bytes(int(rng.integers(1, 9)))
+        return bytes(data)
+
+    outcomes = set()
+    for _ in range(12):
+        with FakeBoard(artifact, greeting_only(mutates)) as board:
+            device = plug(board, artifact, "timeout=0.1")
+            try:
+                assert (device.solve([Y], 4)[0] == 0.5).all()
+                found = device.profile([Y], 4, repeats=4)
+                assert found.counts.tolist() == [[1, 2, 3, 4, 5, 6]] * len(found.counts)
+                outcomes.add(found.failure is None)
+            except DeviceError:
+                outcomes.add(False)
+            device.close()
+    assert outcomes == {True, False}
 
 
 def test_a_port_is_used_by_one_at_a_time_and_given_back(artifact: Artifact) -> None:

@@ -59,7 +59,7 @@ def there(artifact: Artifact, runner: Path, tmp_path_factory: pytest.TempPathFac
 
 
 def test_a_runner_is_brought_there_and_solves(there: There, lista: Any, problems: np.ndarray) -> None:
-    before = children()
+    before, files = children(), len(os.listdir("/proc/self/fd"))
     device = there.device()
     for y in problems:
         assert device.solve([y], 4)[0] == pytest.approx(lista.solve(y), abs=1e-6)
@@ -67,6 +67,7 @@ def test_a_runner_is_brought_there_and_solves(there: There, lista: Any, problems
     assert found.failure is None and found.counts.shape == (9, 6)
     device.close()
     assert there.left() == [] and children() == before
+    assert len(os.listdir("/proc/self/fd")) == files
 
 
 @needs_tool("aarch64-linux-gnu-gcc", "qemu-aarch64-static")

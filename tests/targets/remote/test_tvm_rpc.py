@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -100,34 +99,54 @@ def test_four_jobs_queue_for_two_boards(
         assert x == pytest.approx(lista.solve(y), abs=1e-6)
 
 
-@pytest.mark.slow
-def test_a_board_that_hangs_or_dies_is_named_and_what_was_measured_kept(
-    artifact: Artifact, library: Path, lista: Any, tmp_path: Path
+def wrong_solver(lista: Any, statement: str, folder: Path) -> tuple[Artifact, Path]:
+    """A solver whose begin does something first, as a library."""
+    source = lista.artifact("host").sources["solver.c"]
+    changed = source.replace("    float a = 0.0f;", f"    float a = 0.0f; {statement}", 1)
+    assert changed != source
+    artifact = lista.artifact("host", solver__c=changed)
+    return artifact, build_library_with("gcc", artifact, folder)
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("*(volatile int *)8 = 1;", "at a wrong address"),
+        pytest.param("for (volatile int z = 1; z;) { }", "nothing within 1.5 s", marks=pytest.mark.slow),
+    ],
+)
+def test_a_solver_that_hangs_or_crashes_is_named_and_the_board_goes_on(
+    statement: str, found: str, farm: Farm, artifact: Artifact, library: Path, lista: Any, tmp_path: Path
 ) -> None:
-    source = artifact.sources["solver.c"]
-    endless = source.replace("    float a = 0.0f;", "    float a = 0.0f; for (volatile int z = 1; z;) { }", 1)
-    hanging = lista.artifact("host", solver__c=endless)
-    stuck = build_library_with("gcc", hanging, tmp_path / "stuck")
+    """The server and its session live on: the solver is a process of its own, with an alarm."""
     before = children()
+    wrong, its_library = wrong_solver(lista, statement, tmp_path / "wrong")
+    text = f"tvm-rpc://127.0.0.1:{farm.tracker}?key=board"
+    device = connect(parse_address(f"{text}&timeout=1.5"), job(wrong, its_library))
+    with pytest.raises(DeviceError, match=found):
+        device.solve([Y], 4)
+    device.close()
+    device = connect(parse_address(text), job(artifact, library))
+    assert device.solve([Y], 4)[0] == pytest.approx(lista.solve(Y), abs=1e-6)
+    device.close()
+    assert children() == before
+
+
+@pytest.mark.slow
+def test_what_was_measured_before_a_board_goes_away_is_kept(artifact: Artifact, library: Path, tmp_path: Path) -> None:
     with server(tmp_path) as port:
-        device = connect(parse_address(f"tvm-rpc://127.0.0.1:{port}?timeout=10&session=15"), job(hanging, stuck))
-        with pytest.raises(DeviceError, match="nothing within 10 s|session has expired|RPC ended"):
-            device.solve([Y], 4)
-        device.close()
-        # The server ends the session, and serves again.
         device = connect(parse_address(f"tvm-rpc://127.0.0.1:{port}?timeout=60"), job(artifact, library))
-        assert device.solve([Y], 4)[0] == pytest.approx(lista.solve(Y), abs=1e-6)
 
         def kill(done: int) -> None:
             if done == 8:
-                for pid in subprocess.run(
-                    ["pgrep", "-f", f"popen_worker|port {port}"], capture_output=True
-                ).stdout.split():
+                for entry in Path("/proc").glob("[0-9]*"):
                     with contextlib.suppress(OSError):
-                        if f"{tmp_path}" in Path(f"/proc/{int(pid)}/environ").read_text():
-                            os.kill(int(pid), 9)
+                        if (
+                            str(tmp_path).encode() in (entry / "environ").read_bytes()
+                            and int(entry.name) != os.getpid()
+                        ):
+                            os.kill(int(entry.name), 9)
 
         found = device.profile([Y], 4, repeats=10**6, progress=kill)
         assert found.failure is not None and len(found.counts) >= 8
         device.close()
-    assert children() == before
