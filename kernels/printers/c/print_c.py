@@ -90,7 +90,7 @@ def _solver_text(
     mark = f"{symbol}_VECTOR"
     heads = prototypes(symbol, program, layout, restrict=True, streams=streams)
     sliced = take_slices(program, streams.inputs)
-    vectors = Vectors(symbol, sliced, guarded)
+    vectors = Vectors(symbol, sliced, freestanding, guarded)
     loads = LoadMultiple(symbol) if load_blocks else None
     statements = Statements(Expressions(sliced, place, helpers), mark, vectors, loads=loads)
     functions = Functions(symbol, sliced, layout, heads, statements, f"{symbol}_ITERATIONS", streams)
