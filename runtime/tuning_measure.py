@@ -167,6 +167,7 @@ def _ticked(
     """By the clock of a device, which each gives back to the other: there may be one board only."""
     problem = [array[0] if port.batched else array for port, array in zip(artifact.inputs, w.inputs, strict=True)]
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    candidate.close()  # its answers have been looked at
     for _ in range(rounds):
         for engine, kept in zip((untuned, candidate), found, strict=True):
             ticks = engine.counts(problem, artifact.iterations, _MOST_TICKS, seconds / (2 * rounds), warm_up=3)

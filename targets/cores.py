@@ -62,7 +62,7 @@ CORTEX_M55 = _cortex_m(
     "cortex-m55", "cortex_m55+mve_fp+fp_armv8d16", ("-mcpu=cortex-m55",), "thumbv8.1m.main", "+fp-armv8d16 -mve.fp",
     unicorn="", qemu="mps3-an547",
 )  # fmt: skip
-# LLVM's comparisons of vectors are wrong about NaN (`vector_comparisons.py`): C brings its own, TVM has none.
+# LLVM compares vectors with NaN wrongly (`vector_comparisons.py`): C brings vectors of its own, TVM has none.
 CORTEX_M55 = replace(CORTEX_M55, flags=(*CORTEX_M55.flags, "-fno-vectorize", "-fno-slp-vectorize"))
 
 

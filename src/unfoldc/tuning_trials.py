@@ -77,6 +77,7 @@ class Trials:
         self.work = workloads(self.artifact, self.engine, clock)
         self.unit = self.work[0].unit
         self.judge = Judge(self.artifact, self.engine, self._exact(), emulated=self._slow)
+        close(self.engine)  # there may be one board only
         self.key, self.versions = key_of(request, self.backend), tool_versions(_TOOLS[self.backend])
         self.counts: Counter[str] = Counter()
         self.entries: list[Entry] = []

@@ -70,7 +70,6 @@ static void put32(uint8_t *bytes, uint32_t value) {
 static int read_part(void *to, uint32_t n, uint32_t *crc) {
     uint8_t *bytes = (uint8_t *)to;
     uint32_t left = n;
-
     while (left > 0u) {
         const uint32_t piece = (left < PIECE) ? left : PIECE;
         if (!unfoldc_port_read(bytes, piece)) {
@@ -90,14 +89,12 @@ static int write_part(const void *from, uint32_t n, uint32_t *crc) {
 
 static int write32(uint32_t value, uint32_t *crc) {
     uint8_t bytes[4];
-
     put32(bytes, value);
     return write_part(bytes, 4u, crc);
 }
 
 static int write_end(uint32_t crc) {
     uint8_t bytes[4];
-
     put32(bytes, crc);
     return unfoldc_port_write(bytes, 4u);
 }
@@ -135,7 +132,6 @@ static int answer(const uint8_t *request, uint32_t error, uint32_t length) {
 /* An answer that is one number: what is wrong with the request, or with the error OK what it asks for. */
 static int answer_number(const uint8_t *request, uint32_t error, uint32_t number) {
     uint32_t crc = 0u;
-
     return answer(request, error, 4u) && write32(number, &crc) && write_end(crc);
 }
 
@@ -221,7 +217,6 @@ static void restore(runner_mode before) {
 
 static void solve(uint32_t iterations) {
     const runner_mode before = flush_subnormal();
-
     runner_begin();
     for (uint32_t k = 0; k < iterations; k++) {
         runner_iterate();
@@ -258,7 +253,6 @@ static void solve_timed(uint32_t iterations, uint64_t *ticks) {
 /* Counts that a stamp takes, the least of some. */
 static uint32_t stamp_ticks(void) {
     uint32_t least = 0xFFFFFFFFu;
-
     for (int i = 0; i < 16; i++) {
         const unfoldc_clock_stamp from = unfoldc_clock_now();
         const unfoldc_clock_stamp ticks = unfoldc_clock_ticks(from, unfoldc_clock_now());
@@ -294,7 +288,6 @@ static int say_hello(const uint8_t *request) {
 static int give_outputs(const uint8_t *request) {
     uint32_t crc = 0u;
     int open = answer(request, OK, RUNNER_OUTPUT_BYTES);
-
     for (uint32_t i = 0; open && (i < RUNNER_OUTPUTS); i++) {
         open = write_part(runner_outputs[i], runner_output_bytes[i], &crc);
     }
@@ -304,7 +297,6 @@ static int give_outputs(const uint8_t *request) {
 static int give_ticks(const uint8_t *request, uint32_t repeats) {
     uint32_t crc = 0u;
     int open = answer(request, OK, repeats * (uint32_t)sizeof runner_ticks[0]);
-
     for (uint32_t r = 0; open && (r < repeats); r++) {
         for (uint32_t i = 0; open && (i < PARTS); i++) {
             open = write32((uint32_t)(runner_ticks[r][i] & 0xFFFFFFFFu), &crc) &&
@@ -400,7 +392,6 @@ static int handle(const uint8_t *request) {
 void unfoldc_runner_serve(void) {
     uint8_t header[HEADER];
     int open = 1;
-
     unfoldc_clock_start();
     while (open && read_header(header)) {
         open = handle(header);

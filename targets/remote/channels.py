@@ -215,18 +215,18 @@ def await_mark(channel: ProcessChannel, deadline: float) -> str:
     heard = b""
     while True:
         data = channel.read(deadline)
-        if not data:
-            raise device_error(
-                channel.name,
-                "it took longer than the time limit to connect and to start the runner",
-                "See whether it can be reached, and is busy; ?timeout=SECONDS gives it longer.",
-            )
         heard = (heard + data)[-65536:]
         start = heard.find(MARK)
         end = heard.find(b"\n", start)
         if start >= 0 and end >= 0:
             channel.unread(heard[end + 1 :])
             return heard[start + len(MARK) : end].decode("ascii", "replace").strip()
+        if not data or time.monotonic() >= deadline:
+            raise device_error(
+                channel.name,
+                "it took longer than the time limit to connect and to start the runner",
+                "See whether it can be reached, and is busy; ?timeout=SECONDS gives it longer.",
+            )
 
 
 def explain_exit(name: str, status: int, words: str) -> DeviceError:

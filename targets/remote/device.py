@@ -12,21 +12,10 @@ import numpy as np
 from unfoldc.errors import DeviceError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets.remote.channels import Channel, device_error
-from unfoldc.targets.remote.protocol import (
-    ANSWER,
-    FRAME_BYTES,
-    VERSION,
-    Damaged,
-    Frame,
-    Hello,
-    Parser,
-    Refusal,
-    Request,
-)
+from unfoldc.targets.remote.link import Link, Refused, Silence
+from unfoldc.targets.remote.protocol import FRAME_BYTES, Hello, Refusal, Request
 from unfoldc.targets.remote.runner_sources import identity, port_bytes
 
-_TRIES = 3
-_HELLO_BYTES = 1 << 20
 OTHER_SOLVER = "Build the runner for this solver and put it on the device."
 HELLO_SECONDS = 1.0
 """How long a first greeting waits before it is sent again: a board may still be starting."""
@@ -66,18 +55,17 @@ class Device:
     ) -> None:
         self.channel, self.artifact = channel, artifact
         self.timeout, self._advice = timeout, advice or OTHER_SOLVER
-        self._sequence = int(time.monotonic_ns()) & 0xFFFF  # what an earlier session left has another number
         self._inputs_there = b""
         sizes = [port_bytes(p) for p in (*artifact.inputs, *artifact.outputs)]
         self._most = sum(sizes) + 64
-        self._parser = Parser(limit=_HELLO_BYTES)
+        self._link = Link(channel, self._advice)
         try:
             self.hello = self._greet(start, pad)
             self._check(self.hello)
         except BaseException:
             self.close()
             raise
-        self._parser.limit = max(sum(sizes), 8 * self.hello.rows * (artifact.iterations + 2)) + 64
+        self._link.expect(max(sum(sizes), 8 * self.hello.rows * (artifact.iterations + 2)) + 64)
 
     def close(self) -> None:
         """Give the channel back."""
@@ -88,7 +76,7 @@ class Device:
         answer = self._run(Request.SOLVE, struct.pack("<I", iterations), _joined(inputs))
         ports = self.artifact.outputs
         if len(answer) != sum(map(port_bytes, ports)):
-            raise self._wrong(f"it answered {len(answer)} bytes of outputs")
+            raise self._link.wrong(f"it answered {len(answer)} bytes of outputs")
         outputs, at = [], 0
         for port in ports:
             outputs.append(np.frombuffer(answer, port.dtype, port.size, at).reshape(port.shape).copy())
@@ -115,7 +103,7 @@ class Device:
                 count = min(self.hello.rows, repeats - len(rows))
                 answer = self._run(Request.PROFILE, struct.pack("<II", iterations, count), data)
                 if len(answer) != 8 * count * parts:
-                    raise self._wrong(f"it answered {len(answer)} bytes of times")
+                    raise self._link.wrong(f"it answered {len(answer)} bytes of times")
                 rows.extend(np.frombuffer(answer, "<u8").reshape(count, parts))
                 if progress is not None:
                     progress(len(rows))
@@ -131,7 +119,7 @@ class Device:
         """Bytes of stack that a solve takes there; None where the runner cannot tell."""
         try:
             answer = self._run(Request.STACK, struct.pack("<I", iterations), _joined(inputs))
-        except _Refused as refused:
+        except Refused as refused:
             if refused.refusal == Refusal.UNKNOWN_REQUEST:
                 return None
             raise
@@ -141,12 +129,12 @@ class Device:
         """The answer to a request with these inputs, which are sent unless they are there already."""
         if data == self._inputs_there:
             try:
-                return self._exchange(kind, head)
-            except _Refused as refused:
+                return self._link.exchange(kind, head, self.timeout)
+            except Refused as refused:
                 if refused.refusal != Refusal.NO_INPUTS:
                     raise  # else the device has started again meanwhile
         self._inputs_there = b""
-        answer = self._exchange(kind, head + data)
+        answer = self._link.exchange(kind, head + data, self.timeout)
         self._inputs_there = data
         return answer
 
@@ -160,8 +148,8 @@ class Device:
                 self.channel.write(bytes(self._most + FRAME_BYTES), time.monotonic() + max(left, 0.0) + 1.0)
             last = not pad or left < 2 * HELLO_SECONDS
             try:
-                payload = self._exchange(Request.HELLO, b"", timeout=max(left, 0.1) if last else HELLO_SECONDS)
-            except _Silence:
+                payload = self._link.exchange(Request.HELLO, b"", max(left, 0.1) if last else HELLO_SECONDS)
+            except Silence:
                 if last:
                     raise
                 tried += 1
@@ -169,7 +157,7 @@ class Device:
             try:
                 return Hello.unpack(payload)
             except ValueError as error:
-                raise self._wrong(str(error)) from None
+                raise self._link.wrong(str(error)) from None
 
     def _check(self, hello: Hello) -> None:
         """Raise DeviceError where the runner is that of another solver."""
@@ -186,83 +174,6 @@ class Device:
             self._advice,
             mine,
         )
-
-    def _exchange(self, kind: Request, payload: bytes, timeout: float | None = None) -> bytes:
-        """The payload of the answer; what was damaged on the way is sent again."""
-        limit = self.timeout if timeout is None else timeout
-        for left in reversed(range(_TRIES)):
-            self._sequence = (self._sequence + 1) & 0xFFFF
-            deadline = time.monotonic() + limit
-            self.channel.write(Frame(kind, self._sequence, payload).pack(), deadline)
-            answer = self._await(deadline, limit)
-            damaged = isinstance(answer, Damaged) or answer.error == Refusal.BAD_CHECKSUM
-            if not damaged or not left:
-                break
-        if isinstance(answer, Damaged):
-            raise self._wrong(f"{_TRIES} answers in a row came with a wrong checksum")
-        if answer.version != VERSION or answer.error == Refusal.WRONG_VERSION:
-            raise device_error(
-                self.channel.name,
-                f"its runner speaks version {answer.version} of the protocol",
-                "Build the runner again with this version of unfoldc.",
-                f"version {VERSION}",
-            )
-        if answer.kind != kind + ANSWER:
-            raise self._wrong(f"it answered with a frame of kind {answer.kind} to one of kind {int(kind)}")
-        if answer.error:
-            raise self._refused(answer)
-        return answer.payload
-
-    def _await(self, deadline: float, limit: float) -> Frame | Damaged:
-        """The answer to the last request; others, from before, are dropped."""
-        before, quiet = self._parser.garbage, True
-        while True:
-            found = self._parser.next()
-            if found is not None and found.sequence == self._sequence:
-                return found
-            if found is not None:
-                continue
-            data = self.channel.read(deadline)
-            quiet = quiet and not data
-            self._parser.feed(data)
-            if not data:
-                garbage = self._parser.garbage - before
-                answered = "nothing" if quiet else f"no whole frame, but {garbage} bytes that belong to none"
-                raise _Silence(
-                    where=self.channel.name,
-                    found=f"it answered {answered} within {limit:.3g} s",
-                    allowed="a device that runs unfoldc's runner",
-                    do="See whether the device runs the runner of this solver and at which rate it speaks; "
-                    f"?timeout=SECONDS gives it longer. {self._advice}",
-                )
-
-    def _refused(self, answer: Frame) -> DeviceError:
-        number = int.from_bytes(answer.payload, "little")
-        try:
-            refusal = Refusal(answer.error)
-        except ValueError:
-            return self._wrong(f"it refused for the unknown reason {answer.error}")
-        error = _Refused(
-            where=self.channel.name,
-            found=f"it refused a request: {refusal.text} ({number})",
-            allowed="a request that fits the solver on the device",
-            do=self._advice,
-        )
-        error.refusal = refusal
-        return error
-
-    def _wrong(self, found: str) -> DeviceError:
-        return device_error(self.channel.name, found, "Check the line, and build the runner again.")
-
-
-class _Silence(DeviceError):
-    """No answer came in time."""
-
-
-class _Refused(DeviceError):
-    """The runner refused a request."""
-
-    refusal: Refusal
 
 
 def _joined(inputs: Sequence[np.ndarray]) -> bytes:

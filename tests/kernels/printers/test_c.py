@@ -36,8 +36,9 @@ from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.printers.c import c_sources
 from unfoldc.kernels.printers.c.expressions import Expressions
 from unfoldc.kernels.printers.c.helpers import Helpers
-from unfoldc.kernels.printers.c.lane_expressions import LaneExpressions, NotVectorisable
+from unfoldc.kernels.printers.c.lane_expressions import LaneExpressions
 from unfoldc.kernels.printers.c_api import state_layout
+from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
 
 
 def _load(name: str) -> Any:
