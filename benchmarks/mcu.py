@@ -1,7 +1,9 @@
 """Counts what ten solvers take on microcontrollers, in our C and in emx-onnx-cgen's: instructions, flash, stack.
 
-    .venv/bin/python benchmarks/mcu.py [--quick] [--only SOLVER,...] [--cores CORE,...]   writes results/mcu.json
-    .venv/bin/python benchmarks/mcu.py --docs                        writes the tables of docs/microcontrollers.md
+    .venv/bin/python benchmarks/mcu.py [--quick] [--only SOLVER,...] [--cores CORE,...] [--ours]
+    .venv/bin/python benchmarks/mcu.py --docs
+
+The first writes benchmarks/results/mcu.json after each solver, the second the tables of docs/microcontrollers.md.
 
 Both programs are compiled by the same compiler with the same flags, linked with the same start-up code and `main`
 without what is not called, and run in the same emulator; answers are checked in float64 before anything is counted.
@@ -15,6 +17,7 @@ times, and ours, in which they are once. With --only or --cores the other rows o
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable
@@ -48,8 +51,8 @@ PAGE = ROOT / "docs" / "microcontrollers.md"
 Row = dict[str, Any]
 
 
-def measure(case: Case, target: Target, folder: Path = FOLDER) -> Row:
-    """All figures of one solver on one core."""
+def measure(case: Case, target: Target, folder: Path = FOLDER, emx: Row | None = None) -> Row:
+    """All figures of one solver on one core; `emx`: those of emx-onnx-cgen, where they are known."""
     case = case.iterations(ITERATIONS)
     files = files_of(case, folder)
     row: Row = {"title": case.graph.title, "field": case.field, "tied": case.tied, "iterations": ITERATIONS}
@@ -61,7 +64,7 @@ def measure(case: Case, target: Target, folder: Path = FOLDER) -> Row:
     for form in ("ours", "torch"):
         made[form] = compile_onnx(files[form], target.spec, "c", symbol=SYMBOL)
         row["ours"][form] = figures(made[form], target, data, right)
-    row["emx"] = {
+    row["emx"] = emx or {
         form: _attempt(lambda p=path: figures(emx_artifact(p, made["ours"]), target, data, right))
         for form, path in files.items()
     }
@@ -99,7 +102,8 @@ def relative_error(found: list[np.ndarray], right: list[np.ndarray]) -> float:
 def files_of(case: Case, folder: Path) -> dict[str, Path]:
     """The model files by form, for one problem; kept until what they are made from changes."""
     graph = case.graph
-    place = folder / f"{graph.name}-k{graph.iterations}-{sources_of(graph)}"
+    sizes = hashlib.sha256((ROOT / "benchmarks" / "mcu_cases.py").read_bytes()).hexdigest()[:6]
+    place = folder / f"{graph.name}-k{graph.iterations}-{sources_of(graph)}-{sizes}"
     place.mkdir(parents=True, exist_ok=True)
     files: dict[str, Path] = {}
     exports: dict[str, Callable[..., None]] = {"ours": export_ours, "torch": export_plain}
@@ -134,14 +138,15 @@ def main() -> None:
     torch.set_num_threads(1)
     title = "mcu_quick" if arguments.quick else "mcu"
     before = RESULTS / f"{title}.json"
-    some = arguments.only or arguments.cores
+    some = arguments.only or arguments.cores or arguments.ours
     rows: Row = json.loads(before.read_text())["rows"] if some and before.is_file() else {}
     rows["emx"] = metadata.version("emx-onnx-cgen")
     try:
         for core in _split(arguments.cores) or [c for c in CORES if c in {t.name for t in all_targets()}]:
             for name in _split(arguments.only) or (QUICK if arguments.quick else CASES):
-                row = measure(CASES[name], find_target(core))
                 found = rows.setdefault("cores", {}).setdefault(core, {})
+                known = found.get(name, {}).get("emx") if arguments.ours else None
+                row = measure(CASES[name], find_target(core), emx=known)
                 found[name] = row
                 rows["cores"][core] = {n: found[n] for n in CASES if n in found}
                 print(console_line(core, name, row), flush=True)
@@ -160,6 +165,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=f"{' and '.join(QUICK)} alone, into mcu_quick.json")
     parser.add_argument("--only", default="", help="names of solvers")
     parser.add_argument("--cores", default="", help=f"{', '.join(CORES)}")
+    parser.add_argument("--ours", action="store_true", help="keep emx-onnx-cgen's figures of the result file")
     parser.add_argument("--docs", action="store_true", help="write the tables and measure nothing")
     arguments = parser.parse_args()
     if unknown := set(_split(arguments.only)) - set(CASES):

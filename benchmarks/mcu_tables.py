@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mcu_cases import MANY, ONE
-from mcu_checks import fewest, flash_ratio, instruction_ratio
+from mcu_checks import TOLERANCE, fewest, flash_ratio, instruction_ratio
 
 Row = dict[str, Any]
 
@@ -72,9 +72,11 @@ def _share(ratio: float | None) -> str:
 
 def _failures(found: dict[str, Row]) -> list[str]:
     lines = [
-        f"- {name}, {form}: {built['failed']}"
+        f"- {name}, {form}: {built.get('failed') or 'wrong, relative error {:.2g}'.format(built['error'])}"
         for name, row in found.items()
         for form, built in row["emx"].items()
-        if "failed" in built
+        if "failed" in built or built["error"] > TOLERANCE
     ]
-    return ["What emx-onnx-cgen could not compile:", "", *lines] if lines else ["emx-onnx-cgen compiled all files."]
+    if not lines:
+        return ["emx-onnx-cgen made a right program of every file."]
+    return ["What emx-onnx-cgen made no right program of:", "", *lines]

@@ -14,7 +14,7 @@ import numpy as np
 
 ITERATION = "k"
 SPACES = ("input", "output", "constant", "state", "scratch")
-LOOP_KINDS = ("serial", "vector", "unroll", "lanes")
+LOOP_KINDS = ("serial", "vector", "unroll", "rolled", "lanes")
 BINARY_OPERATORS = (
     "add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "pow", "fmod",
     "lt", "le", "gt", "ge", "eq", "ne", "and", "or",
@@ -127,6 +127,8 @@ class Store:
 @dataclass(frozen=True)
 class For:
     """Runs `body` for `var` = 0 .. extent - 1; `kind` is one of `LOOP_KINDS`.
+
+    One of the kind "rolled" is long enough as it stands; a compiler is not to write its runs out.
 
     The runs of one of the kind "lanes", whose extent is a power of 2, advance side by side, each in an element of a
     vector: every statement is carried out for all of them before the next, and what they read or write at places that

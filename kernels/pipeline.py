@@ -237,7 +237,8 @@ def build_artifact(
             scheduled = scheduled.mapped(lambda body: load_blocks(body, buffers))
         sources, reason = c_sources(
             symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes,
-            load_blocks=choices.load_blocks, guarded=not host and spec.vector_bits > 0,
+            in_order=not host and not choices.has_vectors, load_multiple=choices.load_blocks,
+            guarded=not host and spec.vector_bits > 0,
         )  # fmt: skip
         notes["one_by_one"] = reason or kept_apart
     elif backend == "numba":

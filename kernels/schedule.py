@@ -18,6 +18,7 @@ from unfoldc.kernels.passes.start_sums import start_sums
 from unfoldc.kernels.passes.sum_columns import sum_columns
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
 from unfoldc.kernels.passes.tile_results import tile_results
+from unfoldc.kernels.passes.unroll_results import unroll_results
 from unfoldc.kernels.passes.unroll_sums import unroll_sums
 from unfoldc.kernels.passes.unroll_terms import unroll_terms
 from unfoldc.kernels.passes.vector_axis import Layouts
@@ -63,6 +64,8 @@ def schedule(
         if choices.tile > 1:
             body = tile_results(body, choices.tile)
         body = block_rows(body, choices.rows)
+        if choices.runs > 1:
+            body = unroll_results(body, choices.runs)
         return unroll_terms(body, choices.terms) if choices.terms > 1 else body
 
     # With a vector per element, every place is aligned already.

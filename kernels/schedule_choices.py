@@ -20,6 +20,7 @@ ALWAYS = -1
 
 _SMALLEST_VECTOR = 128  # bits
 _SOME = 4
+_EIGHT = 8  # with fewer, the compiler is one that writes loops out by itself, as for Cortex-M
 _MANY = 16  # sums in registers: where there are fewer, loops that are written out spill what they load early
 _KIB = 1024
 
@@ -46,7 +47,8 @@ class ScheduleChoices:
     written out in each run of the loop over them. early_sums: whether sums start with what is added to them; with
     vectors they do. repeated: whether nests that do the same again and again are a loop. joined: whether nests over the
     same results are joined without vectors; tile: columns of results that share a reduction loop with the rows.
-    load_blocks: whether neighbouring floats are loaded by one instruction.
+    load_blocks: whether neighbouring floats are loaded by one instruction. runs: of short loops over results that are
+    written out.
     """
 
     vectors: bool
@@ -82,6 +84,7 @@ class ScheduleChoices:
     joined: bool = False
     tile: int = 1
     load_blocks: bool = False
+    runs: int = 1
 
     @property
     def has_vectors(self) -> bool:
@@ -116,6 +119,8 @@ def default_choices(spec: TargetSpec, vectors: bool = False) -> ScheduleChoices:
         joined=not wide,
         tile=2 if not wide and spec.accumulators >= _SOME else 1,
         load_blocks=spec.load_multiple,
+        terms=8 if not wide and spec.accumulators >= _EIGHT else 1,
+        runs=4 if not wide and spec.accumulators >= _EIGHT else 1,
     )
 
 
@@ -139,7 +144,7 @@ def choices_for(spec: TargetSpec, backend: str) -> dict[str, tuple[Value, ...]]:
     if default.has_vectors:
         tried |= {"dots": (0, 4, 8, 12, 20), "packed": (False,), "sweep_tile": (8 * _KIB, 32 * _KIB, 64 * _KIB)}
     else:  # a compiler that finds vectors finds fewer where sums are written out
-        tried |= {"terms": (2, 4, 8, 16), "joined": (True, False), "tile": (1, 2, 4)}
+        tried |= {"terms": (1, 2, 4, 8, 16), "runs": (1, 4), "joined": (True, False), "tile": (1, 2, 4)}
         if spec.load_multiple and backend == "c":
             tried |= {"load_blocks": (True, False)}
     if not default.vectors:

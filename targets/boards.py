@@ -87,7 +87,8 @@ RV32IMC = _generic(
     flash=_RISCV[0], ram=_RISCV[1], accumulators=2, float_types=_BOTH,
 )  # fmt: skip
 RV32IMFC = _generic(
-    cores.RV32IMFC, "any RISC-V RV32IMFC with single-precision floating point", _VIRT, flash=_RISCV[0], ram=_RISCV[1]
+    cores.RV32IMFC, "any RISC-V RV32IMFC with single-precision floating point", _VIRT,
+    flash=_RISCV[0], ram=_RISCV[1], accumulators=8,
 )  # fmt: skip
 RV64GC = _generic(
     cores.RV64GC, "any RISC-V RV64GC with double-precision floating point", _VIRT,

@@ -18,8 +18,8 @@ from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import linear
 from unfoldc.kernels.loops import Assign, Buffer, Expr, For, Let, Load, Local, Nest, Stmt, Var
 
-LENGTHS = (8, 4)
-"""How many numbers a block may have."""
+LONGEST, SHORTEST = 8, 3
+"""How many numbers a block may have; two would save no more than the address of a block costs."""
 
 REGISTERS = 24
 """Most numbers of blocks at a time."""
@@ -61,27 +61,31 @@ def load_blocks(body: Sequence[Stmt], buffers: Mapping[str, Buffer]) -> tuple[St
 
 
 def _in_blocks(loop: For, buffers: Mapping[str, Buffer]) -> list[Stmt]:
-    """The loop in blocks of 8, then of 4, then the rest."""
+    """The loop in blocks of 8 and one of what is left."""
     if not isinstance(loop.extent, int):
         return [loop]
     result: list[Stmt] = []
-    start, left = 0, loop.extent
-    for length in LENGTHS:
-        count = left // length
-        body = _unrolled(loop, length, start, buffers) if count else None
+    count, left = divmod(loop.extent, LONGEST)
+    start = loop.extent - left
+    if count:
+        body = _unrolled(loop, LONGEST, 0, buffers)
         if body is None:
-            continue
-        if count > 1:
-            result.append(For(loop.var, count, body))
-        else:
-            result.append(Nest((), tuple(build.substitute(s, loop.var, build.ZERO) for s in body)))
-        start, left = start + count * length, left - count * length
-    if left and result:
-        moved = build.add(Var(loop.var), build.index(start))
-        rest = tuple(build.substitute(s, loop.var, moved) for s in loop.body)
-        one = tuple(build.substitute(s, loop.var, build.ZERO) for s in rest)
-        result += [For(loop.var, left, rest)] if left > 1 else one
-    return result or [loop]
+            return [loop]
+        result.append(For(loop.var, count, body) if count > 1 else _once(loop, body))
+    body = _unrolled(loop, left, start, buffers) if left else None
+    if body is not None:
+        result.append(_once(loop, body))
+    elif left and not result:
+        return [loop]
+    elif left:
+        place = build.add(Var(loop.var), build.index(start))
+        result.append(For(loop.var, left, tuple(build.substitute(s, loop.var, place) for s in loop.body)))
+    return result
+
+
+def _once(loop: For, body: Sequence[Stmt]) -> Nest:
+    """The first run of a loop alone."""
+    return Nest((), tuple(build.substitute(s, loop.var, build.ZERO) for s in body))
 
 
 def _unrolled(loop: For, length: int, start: int, buffers: Mapping[str, Buffer]) -> tuple[Stmt, ...] | None:
@@ -114,8 +118,8 @@ def _blocks(reads: Reads) -> list[_Block]:
     for memory, constants in groups.items():
         left = sorted(constants)
         while left:
-            length = next((n for n in LENGTHS if left[:n] == list(range(left[0], left[0] + n))), 1)
-            if length > 1:
+            length = sum(constant == left[0] + i for i, constant in enumerate(left[:LONGEST]))
+            if length >= SHORTEST:
                 found.append(_Block(memory, left[0], tuple(loads[memory, c] for c in left[:length])))
             left = left[length:]
     return found

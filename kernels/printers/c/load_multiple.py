@@ -1,8 +1,9 @@
 """Reads of neighbouring numbers as one statement, one instruction where an Arm processor has it (`vldm`).
 
 A compiler picks the registers of single loads so that they can rarely become one; here the block says which they are.
-The other numbers stay in what registers the compiler likes. Where there is no such instruction, or no way to say so,
-the same statement is as many loads.
+The other numbers stay in what registers the compiler likes. It would also read all blocks first and put them aside in
+memory; a sum that was added to before is named as if the load changed it, so that a block is read where it stands.
+Where there is no such instruction, or no way to say so, the same statement is as many loads.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Let, Load, Local, Stmt
+from unfoldc.kernels.loops import Assign, Let, Load, Local, Stmt
 
 _BANKS = (16, 20, 24, 28, 8, 12)  # of four registers each, the first one's number
-_LENGTHS = (8, 4)
+_LONGEST, _SHORTEST = 8, 3  # numbers of a block
 
 _HEAD = """\
-/* Numbers that lie side by side, by one instruction where there is one: @LOAD_<how many>_S<register of the first>. */
+/* LOAD_<how many>_S<register of the first>: numbers that lie side by side, by one instruction where there is one. It
+ * names a sum so that it stays behind what was added to it before. */
 #if defined(__GNUC__) && defined(__arm__) && defined(__ARM_FP) && !defined(__SOFTFP__)
 #define @REGISTER(a, r) register float a __asm__(r)
 @DEFINITIONS
@@ -35,6 +37,7 @@ class Block:
     length: int
     register: int
     first: Load
+    sum: str
 
 
 class LoadMultiple:
@@ -54,18 +57,18 @@ class LoadMultiple:
                 continue
             name, length = run
             free = [bank for bank in _BANKS if busy.get(bank, -1) < i]
-            register = next((r for r in free if length == 4 or (r % 8 == 0 and r + 4 in free)), None)
+            register = next((r for r in free if length <= 4 or (r % 8 == 0 and r + 4 in free)), None)
             if register is None:
                 continue
             last = _last_use(body, name, length)
             busy.update(dict.fromkeys(range(register, register + length, 4), last))
-            found[i] = Block(name, length, register, s.value)
+            found[i] = Block(name, length, register, s.value, _sum(body, i))
             self._used.add((length, register))
         return found
 
     def call(self, block: Block, element: str) -> str:
         """The statement that reads a block."""
-        return f"{self.symbol}_LOAD_{block.length}_S{block.register}({block.name}, &{element});"
+        return f"{self.symbol}_LOAD_{block.length}_S{block.register}({block.name}, &{element}, {block.sum});"
 
     def texts(self) -> list[str]:
         """The definitions of all macros that were used."""
@@ -84,11 +87,17 @@ def _run(body: Sequence[Stmt], i: int) -> tuple[str, int] | None:
     if not isinstance(s, Let) or s.mutable or not s.name.endswith("_0"):
         return None
     name = s.name.removesuffix("0")
-    for length in _LENGTHS:
-        scalars = body[i : i + length]
-        if [s.name for s in scalars if isinstance(s, Let)] == [f"{name}{n}" for n in range(length)]:
-            return name, length
-    return None
+    length = 0
+    for length, scalar in enumerate((*body[i : i + _LONGEST], None)):
+        if not isinstance(scalar, Let) or scalar.name != f"{name}{length}":
+            break
+    return (name, length) if length >= _SHORTEST else None
+
+
+def _sum(body: Sequence[Stmt], i: int) -> str:
+    """The sum of the nearest statement before, else behind, that adds to one."""
+    names = [s.name for s in (*reversed(body[:i]), *body[i:]) if isinstance(s, Assign)]
+    return names[0]
 
 
 def _last_use(body: Sequence[Stmt], name: str, length: int) -> int:
@@ -102,19 +111,20 @@ def _last_use(body: Sequence[Stmt], name: str, length: int) -> int:
 
 
 def _definition(length: int, register: int) -> str:
-    lines = [f"#define @LOAD_{length}_S{register}(a, p)"]
+    lines = [f"#define @LOAD_{length}_S{register}(a, p, sum)"]
     lines += [f'    @REGISTER(a##{i}, "s{register + i}");' for i in range(length)]
+    lines.append(f'    __asm__("vldm %{length + 1}, {{s{register}-s{register + length - 1}}}"')
     results = [f'"=t"(a##{i})' for i in range(length)]
-    lines.append(f'    __asm__("vldm %{length}, {{s{register}-s{register + length - 1}}}"')
-    lines += [f"            : {', '.join(results[:4])}" + ("," if length > 4 else "")]
-    lines += [f"            {', '.join(results[4:])}"] * (length > 4)
-    lines.append(f'            : "r"(p), "m"(*(const float (*)[{length}])(p)))')
+    lines += [
+        f"            {': ' if not first else '  '}{', '.join(results[first : first + 4])},"
+        for first in range(0, length, 4)
+    ]
+    lines += ['              "+t"(sum)', f'            : "r"(p), "m"(*(const float (*)[{length}])(p)))']
     return " \\\n".join(lines)
 
 
 def _plain(length: int, register: int) -> str:
-    lines = [f"#define @LOAD_{length}_S{register}(a, p)"]
-    for first in range(0, length, 4):
-        reads = ", ".join(f"a##{i} = (p)[{i}]" for i in range(first, first + 4))
-        lines.append(f"    const float {reads}" + (";" if first + 4 < length else ""))
+    reads = [f"a##{i} = (p)[{i}]" for i in range(length)]
+    rows = [f"    const float {', '.join(reads[first : first + 4])}" for first in range(0, length, 4)]
+    lines = [f"#define @LOAD_{length}_S{register}(a, p, sum)", *(f"{row};" for row in rows[:-1]), rows[-1]]
     return " \\\n".join(lines)

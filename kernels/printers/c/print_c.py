@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.loops import LoopProgram
@@ -39,6 +40,40 @@ _VECTOR_MARK = """\
 """
 _GUARDED_MARK = f"#if {HELIUM}\n#define @\n#elif {_VECTOR_MARK.removeprefix('#if ')}"
 
+# Told that sums may be reordered, compilers form all products first and put them aside where registers are few.
+_IN_ORDER = """\
+#if defined(__clang__)
+#pragma clang fp reassociate(off)
+#endif
+"""
+
+_ROLLED_MARK = """\
+#if defined(__clang__)
+#define @ _Pragma("clang loop unroll(disable)")
+#else
+#define @
+#endif
+"""
+
+# For a compiler that would load early and put aside in memory what it loaded.
+_ROUND_MARK = """\
+#if defined(__GNUC__)
+#define @ __asm__ volatile("" ::: "memory")
+#else
+#define @ ((void)0)
+#endif
+"""
+
+
+@dataclass(frozen=True)
+class _Dialect:
+    """What kind of C: see `c_sources`. `freestanding`: without a C library."""
+
+    freestanding: bool
+    in_order: bool
+    load_multiple: bool
+    guarded: bool
+
 
 def c_sources(
     symbol: str,
@@ -49,21 +84,24 @@ def c_sources(
     host: bool,
     lanes: LoopProgram | None = None,
     lane_count: int = 0,
-    load_blocks: bool = False,
+    in_order: bool = False,
+    load_multiple: bool = False,
     guarded: bool = False,
 ) -> tuple[dict[str, str], str]:
     """All source files, and why there is no form for several problems (empty if there is one or none was asked for).
 
     With `host` there is a driver for this machine's loader, and a C library is taken for granted; without, functions
     that compilers lack on bare metal are printed too. `lanes` is the same solver scheduled for `lane_count` problems
-    side by side; both share the weights. `load_blocks`: scalars that were made to be read together are. `guarded`:
-    comparisons of vectors are right on Arm's Helium, too (`vector_comparisons.py`).
+    side by side; both share the weights. `in_order`: sums are added up in the order that is written.
+    `load_multiple`: scalars that were made to be read together are. `guarded`: comparisons of vectors are right on
+    Arm's Helium, too (`vector_comparisons.py`).
     """
     alignment = HOST_ALIGNMENT if host else 1
     layout, streams = state_layout(program, alignment), find_streams(program)
     sources = {f"{symbol}.h": header_text(symbol, program, layout, inputs, outputs, streams)}
     sources.update(weights_texts(symbol, program, alignment))
-    sources[f"{symbol}.c"] = _solver_text(symbol, program, layout, streams, not host, load_blocks, guarded)
+    dialect = _Dialect(not host, in_order, load_multiple, guarded)
+    sources[f"{symbol}.c"] = _solver_text(symbol, program, layout, streams, dialect)
     reason, used = "", 0
     if lanes is not None and lane_count > 1:
         try:
@@ -81,24 +119,31 @@ def _solver_text(
     program: LoopProgram,
     layout: StateLayout,
     streams: Streams,
-    freestanding: bool,
-    load_blocks: bool,
-    guarded: bool,
+    dialect: _Dialect,
 ) -> str:
-    helpers = Helpers(symbol, freestanding)
+    helpers = Helpers(symbol, dialect.freestanding)
     place = {n: f"{symbol}_{n}" if b.space == "constant" else n for n, b in program.buffers.items()}
     mark = f"{symbol}_VECTOR"
     heads = prototypes(symbol, program, layout, restrict=True, streams=streams)
     sliced = take_slices(program, streams.inputs)
-    vectors = Vectors(symbol, sliced, freestanding, guarded)
-    loads = LoadMultiple(symbol) if load_blocks else None
-    statements = Statements(Expressions(sliced, place, helpers), mark, vectors, loads=loads)
+    vectors = Vectors(symbol, sliced, dialect.freestanding, dialect.guarded)
+    loads = LoadMultiple(symbol) if dialect.load_multiple else None
+    rounds = f"{symbol}_ROUND" if dialect.in_order and not dialect.load_multiple else ""
+    statements = Statements(
+        Expressions(sliced, place, helpers), mark, vectors,
+        loads=loads, rolled_mark=f"{symbol}_ROLLED", round_mark=rounds,
+    )  # fmt: skip
     functions = Functions(symbol, sliced, layout, heads, statements, f"{symbol}_ITERATIONS", streams)
     bodies = [*functions.begin(), *functions.iterate(), *functions.end(), *functions.solve()]
     head = [f"/* {symbol}: {program.iterations} iterations. Made by unfoldc. */"]
     head += ["#include <stddef.h>"] if streams.outputs else []  # for NULL
     head += [f'#include "{symbol}.h"', f'#include "{symbol}_weights.h"', ""]
+    head += [*_IN_ORDER.splitlines(), ""] if dialect.in_order else []
+    if statements.rounds:
+        head += [*_ROUND_MARK.replace("@", rounds).splitlines(), ""]
+    if statements.rolled_loops:
+        head += [*_ROLLED_MARK.replace("@", f"{symbol}_ROLLED").splitlines(), ""]
     if statements.vector_loops:
-        head += [*(_GUARDED_MARK if guarded else _VECTOR_MARK).replace("@", mark).splitlines(), ""]
+        head += [*(_GUARDED_MARK if dialect.guarded else _VECTOR_MARK).replace("@", mark).splitlines(), ""]
     needed = [*helpers.texts(), *vectors.texts(), *(loads.texts() if loads is not None else [])]
     return "\n".join([*head, *needed, *([""] if needed else []), *bodies])

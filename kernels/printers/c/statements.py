@@ -14,13 +14,16 @@ from unfoldc.kernels.printers.c.vectors import Vectors
 from unfoldc.kernels.printers.c_api.text import comment, wrap
 
 _PAD = "    "
+_MANY_SUMS = 8  # so many additions give the loads before them enough time, and leave few registers for more
 
 
 class Statements:
     """Prints bodies. `vector_loops` says whether a loop was marked with the macro `vector_mark` (no mark if empty).
 
     `vectors` prints the loops of the kind "lanes"; without, they are loops like others. `unroll_mark` is the same for
-    loops to unroll. `loads` prints reads of neighbouring numbers as one statement.
+    loops to unroll, `rolled_mark` for those to leave as they are (`rolled_loops`: one was), `round_mark`
+    (`rounds`) stands between rounds of additions to the same sums. `loads` prints reads of neighbouring numbers as one
+    statement.
     """
 
     def __init__(
@@ -30,10 +33,14 @@ class Statements:
         vectors: Vectors | None = None,
         unroll_mark: str = "",
         loads: LoadMultiple | None = None,
+        rolled_mark: str = "",
+        round_mark: str = "",
     ) -> None:
         self.expressions = expressions
         self.vector_loops = False
-        self._mark, self._unroll_mark = vector_mark, unroll_mark
+        self._mark, self._unroll_mark, self._rolled_mark = vector_mark, unroll_mark, rolled_mark
+        self._round_mark = round_mark
+        self.rolled_loops = self.rounds = False
         self._vectors, self._loads = vectors, loads
 
     def block(self, body: Sequence[Stmt], depth: int) -> list[str]:
@@ -41,7 +48,11 @@ class Statements:
         blocks = self._loads.blocks(body) if self._loads is not None else {}
         lines: list[str] = []
         covered = 0
+        rounds = _rounds(body) if self._round_mark else frozenset()
         for i, s in enumerate(body):
+            if i in rounds:
+                self.rounds = True
+                lines.append(f"{_PAD * depth}{self._round_mark};")
             if self._loads is not None and i in blocks:
                 first = self.expressions.element(blocks[i].first.buffer, blocks[i].first.indices)
                 lines += wrap(_PAD * depth + self._loads.call(blocks[i], first))
@@ -95,6 +106,9 @@ class Statements:
             mark = [pad + self._mark]
         elif self._unroll_mark and s.kind == "unroll":
             mark = [pad + self._unroll_mark]
+        elif self._rolled_mark and s.kind == "rolled":
+            self.rolled_loops = True
+            mark = [pad + self._rolled_mark]
         return [*mark, f"{pad}for (int32_t {s.var} = 0; {s.var} < {extent}; {s.var}++) {{", *body, pad + "}"]
 
     def _assign(self, name: str, value: Expr) -> str:
@@ -102,6 +116,21 @@ class Statements:
         if added and isinstance(value, Binary) and value.a == Local(name, value.dtype):
             return f"{name} += {self.expressions.text(value.b)};"
         return f"{name} = {self.expressions.stored(value)};"
+
+
+def _rounds(body: Sequence[Stmt]) -> frozenset[int]:
+    """Where, in a row of additions to sums, a sum is added to again."""
+    found: set[int] = set()
+    seen: set[str] = set()
+    for i, s in enumerate(body):
+        if not isinstance(s, Assign):
+            seen = set()
+        elif s.name in seen and len(seen) >= _MANY_SUMS:
+            found.add(i)
+            seen = {s.name}
+        else:
+            seen.add(s.name)
+    return frozenset(found)
 
 
 def without_unread(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
