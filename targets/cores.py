@@ -48,9 +48,10 @@ CORTEX_M4 = _cortex_m(
     "cortex-m4", "cortex_m4+vfp4d16sp", ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"), "thumbv7em", "+vfp4d16sp",
     unicorn="UC_CPU_ARM_CORTEX_M4", qemu="mps2-an386",
 )  # fmt: skip
+# unicorn's own Cortex-M7 has single precision alone; this one knows all its instructions (`processors/thumb.py`).
 CORTEX_M7 = _cortex_m(
     "cortex-m7", "cortex_m7+fp_armv8d16", ("-mcpu=cortex-m7", "-mfpu=fpv5-d16"), "thumbv7em", "+fp-armv8d16",
-    unicorn="UC_CPU_ARM_CORTEX_M7", qemu="mps2-an500",
+    unicorn="UC_CPU_ARM_MAX", qemu="mps2-an500",
 )  # fmt: skip
 CORTEX_M33 = _cortex_m(
     "cortex-m33", "cortex_m33+fp_armv8d16sp", ("-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16"), "thumbv8m.main",

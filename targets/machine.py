@@ -13,7 +13,7 @@ import numpy as np
 from unfoldc.errors import TargetError
 from unfoldc.targets.description import Target, require_packages
 from unfoldc.targets.firmware_file import Firmware
-from unfoldc.targets.processors import PROCESSORS
+from unfoldc.targets.processors import emulated
 from unfoldc.targets.trace import Trace
 
 _PAGE = 4096
@@ -27,8 +27,6 @@ _FAULTS = {
     "UC_ERR_INSN_INVALID": "meets an undefined instruction",
     "UC_ERR_EXCEPTION": "raises an exception",
 }
-# Processors with double precision of which unicorn's model has none.
-_SINGLE = ("UC_CPU_ARM_CORTEX_M7",)
 
 
 class Machine:
@@ -45,7 +43,7 @@ class Machine:
         require_packages(["unicorn"], f"running a firmware for {target.name}")
         if target.core is None or target.flash is None or target.ram is None:
             raise ValueError(f"{target.name} takes no firmware")
-        self._processor = PROCESSORS[target.core.architecture, target.spec.word_bits]
+        self._processor = emulated(target.core, target.spec.word_bits)
         self._unicorn: Any = importlib.import_module("unicorn")
         self._names: Any = importlib.import_module(self._processor.constants)
         self.firmware = firmware
@@ -60,6 +58,8 @@ class Machine:
         modes = sum(getattr(u, name) for name in self._processor.modes)
         self._uc = u.Uc(getattr(u, self._processor.architecture), modes)
         self._uc.ctl_set_cpu_model(getattr(self._names, target.core.unicorn_model))
+        for name, value in self._processor.registers:
+            self._write_register(name, value)
         image_end = max(at + len(data) for at, data in firmware.image)
         self._uc.mem_map(target.flash.start, _pages(image_end - target.flash.start), u.UC_PROT_READ | u.UC_PROT_EXEC)
         self._uc.mem_map(target.ram.start, _pages(target.ram.length))
@@ -171,15 +171,8 @@ class Machine:
             at += f", last called from {n.locate(back - 2)}"
         what = codes.get(error.errno, f"stops ({error})")
         address = "" if self._bad_address is None else f", address {self._bad_address:#010x},"
-        found, model = (
-            f"the program {what}{address} in {at}",
-            self.target.core.unicorn_model if self.target.core else "",
-        )
-        if what == _FAULTS["UC_ERR_INSN_INVALID"] and model in _SINGLE:
-            do = "Where the solver computes in double precision, or calls sinf or the like, run it by on='qemu'."
-            return self._failure(found, "single precision: unicorn's model of this processor has no other", do)
         return self._failure(
-            found,
+            f"the program {what}{address} in {at}",
             "code and constants in flash, data and stack in RAM",
             "Generated code should never do this: please report it with the model.",
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -81,6 +84,7 @@ class QemuDevice:
     def _in_time(self, use: Callable[[], T]) -> T:
         """What `use` gives; where the machine still runs and the time is over, the program did not end."""
         start = time.monotonic()
+        _limit_processor_time(self.process.pid, 2 * self._timeout)
         try:
             return use()
         except DeviceError as error:
@@ -92,6 +96,18 @@ class QemuDevice:
                 f"at most {self._timeout:.3g} s for each request",
                 "Give it longer by on='qemu?timeout=SECONDS' if the problem is this large; else the program hangs.",
             ) from error
+
+
+def _limit_processor_time(process: int, seconds: float) -> None:
+    """Let a process take so many more seconds of processor time, where the system can: if ours is killed while a
+    program hangs, nobody else would end it."""
+    with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
+        import resource
+
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        taken = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # in user mode and in the system
+        _, most = resource.prlimit(process, resource.RLIMIT_CPU)
+        resource.prlimit(process, resource.RLIMIT_CPU, (math.ceil(taken + seconds), most))
 
 
 def _explain(name: str, status: int, words: str, symbol: str, target: Target, elf: Path) -> DeviceError:

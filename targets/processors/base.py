@@ -15,6 +15,7 @@ class Processor:
     `architecture` and `modes` are unicorn's constants, `constants` its module with the registers; `pc`, `sp` and `link`
     are the program counter, the stack pointer and the register with the address to return to. `code_bit` is set in
     addresses of code (Thumb: 1). `devices` are control registers that the start-up code writes: plain memory here.
+    `registers` are set before it runs.
     `length` gives the bytes of the instruction whose first half (16 bits) is this.
     """
 
@@ -30,6 +31,7 @@ class Processor:
     capstone_modes: tuple[str, ...]
     code_bit: int = 0
     devices: tuple[MemoryRegion, ...] = ()
+    registers: tuple[tuple[str, int], ...] = ()
 
     def instructions(self, code: bytes) -> int:
         """How many instructions `code` holds."""

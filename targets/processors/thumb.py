@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from unfoldc.targets.description import MemoryRegion
 from unfoldc.targets.processors.base import Processor
 
@@ -24,4 +26,12 @@ THUMB = Processor(
     capstone_modes=("CS_MODE_THUMB", "CS_MODE_MCLASS", "CS_MODE_V8"),
     code_bit=1,
     devices=(MemoryRegion(0xE000_E000, 4096),),  # system control, with the switch of the floating-point unit
+)
+
+# unicorn's largest Arm has the double precision that its Cortex-M7 lacks. It is no Cortex-M: its floating-point unit is
+# switched on by other registers (CPACR, FPEXC), and exceptions are entered in another way, but here they end the run.
+THUMB_LARGEST = replace(
+    THUMB,
+    modes=("UC_MODE_THUMB",),
+    registers=(("UC_ARM_REG_C1_C0_2", 0xF << 20), ("UC_ARM_REG_FPEXC", 1 << 30)),
 )

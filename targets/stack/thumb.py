@@ -95,10 +95,8 @@ def _target(at: int, first: int, second: int | None) -> int | None:
         if first & 0xF000 == 0xD000 and first >> 8 & 0xF < 14:
             return at + 4 + 2 * _signed(first & 0xFF, 8)
         return at + 4 + 2 * _signed(first & 0x7FF, 11) if first & 0xF800 == 0xE000 else None
-    if first & 0xF800 != 0xF000 or not second & 0x8000:
-        return None
-    if second & 0xD000 == 0xC000:  # wls, dls, le: loops of Armv8.1-M, inside the function
-        return None
+    if first & 0xF800 != 0xF000 or not second & 0x8000 or second & 0xD000 == 0xC000:
+        return None  # the last are loops of the Cortex-M55 (dls, le), which stay inside
     sign, j1, j2 = first >> 10 & 1, second >> 13 & 1, second >> 11 & 1
     if second & 0x1000:  # bl, b.w
         i1, i2 = 1 ^ j1 ^ sign, 1 ^ j2 ^ sign

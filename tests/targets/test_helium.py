@@ -116,3 +116,15 @@ def test_other_code_is_as_it_was(target: str, tmp_path: Path) -> None:
     text = compiled(tmp_path, target)[0].sources["solver.c"]
     assert "select" in text or "?" in text
     assert "compared" not in text and "MVE" not in text
+
+
+def test_vectors_call_no_library_either(tmp_path: Path) -> None:
+    """A power of each element is a function of the solver's own, as for one number on bare metal."""
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [N]) for n in ("x", "y", "z")]
+    graph = helper.make_graph([helper.make_node("Pow", ["x", "y"], ["z"])], "power", ports[:2], ports[2:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), tmp_path / "power.onnx")
+    imported = import_onnx(tmp_path / "power.onnx")
+    spec = find_target("cortex-m55").spec
+    text = build_artifact(imported, optimise(imported.program), spec, "c", "solver", host=False).sources["solver.c"]
+    assert "_v(" in text and "powf" in text
+    assert not re.search(r"^float powf\(", text, re.M)

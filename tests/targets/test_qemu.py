@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -157,6 +158,8 @@ def test_a_program_that_does_not_end_is_stopped_and_leaves_no_process(
 ) -> None:
     loop = "for (volatile int i = 0; s->y[0] > 0.5f; i++) {}"
     endless = device(patched_iterate("cortex-m4", loop), "cortex-m4", tmp_path, timeout=0.5)
+    # Should this process be killed now, the machine would end when it has taken two seconds.
+    assert 1 <= resource.prlimit(endless.process.pid, resource.RLIMIT_CPU)[0] <= 3
     assert np.isfinite(endless.solve([np.zeros(5, np.float32)], K)[0]).all()
     with pytest.raises(DeviceError, match=r"the program had not finished after 0.5 s.*timeout=SECONDS"):
         endless.solve([np.ones(5, np.float32)], K)
@@ -190,7 +193,7 @@ def test_what_is_too_large_for_the_machine_is_refused(lista: Any, tmp_path: Path
 
 
 def test_a_missing_qemu_is_named(both: Any, lista: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "find_tool", lambda program: None)
+    monkeypatch.setattr("unfoldc.targets.tools.shutil.which", lambda *_, **__: None)
     target = find_target("cortex-m4")
     with pytest.raises(ToolError, match="qemu-system-arm not installed.*apt-get install qemu-system-arm"):
         QemuDevice(lista.artifact("cortex-m4"), target, find_machine(target), Path("none.elf"))

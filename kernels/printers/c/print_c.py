@@ -126,7 +126,7 @@ def _solver_text(
     mark = f"{symbol}_VECTOR"
     heads = prototypes(symbol, program, layout, restrict=True, streams=streams)
     sliced = take_slices(program, streams.inputs)
-    vectors = Vectors(symbol, sliced, dialect.guarded)
+    vectors = Vectors(symbol, sliced, dialect.freestanding, dialect.guarded)
     loads = LoadMultiple(symbol) if dialect.load_multiple else None
     rounds = f"{symbol}_ROUND" if dialect.in_order and not dialect.load_multiple else ""
     statements = Statements(

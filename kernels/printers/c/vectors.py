@@ -30,10 +30,11 @@ _HEAD = """\
 
 
 class Vectors:
-    """Collects the vectors of one C file; `symbol` is the solver's, `guarded` as for `Helpers`."""
+    """Collects the vectors of one C file; `symbol` is the solver's, the rest as for `Helpers`."""
 
-    def __init__(self, symbol: str, program: LoopProgram, guarded: bool = False) -> None:
-        self.symbol, self.program, self.guarded = symbol, program, guarded
+    def __init__(self, symbol: str, program: LoopProgram, freestanding: bool = False, guarded: bool = False) -> None:
+        self.symbol, self.program = symbol, program
+        self.freestanding, self.guarded = freestanding, guarded
         self._helpers: dict[tuple[int, str], Helpers] = {}
         self._turned: set[str] = set()
 
@@ -43,7 +44,7 @@ class Vectors:
         dtype = self._type_of(loop)
         key = (loop.extent, dtype)
         own = f"{self.symbol}_x{loop.extent}"
-        helpers = self._helpers.setdefault(key, Helpers(own, guarded=self.guarded))
+        helpers = self._helpers.setdefault(key, Helpers(own, self.freestanding, self.guarded))
         inner = LaneExpressions(self.program, around.place, helpers, own, frozenset(), dtype, lane=loop.var)
         inner.ranges = dict(around.ranges) | {loop.var: (0, loop.extent - 1)}
         return inner
