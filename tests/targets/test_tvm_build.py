@@ -15,7 +15,7 @@ import unfoldc
 from unfoldc.kernels.pipeline import compile_onnx
 from unfoldc.targets.boards import all_targets, find_target
 
-tvm = pytest.importorskip("tvm")
+pytest.importorskip("tvm")
 models = load("kernels/conftest.py", "kernels_conftest")
 CORES = [t.name for t in all_targets() if t.core is not None and t.clock_hz is None]
 TOLERANCE = 1e-5  # relative to the norm of the answer
@@ -55,6 +55,8 @@ def check(path: Path, core: str) -> None:
     assert np.linalg.norm(found - right) <= TOLERANCE * np.linalg.norm(right)
     (broken,) = solver.run({"y": np.full_like(y, np.nan)}).outputs.values()
     assert np.isnan(broken).all()
+    if core != "cortex-m55":  # whose code nobody reads yet
+        assert solver.stack_bound_bytes
 
 
 def cores() -> list[Any]:
@@ -98,14 +100,6 @@ def test_objects_say_whose_they_are(path: Path, core: str, tmp_path: Path) -> No
         if target.core.architecture == "riscv":
             assert flags >> 1 & 3 == {"rv32imc": 0, "rv32imfc": 1, "rv64gc": 2}[core]
         assert b"TVM" not in data.split(b".strtab")[-1] and b"__TVMBackend" not in data
-
-
-@pytest.mark.parametrize("target", ["host", "cortex-m4"])
-def test_scripts_are_read_as_tvm_reads_them(path: Path, target: str) -> None:
-    from unfoldc.targets.tvm_script import read_script
-
-    script = compile_onnx(path, find_target(target).spec, "tvm").sources["solver.tir"]
-    tvm.ir.assert_structural_equal(read_script(script), tvm.script.from_source(script))
 
 
 def test_what_is_no_script_of_ours_is_refused() -> None:

@@ -109,6 +109,18 @@ def test_no_root_is_further_off_than_a_unit_in_the_last_place(library: Any) -> N
     assert units.max() <= 1
 
 
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("floats32", "casts", "peeled"))) for n in ALL]
+)
+def test_a_script_is_read_as_tvm_reads_it(name: str) -> None:
+    import tvm
+
+    from unfoldc.targets.tvm_script import read_script
+
+    script = build.sources(ALL[name], name)[0][f"{name}.tir"]
+    tvm.ir.assert_structural_equal(read_script(script), tvm.script.from_source(script))
+
+
 def test_a_program_without_a_form_for_several_problems_says_why() -> None:
     files, reason = build.sources(ALL["gather"], "gather")
     assert reason == "values of the types bool, float32, float64, int32, int64"
