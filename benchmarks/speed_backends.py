@@ -20,6 +20,7 @@ import unfoldc
 
 BATCHES = (1, 64)
 _SLICE = 0.005  # seconds for which one is timed before it is the next one's turn
+_PATIENCE = 20.0  # seconds for all of a graph
 GOAL = 1.15  # times as long as the best of the others
 
 
@@ -62,9 +63,11 @@ def _one(name: str, batch: int, core: int, quick: bool) -> dict[str, float]:
             raise ValueError(f"{backend} is wrong by {error:.2g}")
         calls[backend] = call
     os.sched_setaffinity(0, {core})
-    counts = {backend: max(1, round(_SLICE / max(_seconds(call, 3), 1e-7))) for backend, call in calls.items()}
+    once = {backend: max(_seconds(call, 3), 1e-7) for backend, call in calls.items()}
+    counts = {backend: max(1, round(_SLICE / seconds)) for backend, seconds in once.items()}
+    rounds = 5 if quick else max(5, min(30, int(_PATIENCE / sum(once.values()))))
     samples: dict[str, list[float]] = {backend: [] for backend in calls}
-    for _ in range(5 if quick else 30):
+    for _ in range(rounds):
         for backend, call in calls.items():
             samples[backend].append(_seconds(call, counts[backend]))
     return {backend: statistics.median(s) for backend, s in samples.items()}
