@@ -1,7 +1,7 @@
 """Times every graph of `speed_cases` on our back ends and every peer of `speed_peers`, and says how far the limit is.
 
     .venv/bin/python benchmarks/speed.py [--quick] [--only GRAPH,...] [--batches 1,16,256,1024] [--peers NAME,...]
-                                         [--parts graphs,compile,scaling] [--output NAME] [--resume]
+                                         [--parts graphs,backends,compile,scaling] [--output NAME] [--resume]
 
 One thread on one core; answers are checked in float64 before anything is timed; the candidates take turns. Writes
 benchmarks/results/speed.json after each graph (speed_quick.json with --quick); with --only, --batches or --resume what
@@ -24,6 +24,7 @@ from typing import Any
 import measuring
 import torch
 from measuring import print_checks, write_results
+from speed_backends import measure_backends
 from speed_cases import GRAPHS
 from speed_checks import checks_of
 from speed_compile import measure_compile
@@ -40,7 +41,7 @@ from unfoldc.kernels.pipeline import load_program
 BATCHES = (1, 16, 256, 1024)
 _LARGEST = 2**28  # bytes of inputs
 SEEDS = {"weights": 1, "example of the export": 2, "inputs": 3}
-PARTS = ("graphs", "compile", "scaling")
+PARTS = ("graphs", "backends", "compile", "scaling")
 Row = dict[str, Any]
 
 
@@ -63,6 +64,11 @@ def main() -> None:
         for part in arguments.parts.split(","):
             if part == "graphs":
                 _graphs(arguments, rows, machine, workers, title)
+            elif part == "backends":
+                found = rows.setdefault(part, {})
+                _written(
+                    title, rows, measure_backends(found, core, _names(arguments), arguments.quick, arguments.resume)
+                )
             elif part == "compile":
                 names = _names(arguments)[: 2 if arguments.quick else None]
                 _written(title, rows, measure_compile(rows.setdefault(part, {}), names, arguments.resume))

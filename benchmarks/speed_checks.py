@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from measuring import check
+from speed_backends import GOAL, beside_best
 from speed_cases import GRAPHS
 
 Row = dict[str, Any]
@@ -16,7 +17,12 @@ L2_GOAL, BEYOND_GOAL = 0.6, 0.85
 def checks_of(rows: Row) -> list[Row]:
     """All checks whose figures were measured."""
     graphs = rows.get("graphs", {})
-    return [*_peers(graphs), *_limits(graphs), *_compile(rows.get("compile", {}))]
+    return [
+        *_peers(graphs),
+        *_backends(rows.get("backends", {})),
+        *_limits(graphs),
+        *_compile(rows.get("compile", {})),
+    ]
 
 
 def at(graphs: Row, batch: int) -> dict[str, Row]:
@@ -55,6 +61,13 @@ def _limits(graphs: Row) -> Iterator[Row]:
             within = row["limit"]["by"] in ("arithmetic", "L1", "L2")
             text = "of the limit, within L2" if within else "of the bandwidth, beyond L2"
             yield check(f"batch 1, {name}: share {text}", share, L2_GOAL if within else BEYOND_GOAL, True)
+
+
+def _backends(backends: Row) -> Iterator[Row]:
+    found = {key: beside_best(row) for key, row in backends.items() if "tvm" in row}
+    if found:
+        worst = max(found, key=lambda key: found[key])
+        yield check(f"tvm beside the best of ours, {len(found)} cases, worst: {worst}", found[worst], GOAL, False)
 
 
 def _compile(compiled: Row) -> Iterator[Row]:

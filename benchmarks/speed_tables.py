@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from speed_backends import beside_best
 from speed_cases import GRAPHS, find_graph
 from speed_peers import OURS, PEERS
 
@@ -19,6 +20,8 @@ def tables_text(result: Row) -> str:
     for batch in sorted({row["batch"] for row in graphs}):
         lines += ["", *_batch_table(graphs, batch)]
     lines += ["", *_peer_table(graphs)]
+    if rows.get("backends"):
+        lines += ["", *_backend_table(rows["backends"])]
     if rows.get("compile"):
         lines += ["", *_compile_table(rows["compile"])]
     if rows.get("scaling"):
@@ -136,6 +139,18 @@ def _peer_table(graphs: list[Row]) -> list[str]:
                 *(_us(found[n]) if n in found else "failed" if n in row["peers"] else "" for n in names),
             ]
             lines.append(f"| {_title(row)} | {' | '.join(cells)} |")
+    return lines
+
+
+def _backend_table(found: Row) -> list[str]:
+    lines = ["Our back ends on bound arrays, in turn, µs; one problem, and 64 of a batch."]
+    lines += ["", f"| graph | problems | {' | '.join(f'`{n}`' for n in OURS)} | `tvm` / best of the others |"]
+    lines += ["|---|---|" + "---|" * (len(OURS) + 1)]
+    for key, row in found.items():
+        name, _, batch = key.partition("@")
+        times = [_us(row[n]) if n in row else "" for n in OURS]
+        cells = [row["failed"]] if "failed" in row else [*times, f"{beside_best(row):.2f}" if "tvm" in row else ""]
+        lines.append(f"| {find_graph(name).title} | {batch} | {' | '.join(cells)} |")
     return lines
 
 

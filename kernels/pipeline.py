@@ -36,7 +36,7 @@ from unfoldc.kernels.printers.tvm import tvm_sources
 from unfoldc.kernels.program import Program
 from unfoldc.kernels.reading.from_onnx import ImportedModel, import_onnx
 from unfoldc.kernels.schedule import schedule
-from unfoldc.kernels.schedule_choices import ScheduleChoices, changes, default_choices, knows_lanes
+from unfoldc.kernels.schedule_choices import ScheduleChoices, changes, default_for
 from unfoldc.kernels.split_onnx.artifact import compile_split
 from unfoldc.kernels.sweeps import in_sweeps
 from unfoldc.kernels.target_spec import TargetSpec
@@ -214,7 +214,7 @@ def build_artifact(
     choices: ScheduleChoices | None = None,
 ) -> Artifact:
     """Lowers, schedules and prints an optimised program; `choices` for the schedule, None for the default."""
-    default = default_choices(spec, knows_lanes(backend))
+    default = default_for(spec, backend)
     choices = choices or default
     lowered = lower(program)
     plain = repeat_nests(lowered) if choices.repeated else lowered

@@ -125,8 +125,14 @@ def default_choices(spec: TargetSpec, vectors: bool = False) -> ScheduleChoices:
 
 
 def default_for(spec: TargetSpec, backend: str) -> ScheduleChoices:
-    """What a back end gets for a target."""
-    return default_choices(spec, knows_lanes(backend))
+    """What a back end gets for a target.
+
+    TVM gets no vectors on small cores that have them, Arm's Helium: there LLVM turns comparisons over, so that NaN is
+    lost, and TIR has no way around it as C has.
+    """
+    helium = spec.word_bits == 32 and spec.vector_bits > 0 and spec.name != "host"
+    scalar = backend == "tvm" and helium
+    return default_choices(replace(spec, vector_bits=0) if scalar else spec, knows_lanes(backend))
 
 
 def choices_for(spec: TargetSpec, backend: str) -> dict[str, tuple[Value, ...]]:

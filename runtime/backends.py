@@ -41,7 +41,7 @@ BACKENDS = {
 _AUTOMATIC = {"host": ("c", "numba", "reference"), "emulated": ("c",)}
 # What "auto" measures against C, and the largest source in bytes for which compiling that takes at most a second: Numba
 # takes 0.1 s per kB. TVM takes part only where the caller has imported it already, since that alone takes 4 s.
-_RIVALS = {"numba": 10_000, "tvm": 40_000}
+_RIVALS = {"numba": 10_000, "tvm": 120_000}
 # Those that let other threads run while they compute.
 _THREADED = ("c", "numba", "tvm", "onnxruntime")
 # Runs what the compilers refuse.

@@ -24,6 +24,9 @@ _OPTIONS: Mapping[str, Any] = {
     "cl-opt": ["-vectorize-slp:bool=false"],
     **{f"fast-math-{flag}": True for flag in ("contract", "nsz")},
 }
+# Arm's Helium, where LLVM 22 turns some comparisons of vectors over, so that NaN is lost. The C back end has a way
+# around it (`printers/c/vector_comparisons.py`) that TIR has not.
+_HELIUM = "+mve.fp"
 # LLVM would use only half of a 512-bit register unless told.
 _WIDE: Mapping[str, Any] = {"mattr": ["-prefer-256-bit"]} if platform.machine() in ("x86_64", "AMD64") else {}
 # Bits of the widest register of a core without vectors: TVM warns where it has to guess.
@@ -101,6 +104,8 @@ def _keys(core: Core | None, in_order: bool) -> dict[str, Any]:
 
         return {**options, "mcpu": codegen.llvm_get_system_cpu(), **_WIDE}
     given = {key: value for key, value in core.tvm.items() if value}
+    if _HELIUM in given.get("mattr", ()):
+        given["mattr"] = [f for f in given["mattr"] if f != _HELIUM] + ["-mve.fp", "-mve"]
     width = {} if core.architecture == "aarch64" else {"vector-width": _REGISTER_BITS}
     return {**options, **width, **given}
 

@@ -11,13 +11,18 @@ import ast
 from collections.abc import Iterator
 from typing import Any
 
+_COMPARISONS: dict[type[ast.cmpop], str] = {
+    ast.Eq: "EQ", ast.NotEq: "NE", ast.Lt: "LT", ast.LtE: "LE", ast.Gt: "GT", ast.GtE: "GE",
+}  # fmt: skip
+
 
 def read_script(script: str) -> Any:
     """The module in a script, which is executed and must be trusted; raises whatever Python and TVM raise."""
+    from tvm import tirx
     from tvm.ir import Expr
     from tvm.script.ir_builder import IRBuilder
     from tvm.script.ir_builder import ir as ir_builder
-    from tvm.tirx import const
+    from tvm.tirx import IntImm, const
     from tvm.tirx.script import builder
 
     def named(name: str, value: Any) -> Any:
@@ -29,9 +34,15 @@ def read_script(script: str) -> Any:
         builder.Bind(value if isinstance(value, Expr) else const(value), var=variable)
         return variable
 
+    def compared(name: str, a: Any, b: Any) -> Any:
+        """TVM's reader compares as it stands; its operators would compute what they can."""
+        a, b = (IntImm(str(other.ty.dtype), x) if isinstance(x, int) else x for x, other in ((a, b), (b, a)))
+        return getattr(tirx, name)(a, b)
+
     (module,) = ast.parse(script).body
     assert isinstance(module, ast.ClassDef)
-    known = {"T": builder, "named": named, "let": let}
+    module = _Comparisons().visit(module)
+    known = {"T": builder, "named": named, "let": let, "compared": compared}
     with IRBuilder() as made, ir_builder.ir_module():
         for function in module.body:
             assert isinstance(function, ast.FunctionDef)
@@ -39,6 +50,16 @@ def read_script(script: str) -> Any:
                 code = ast.Module(list(_function(function)), type_ignores=[])
                 exec(compile(ast.fix_missing_locations(code), "<script>", "exec"), dict(known))
     return made.get()
+
+
+class _Comparisons(ast.NodeTransformer):
+    """Turns comparisons into calls."""
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        """`a < b` as `compared("LT", a, b)`."""
+        ((operator,), (right,)) = node.ops, node.comparators
+        name = _COMPARISONS[type(operator)]
+        return _call("compared", ast.Constant(name), self.visit(node.left), self.visit(right))
 
 
 def _function(function: ast.FunctionDef) -> Iterator[ast.stmt]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -229,6 +230,26 @@ def test_the_page_shows_every_row_what_failed_and_what_was_left_out(result: dict
         drawing.draw(result["rows"]["scaling"], tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert drawing.curves(result["rows"]["scaling"]["K"])["ours"] == [(1, 1.0), (2, 1.0)]
+
+
+def test_back_ends_stand_beside_each_other() -> None:
+    found = {
+        "mpc@1": {"c": 1e-6, "numba": 2e-6, "tvm": 1.1e-6},
+        "mpc@64": {"c": 5e-5, "numba": 4e-5, "tvm": 5e-5},
+        "fista@1": {"failed": "refused"},
+    }
+    (check,) = checks.checks_of({"backends": found})
+    assert check["name"] == "tvm beside the best of ours, 2 cases, worst: mpc@64"
+    assert (round(check["measured"], 6), check["met"]) == (1.25, False)
+    lines = tables._backend_table(found)
+    assert "| MPC by box-ADMM, 8→40 | 1 | 1 | 2 | 1.1 | 1.10 |" in lines and lines[-1].endswith("| refused |")
+
+
+@pytest.mark.slow
+def test_back_ends_are_timed_where_they_are_right() -> None:
+    found: dict[str, Any] = {}
+    lines = list(speed.measure_backends(found, max(os.sched_getaffinity(0)), ["lista-8-16-untied"], True, False))
+    assert len(lines) == 1 and set(found["lista-8-16-untied@1"]) == {n for n in peers.OURS if peers.installed(n)}
 
 
 def test_the_page_in_the_documentation_has_its_place_for_the_tables() -> None:

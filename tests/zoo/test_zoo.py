@@ -81,6 +81,7 @@ def test_every_iterate_is_right(name: str) -> None:
     ]
     if case.way.dtype == "float32" and every(ONE_IN[DEVICE], name, DEVICE) and fits(case):
         wrong += check(case, "c", DEVICE)
+        wrong += check(case, "tvm", DEVICE) if every(ONE_IN["tvm"], name, "tvm on a device") else []
     assert not wrong, "\n".join(wrong)
 
 
@@ -151,7 +152,7 @@ def test_full_cross_product(name: str, exporter: str, form: str) -> None:
         if (way.exporter, way.form) != (exporter, form):
             continue
         case = make_case(entry, way, check=True)
-        for backend, target in [*((b, "host") for b in BACKENDS), ("c", DEVICE)]:
+        for backend, target in [*((b, "host") for b in BACKENDS), ("c", DEVICE), ("tvm", DEVICE)]:
             if target == DEVICE and (way.dtype == "float64" or not fits(case)):
                 continue
             program = digest(case, backend, target)

@@ -204,7 +204,7 @@ class TvmExpressions(PythonPrinter):
                 return self.keep(name, dtype, lanes, text)
 
             return elementary(e.operator, e.dtype, lanes, value, self.literal, declare), ATOM
-        if e.operator == "round" and self._metal and e.dtype == "float32":
+        if e.operator == "round" and self._metal and e.dtype == "float32" and self.width(e) == 1:
             return self.library(e.operator, e.dtype, self.text(e.a)), ATOM
         return super().unary(e)
 
