@@ -105,7 +105,7 @@ def default_choices(spec: TargetSpec, vectors: bool = False) -> ScheduleChoices:
     return ScheduleChoices(
         vectors=vectors and wide,
         vector_bits=spec.vector_bits,
-        rows=spec.accumulators,
+        rows=spec.accumulators if wide or spec.accumulators < _SOME else _EIGHT,  # of 32 registers
         wide_rows=max(1, spec.accumulators * 3 // 4),  # each row's sum takes two registers
         columns=4 if wide else 0,
         dots=spec.accumulators * 5 // 4,

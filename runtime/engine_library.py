@@ -102,7 +102,7 @@ class LibraryEngine:
         self._library = loaded
         self._bind(artifact, size, call, bound, profile)
 
-    def close(self) -> None:
+    def unload(self) -> None:
         """Unload the library, where the system lets a process do so; neither the engine nor a bound call is used again.
 
         Who opens one library after the other would keep the weights of all of them in memory.

@@ -92,7 +92,7 @@ RV32IMFC = _generic(
 )  # fmt: skip
 RV64GC = _generic(
     cores.RV64GC, "any RISC-V RV64GC with double-precision floating point", _VIRT,
-    flash=_RISCV[0], ram=_RISCV[1], float_types=_BOTH,
+    flash=_RISCV[0], ram=_RISCV[1], accumulators=8, float_types=_BOTH,
 )  # fmt: skip
 CORTEX_A53 = _generic(
     cores.CORTEX_A53, "any Arm Cortex-A53 (AArch64)", "any AArch64 system with RAM from 0x40000000",

@@ -77,7 +77,7 @@ class Trials:
         self.work = workloads(self.artifact, self.engine, clock)
         self.unit = self.work[0].unit
         self.judge = Judge(self.artifact, self.engine, self._exact(), emulated=self._slow)
-        close(self.engine)  # there may be one board only
+        give_back(self.engine)  # there may be one board only
         self.key, self.versions = key_of(request, self.backend), tool_versions(_TOOLS[self.backend])
         self.counts: Counter[str] = Counter()
         self.entries: list[Entry] = []
@@ -285,11 +285,19 @@ def _fault(error: Exception) -> _Result:
     return Outcome(math.inf), (LOST if isinstance(error, DeviceError) else FAILED, found)
 
 
-def close(engine: Engine | None) -> None:
-    """Give back what an engine holds, as far as it can: a tuning opens hundreds."""
+def give_back(engine: Engine | None) -> None:
+    """Give a device back, for the next to connect; the engine connects again when it is used."""
     release = getattr(engine, "close", None)
     if release is not None:
         release()
+
+
+def close(engine: Engine | None) -> None:
+    """Give back all that an engine holds, which is not used again: a tuning opens hundreds."""
+    give_back(engine)
+    unload = getattr(engine, "unload", None)
+    if unload is not None:
+        unload()
 
 
 def _digest(artifact: Artifact) -> bytes:
