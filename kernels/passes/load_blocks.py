@@ -127,10 +127,11 @@ def _blocks(reads: Reads) -> list[_Block]:
 
 def _reads(s: Stmt, buffers: Mapping[str, Buffer]) -> dict[tuple[Memory, int], Load]:
     loads = [e for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)]
-    return {_place(e, buffers): e for e in loads if e.dtype == "float32"}
+    return {place_of(e, buffers): e for e in loads if e.dtype == "float32"}
 
 
-def _place(e: Load, buffers: Mapping[str, Buffer]) -> tuple[Memory, int]:
+def place_of(e: Load, buffers: Mapping[str, Buffer]) -> tuple[Memory, int]:
+    """Where a number lies."""
     position, stride = linear(build.ZERO), 1
     for index, n in reversed(list(zip(e.indices, buffers[e.buffer].shape, strict=True))):
         position.add(index, stride)

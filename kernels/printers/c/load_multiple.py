@@ -8,11 +8,12 @@ Where there is no such instruction, or no way to say so, the same statement is a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Assign, Let, Load, Local, Stmt
+from unfoldc.kernels.loops import Assign, Buffer, Let, Load, Local, Stmt
+from unfoldc.kernels.passes.load_blocks import place_of
 
 _BANKS = (16, 20, 24, 28, 8, 12)  # of four registers each, the first one's number
 _LONGEST, _SHORTEST = 8, 3  # numbers of a block
@@ -43,8 +44,8 @@ class Block:
 class LoadMultiple:
     """Finds the blocks of a body and collects the macros that they call."""
 
-    def __init__(self, symbol: str) -> None:
-        self.symbol = symbol
+    def __init__(self, symbol: str, buffers: Mapping[str, Buffer]) -> None:
+        self.symbol, self.buffers = symbol, buffers
         self._used: set[tuple[int, int]] = set()
 
     def blocks(self, body: Sequence[Stmt]) -> dict[int, Block]:
@@ -52,7 +53,7 @@ class LoadMultiple:
         found: dict[int, Block] = {}
         busy: dict[int, int] = {}  # bank -> the last statement that needs it
         for i, s in enumerate(body):
-            run = _run(body, i)
+            run = self._run(body, i)
             if run is None or not isinstance(s, Let) or not isinstance(s.value, Load):
                 continue
             name, length = run
@@ -65,6 +66,21 @@ class LoadMultiple:
             found[i] = Block(name, length, register, s.value, _sum(body, i))
             self._used.add((length, register))
         return found
+
+    def _run(self, body: Sequence[Stmt], i: int) -> tuple[str, int] | None:
+        """The name and length of a block that starts here: rows of results have such names, too, but lie apart."""
+        s = body[i]
+        if not isinstance(s, Let) or s.mutable or not s.name.endswith("_0") or not isinstance(s.value, Load):
+            return None
+        name = s.name.removesuffix("0")
+        memory, start = place_of(s.value, self.buffers)
+        length = 0
+        for length, scalar in enumerate((*body[i : i + _LONGEST], None)):
+            if not isinstance(scalar, Let) or scalar.name != f"{name}{length}" or not isinstance(scalar.value, Load):
+                break
+            if scalar.value.dtype != "float32" or place_of(scalar.value, self.buffers) != (memory, start + length):
+                break
+        return (name, length) if length >= _SHORTEST else None
 
     def call(self, block: Block, element: str) -> str:
         """The statement that reads a block."""
@@ -79,19 +95,6 @@ class LoadMultiple:
         made = [_definition(length, register) for length, register in used]
         text = _HEAD.replace("@DEFINITIONS", "\n".join(made)).replace("@PLAIN", "\n".join(plain))
         return text.replace("@", f"{self.symbol}_").splitlines()
-
-
-def _run(body: Sequence[Stmt], i: int) -> tuple[str, int] | None:
-    """The name and length of a block that starts here."""
-    s = body[i]
-    if not isinstance(s, Let) or s.mutable or not s.name.endswith("_0"):
-        return None
-    name = s.name.removesuffix("0")
-    length = 0
-    for length, scalar in enumerate((*body[i : i + _LONGEST], None)):
-        if not isinstance(scalar, Let) or scalar.name != f"{name}{length}":
-            break
-    return (name, length) if length >= _SHORTEST else None
 
 
 def _sum(body: Sequence[Stmt], i: int) -> str:

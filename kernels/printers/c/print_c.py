@@ -127,7 +127,7 @@ def _solver_text(
     heads = prototypes(symbol, program, layout, restrict=True, streams=streams)
     sliced = take_slices(program, streams.inputs)
     vectors = Vectors(symbol, sliced, dialect.freestanding, dialect.guarded)
-    loads = LoadMultiple(symbol) if dialect.load_multiple else None
+    loads = LoadMultiple(symbol, sliced.buffers) if dialect.load_multiple else None
     rounds = f"{symbol}_ROUND" if dialect.in_order and not dialect.load_multiple else ""
     statements = Statements(
         Expressions(sliced, place, helpers), mark, vectors,

@@ -10,7 +10,7 @@ import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.artifact import Artifact
-from unfoldc.kernels.loops import Assign, Let, Load, Local, Stmt, Var
+from unfoldc.kernels.loops import Assign, Buffer, Let, Load, Local, Stmt, Var
 from unfoldc.kernels.pipeline import compile_onnx
 from unfoldc.kernels.printers.c.load_multiple import LoadMultiple
 from unfoldc.targets import find_target
@@ -18,6 +18,7 @@ from unfoldc.targets.emulator import Emulator
 from unfoldc.targets.firmware import build_firmware
 
 F = "float32"
+BUFFERS = {"x": Buffer("x", F, (64,), "input")}
 
 
 def reads(name: str, length: int) -> list[Stmt]:
@@ -30,7 +31,7 @@ def used(name: str) -> Assign:
 
 def test_blocks_that_are_needed_at_a_time_have_registers_of_their_own() -> None:
     body = [*reads("a", 8), *reads("b", 4), used("a"), used("b"), *reads("c", 8), used("c"), used("b")]
-    found = LoadMultiple("s").blocks(body)
+    found = LoadMultiple("s", BUFFERS).blocks(body)
     assert {i: (b.length, b.register) for i, b in found.items()} == {0: (8, 16), 8: (4, 24), 14: (8, 16)}
     assert found[0].sum == "acc"
 
@@ -38,16 +39,22 @@ def test_blocks_that_are_needed_at_a_time_have_registers_of_their_own() -> None:
 def test_where_registers_run_out_scalars_are_read_one_by_one() -> None:
     names = "abcd"
     body = [s for n in names for s in reads(n, 8)] + [used(n) for n in names]
-    assert list(LoadMultiple("s").blocks(body)) == [0, 8, 16]  # three times 8 of the 24
+    assert list(LoadMultiple("s", BUFFERS).blocks(body)) == [0, 8, 16]  # three times 8 of the 24
+
+
+def test_rows_of_results_are_no_block_though_they_have_such_names() -> None:
+    apart = [Let(f"v_{i}", Load("x", (build.add(Var("j"), build.index(6 * i)),), F)) for i in range(4)]
+    mixed = [*reads("w", 2), Let("w_2", build.literal(1.0, F)), *reads("w", 4)[3:]]
+    assert LoadMultiple("s", BUFFERS).blocks([*apart, *mixed, used("v"), used("w")]) == {}
 
 
 def test_every_form_of_the_statement_reads_the_same() -> None:
-    loads = LoadMultiple("s")
+    loads = LoadMultiple("s", BUFFERS)
     (block,) = loads.blocks([*reads("a", 4), used("a")]).values()
     assert loads.call(block, "x[j]") == "s_LOAD_4_S16(a_, &x[j], acc);"
     text = "\n".join(loads.texts())
     assert 'vldm %5, {s16-s19}"' in text and "const float a##0 = (p)[0], a##1 = (p)[1]" in text
-    assert LoadMultiple("s").texts() == []
+    assert LoadMultiple("s", BUFFERS).texts() == []
 
 
 def without(artifact: Artifact) -> Artifact:
