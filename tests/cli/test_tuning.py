@@ -18,7 +18,6 @@ import unfoldc
 from unfoldc import one_build, pipeline, tuning, tuning_trials
 from unfoldc.cli import main
 from unfoldc.errors import InputError, TargetError
-from unfoldc.kernels import pipeline as compiler
 from unfoldc.kernels import schedule_choices
 from unfoldc.runtime import backends, products
 from unfoldc.runtime.tuning_judge import Judge
@@ -63,8 +62,9 @@ def few(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def few_schedules(monkeypatch: pytest.MonkeyPatch, space: Mapping[str, tuple[int, ...]]) -> None:
-    for module in (schedule_choices, compiler):
-        monkeypatch.setattr(module, "default_choices", lambda *given: replace(DEFAULT(*given), rows=space["rows"][0]))
+    monkeypatch.setattr(
+        schedule_choices, "default_choices", lambda *given: replace(DEFAULT(*given), rows=space["rows"][0])
+    )
     monkeypatch.setattr(tuning_trials, "choices_for", lambda spec, backend: space)
 
 
