@@ -53,6 +53,14 @@ ARGUMENTS: Mapping[str, tuple[str, str]] = {
         "`exp`, `tanh` and `erf` read and make the bits of a number through one, as C99 defines it. The other ways are "
         "a pointer of the wrong type, which is undefined, and `memcpy`, which is a call where nothing is optimised.",
     ),
+    "20.7": (
+        "a macro's parameter without brackets",
+        "The macro that loads several numbers by one instruction declares them: its parameters are parts of names.",
+    ),
+    "20.10": (
+        "`##` is used",
+        "The same macro makes the names of the numbers that it loads.",
+    ),
     "21.2": (
         "a name of the standard library is declared",
         "Compilers without a C library have no `<math.h>`. The functions are the standard's, declared as there, and "

@@ -127,7 +127,6 @@ def _definition(length: int, register: int) -> str:
 
 
 def _plain(length: int, register: int) -> str:
-    reads = [f"a##{i} = (p)[{i}]" for i in range(length)]
-    rows = [f"    const float {', '.join(reads[first : first + 4])}" for first in range(0, length, 4)]
+    rows = [f"    const float a##{i} = (p)[{i}]" for i in range(length)]
     lines = [f"#define @LOAD_{length}_S{register}(a, p, sum)", *(f"{row};" for row in rows[:-1]), rows[-1]]
     return " \\\n".join(lines)
