@@ -82,7 +82,7 @@ def test_the_page_holds_the_measured_figures() -> None:
     assert PAGE[PAGE.index(begin) + len(begin) : PAGE.index(end)] == tables.tables_text(result)
 
 
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_code_on_the_page_runs(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(blocks) == 2

@@ -200,7 +200,8 @@ class Shrink(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_exported_and_compiled_it_answers_the_same(dtype: torch.dtype, tmp_path: Path) -> None:
     module = LowRank().to(dtype)
     X = matrices(6, 5, 2, 0.3).to(dtype)

@@ -130,11 +130,13 @@ def one_thread() -> None:
 
 
 # Recurrences have the same form in all operator sets, and take the exporter longest.
+LONG = ("Functions", "Recurrences")
 FORMS = [(name, opset) for name in MODULES for opset in (18, 23) if (name, opset) != ("Recurrences", 23)]
 
 
 @pytest.mark.parametrize(
-    ("name", "opset"), [pytest.param(*form, marks=[pytest.mark.slow] * (form[1] == 23)) for form in FORMS]
+    ("name", "opset"),
+    [pytest.param(*form, marks=[pytest.mark.slow] * (form[1] == 23 or form[0] in LONG)) for form in FORMS],
 )
 def test_forms(name: str, opset: int, tmp_path: Path) -> None:
     torch.manual_seed(opset)
