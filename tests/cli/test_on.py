@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import json
 import signal
@@ -239,7 +240,11 @@ def eventually(condition: Callable[[], bool]) -> bool:
 def test_a_command_that_is_interrupted_leaves_no_runner(built: Path, number: int) -> None:
     command = [sys.executable, "-m", "unfoldc", "profile", str(built), "--on", "local", "--repeats", "1000000000"]
     before = runners(built)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # What is started in the background of a shell ignores Ctrl-C, and so would the command.
+    heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds
+    ) as process:
         assert eventually(lambda: bool(runners(built) - before))
         process.send_signal(number)
         said = process.communicate(timeout=60)
