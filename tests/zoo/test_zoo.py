@@ -22,7 +22,7 @@ DEVICE = "cortex-m4"
 NAMES = sorted(SOLVERS)
 # An export takes seconds: of each field some solvers, the same ones in every run; `make test-full` takes all.
 SAMPLE = [name for name in NAMES if random.Random(f"{name} sample").random() < 0.17]
-LONG = {"oamp_net", "vamp"}  # more than 10 s each
+LONG = {"oamp_net", "pendulum_shooting", "sum_product", "vamp"}  # more than 10 s each
 # What takes long to compile is tried on one solver of so many.
 ONE_IN = {"numba": 4, "tvm": 6, "onnxruntime": 3, DEVICE: 4}
 # How many must roll, by exporter.

@@ -152,7 +152,9 @@ class Exported:
     answers: dict[str, np.ndarray]
 
 
-EXPORTS = [pytest.param((g, o), marks=[pytest.mark.slow] * (o != OPSETS[0])) for g in GROUPS for o in OPSETS]
+EXPORTS = [
+    pytest.param((g, o), marks=[pytest.mark.slow] * (o != OPSETS[0] or g == "spectra")) for g in GROUPS for o in OPSETS
+]
 
 
 @pytest.fixture(scope="module", params=EXPORTS, ids=lambda p: f"{p[0]}-{p[1]}")
