@@ -230,8 +230,9 @@ def build_artifact(
     if choices != default:
         notes["schedule"] = changes(choices, default)
     sources: dict[str, str] = {}
-    if backend == "c":
+    if backend in ("c", "tvm"):
         scheduled, wide, lanes, kept_apart = side_by_side(plain, scheduled, model.inputs, spec, choices)
+    if backend == "c":
         if choices.load_blocks:
             buffers = scheduled.buffers
             scheduled = scheduled.mapped(lambda body: load_blocks(body, buffers))
@@ -240,15 +241,14 @@ def build_artifact(
             in_order=not host and not choices.has_vectors, load_multiple=choices.load_blocks,
             guarded=not host and spec.vector_bits > 0,
         )  # fmt: skip
-        notes["one_by_one"] = reason or kept_apart
     elif backend == "numba":
         sources = numba_sources(symbol, scheduled, model.inputs, model.outputs)
     elif backend == "tvm":
-        scheduled, wide, lanes, kept_apart = side_by_side(plain, scheduled, model.inputs, spec, choices)
         sources, reason = tvm_sources(
             symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes,
             vector_bits=choices.vector_bits,
         )  # fmt: skip
+    if backend in ("c", "tvm"):
         notes["one_by_one"] = reason or kept_apart
     return Artifact(
         symbol=symbol,

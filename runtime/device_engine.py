@@ -11,6 +11,7 @@ import numpy as np
 
 from unfoldc.errors import DeviceError
 from unfoldc.kernels.artifact import Artifact
+from unfoldc.runtime.one_by_one import problem_of, solve_one_by_one
 
 
 class SolvingDevice(Protocol):
@@ -44,10 +45,7 @@ class DeviceEngine(Generic[D]):
 
     def solve(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int) -> None:
         """Solve `batch` problems with that many iterations; write the answers into `outputs`."""
-        for item in range(batch):
-            answers = self._solve_one(self._problem(inputs, item), iterations)
-            for port, output, answer in zip(self._artifact.outputs, outputs, answers, strict=True):
-                (output[item : item + 1] if port.batched else output)[...] = answer
+        solve_one_by_one(self._artifact, lambda problem: self._solve_one(problem, iterations), inputs, outputs, batch)
 
     def close(self) -> None:
         """Give the device back; the next call opens it again."""
@@ -59,7 +57,7 @@ class DeviceEngine(Generic[D]):
 
     def _problem(self, arrays: Sequence[np.ndarray], item: int) -> list[np.ndarray]:
         """The inputs of one problem."""
-        return [a[item] if port.batched else a for port, a in zip(self._artifact.inputs, arrays, strict=True)]
+        return problem_of(self._artifact, arrays, item)
 
     def _with_device(self, use: Callable[[D], T]) -> T:
         with self._lock:

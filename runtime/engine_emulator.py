@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unfoldc.errors import InputError
-from unfoldc.kernels.artifact import Artifact, Port
+from unfoldc.kernels.artifact import Artifact
+from unfoldc.runtime.one_by_one import problem_of, solve_one_by_one
 from unfoldc.targets.boards import find_target
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ class EmulatorEngine:
         self.flash_bytes, self.ram_bytes = self._firmware.flash_bytes, self._firmware.ram_bytes
         self.stack_bound_bytes = self._firmware.stack_bound_bytes
         self._artifact = artifact
-        self._ports, self._outputs = artifact.inputs, artifact.outputs
 
     @functools.cached_property
     def _emulator(self) -> Emulator:
@@ -38,10 +38,9 @@ class EmulatorEngine:
 
     def solve(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int) -> None:
         """Solve `batch` problems with that many iterations; write the answers into `outputs`."""
-        for item in range(batch):
-            answers = self._emulator.solve(_problem(self._ports, inputs, item), iterations)
-            for port, output, answer in zip(self._outputs, outputs, answers, strict=True):
-                (output[item : item + 1] if port.batched else output)[...] = answer
+        solve_one_by_one(
+            self._artifact, lambda problem: self._emulator.solve(problem, iterations), inputs, outputs, batch
+        )
 
     def profile(
         self,
@@ -56,8 +55,4 @@ class EmulatorEngine:
 
     def count(self, inputs: Sequence[np.ndarray]) -> Counts:
         """Instructions and stack of one solve of the first problem."""
-        return self._emulator.count(_problem(self._ports, inputs, 0))
-
-
-def _problem(ports: Sequence[Port], arrays: Sequence[np.ndarray], item: int) -> list[np.ndarray]:
-    return [array[item] if port.batched else array for port, array in zip(ports, arrays, strict=True)]
+        return self._emulator.count(problem_of(self._artifact, inputs, 0))

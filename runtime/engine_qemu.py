@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +11,9 @@ import numpy as np
 
 from unfoldc.errors import InputError
 from unfoldc.runtime.artifact_folder import Build
+from unfoldc.runtime.build_subfolder import BuildSubfolder
 from unfoldc.runtime.device_engine import DeviceEngine
+from unfoldc.runtime.products import device_objects
 from unfoldc.targets.boards import find_target
 from unfoldc.targets.description import Target
 from unfoldc.targets.firmware_file import read_firmware
@@ -46,8 +46,8 @@ class QemuEngine(DeviceEngine[QemuDevice]):
         self.flash_bytes, self.ram_bytes = firmware.flash_bytes, firmware.ram_bytes
         self.stack_bound_bytes = firmware.stack_bound_bytes
         self.note = f"run and counted by QEMU's {machine.name}{machine.differs}"
-        self._own: tempfile.TemporaryDirectory[str] | None = None  # removed with this object
-        elf = _build(build, target, machine, self._folder(build), progress)
+        self._folder = BuildSubfolder(build.folder, _FOLDER)
+        elf = _build(build, target, machine, self._folder.path, progress)
         super().__init__(artifact, lambda: QemuDevice(artifact, target, machine, elf, timeout=timeout))
 
     def profile(
@@ -66,25 +66,11 @@ class QemuEngine(DeviceEngine[QemuDevice]):
         problem = self._problem(inputs, 0)
         return self._with_device(lambda device: device.count(problem))
 
-    def _folder(self, build: Build) -> Path:
-        """The folder in the build, where that may be written to, else a temporary one."""
-        folder = build.folder / _FOLDER
-        with contextlib.suppress(OSError):
-            folder.mkdir(exist_ok=True)
-        if os.access(folder, os.W_OK | os.X_OK):
-            return folder
-        self._own = tempfile.TemporaryDirectory(prefix="unfoldc-")
-        return Path(self._own.name)
-
 
 def _build(
     build: Build, target: Target, machine: QemuMachine, folder: Path, progress: Callable[[str], None] | None
 ) -> Path:
     """The program for the machine, in `folder`."""
     with tempfile.TemporaryDirectory(prefix="unfoldc-") as scratch:
-        objects: list[Path] = []
-        if build.artifact.backend == "tvm":
-            from unfoldc.targets.tvm_build import build_objects
-
-            objects = build_objects(build.artifact, Path(scratch), target.core)
+        objects = device_objects(build.artifact, Path(scratch), target)
         return build_qemu(build.artifact, target, machine, folder, objects=objects, progress=progress)

@@ -9,6 +9,7 @@ import numpy as np
 from unfoldc.errors import DeviceError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.engine_remote import RemoteEngine
+from unfoldc.runtime.one_by_one import problem_of
 from unfoldc.runtime.profile import Row, duration
 from unfoldc.targets.remote.device import Ticks
 from unfoldc.targets.remote.protocol import Hello
@@ -23,7 +24,7 @@ def measure_remote(
 
     Where the device fails after some repetitions, they count, and `note` says what happened; before, DeviceError.
     """
-    problem = [array[0] if port.batched else array for port, array in zip(artifact.inputs, inputs, strict=True)]
+    problem = problem_of(artifact, inputs, 0)
     found = engine.counts(problem, artifact.iterations, repeats, seconds, warm_up=_WARM_UP)
     hello, failure = found.hello, found.failure
     runs = bool(found.counts.any())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.artifact_folder import digest
+from unfoldc.targets.description import Target
 
 COMPILERS_NOTE = "compilers"
 """Key of `Artifact.notes`: name and version of what made the firmware."""
@@ -88,14 +90,20 @@ def weights_file(artifact: Artifact, folder: Path) -> Iterator[tuple[str, ...]]:
         file.unlink(missing_ok=True)
 
 
+def device_objects(artifact: Artifact, folder: Path, target: Target) -> list[Path]:
+    """What is linked beside the C sources on a device: TVM's objects, made in `folder`; none for other back ends."""
+    if artifact.backend != "tvm":
+        return []
+    from unfoldc.targets.tvm_build import build_objects
+
+    return build_objects(artifact, folder, target.core)
+
+
 def _firmware(artifact: Artifact, target: str, folder: Path) -> str:
     from unfoldc.targets.boards import find_target
     from unfoldc.targets.firmware import build_firmware
 
     device = find_target(target)
-    if artifact.backend != "tvm":
-        return build_firmware(artifact, device, folder).elf.name
-    from unfoldc.targets.tvm_build import built_objects
-
-    with built_objects(artifact, folder, device.core) as objects:
+    with tempfile.TemporaryDirectory(prefix="unfoldc-") as scratch:
+        objects = device_objects(artifact, Path(scratch), device)
         return build_firmware(artifact, device, folder, objects=objects).elf.name

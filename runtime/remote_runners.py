@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from unfoldc.runtime.artifact_folder import Build
-from unfoldc.runtime.products import weights_file
+from unfoldc.runtime.build_subfolder import BuildSubfolder
+from unfoldc.runtime.products import device_objects, weights_file
 from unfoldc.targets.boards import find_target
 from unfoldc.targets.remote.board_runner import board_of, build_board_runner, firmware_path
 from unfoldc.targets.remote.runner_build import Kind, build_runner, runner_path
@@ -22,11 +22,11 @@ class Runners:
 
     def __init__(self, build: Build, progress: Callable[[str], None]) -> None:
         self._build, self._progress = build, progress
-        self._own: tempfile.TemporaryDirectory[str] | None = None  # removed with this object
+        self._folder = BuildSubfolder(build.folder, _FOLDER)
 
     def __call__(self, kind: Kind, cpu: str = "") -> Path:
         """The runner for a processor ("": the target's usual one). Raises TargetError and ToolError."""
-        artifact, target, folder = self._build.artifact, find_target(self._build.target), self._folder()
+        artifact, target, folder = self._build.artifact, find_target(self._build.target), self._folder.path
         board = board_of(target) if kind == "firmware" else None
         path = (
             firmware_path(artifact, target, board, folder)
@@ -37,25 +37,10 @@ class Runners:
             return path
         with tempfile.TemporaryDirectory(prefix="unfoldc-") as scratch, contextlib.ExitStack() as stack:
             flags = stack.enter_context(weights_file(artifact, Path(scratch)))
-            objects: list[Path] = []
-            if artifact.backend == "tvm":
-                from unfoldc.targets.tvm_build import build_objects
-
-                objects = build_objects(artifact, Path(scratch), target.core)
+            objects = device_objects(artifact, Path(scratch), target)
             say = self._progress
             if board is not None:
                 return build_board_runner(artifact, target, board, folder, objects=objects, progress=say)
             return build_runner(
                 artifact, target, folder, kind=kind, cpu=cpu, objects=objects, flags=flags, progress=say
             )
-
-    def _folder(self) -> Path:
-        """The folder in the build, where that may be written to, else a temporary one."""
-        folder = self._build.folder / _FOLDER
-        with contextlib.suppress(OSError):
-            folder.mkdir(exist_ok=True)
-        if os.access(folder, os.W_OK | os.X_OK):
-            return folder
-        if self._own is None:
-            self._own = tempfile.TemporaryDirectory(prefix="unfoldc-")
-        return Path(self._own.name)

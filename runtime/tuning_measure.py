@@ -20,6 +20,7 @@ from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.contest import BATCHES, Clock, random_inputs
 from unfoldc.runtime.convergence import Arrays, new_outputs
 from unfoldc.runtime.engine import CountingEngine, Engine, TickingEngine, bound_solve
+from unfoldc.runtime.one_by_one import problem_of
 
 INSTRUCTIONS = "instructions"
 CLEARLY = 0.01
@@ -165,7 +166,7 @@ def _ticked(
     artifact: Artifact, untuned: TickingEngine, candidate: TickingEngine, w: Workload, seconds: float, rounds: int
 ) -> Sample:
     """By the clock of a device, which each gives back to the other: there may be one board only."""
-    problem = [array[0] if port.batched else array for port, array in zip(artifact.inputs, w.inputs, strict=True)]
+    problem = problem_of(artifact, w.inputs, 0)
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     candidate.close()  # its answers have been looked at
     for _ in range(rounds):
