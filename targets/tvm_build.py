@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +40,9 @@ def build_tvm_library(
 
     `flags` go to the C compiler. Raises `ToolError` where TVM or the C compiler is missing or refuses.
     """
-    with built_objects(artifact, folder) as objects:
+    with tempfile.TemporaryDirectory(prefix="unfoldc-") as scratch:
+        objects = build_objects(artifact, Path(scratch))
         return build_library(artifact, folder, objects=objects, flags=flags, progress=progress)
-
-
-@contextmanager
-def built_objects(artifact: Artifact, folder: Path, core: Core | None = None) -> Iterator[list[Path]]:
-    """`build_objects`, whose files are gone afterwards."""
-    made = build_objects(artifact, folder, core)
-    try:
-        yield made
-    finally:
-        for file in made:
-            file.unlink(missing_ok=True)
 
 
 def build_objects(artifact: Artifact, folder: Path, core: Core | None = None) -> list[Path]:
