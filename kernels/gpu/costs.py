@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP
-from unfoldc.kernels.gpu.parts import Combine, Work
+from unfoldc.kernels.gpu.parts import Combine, Settle, Work
 from unfoldc.kernels.index_bounds import Ranges, longest, loop_range
-from unfoldc.kernels.loops import Binary, Expr, For, Load, Nest, Stmt, Unary
+from unfoldc.kernels.loops import Binary, Expr, For, Load, Nest, Unary
 
 _FUNCTION = 8.0  # a root, a quotient or an elementary function
 _SHUFFLE = 6.0
@@ -35,6 +35,8 @@ def work(body: Sequence[Work], ranges: Ranges) -> float:
     for s in body:
         if isinstance(s, Combine):
             total += combination(s.team)
+        elif isinstance(s, Settle):
+            total += 1.0
         elif isinstance(s, For):
             runs = s.extent if isinstance(s.extent, int) else max(longest(s.extent, ranges), 1) / 2
             total += runs * work(s.body, {**ranges, s.var: loop_range(s)})
@@ -63,6 +65,3 @@ def ranges_of(loops: Sequence[For], around: Ranges) -> Ranges:
     for loop in loops:
         result[loop.var] = loop_range(loop)
     return result
-
-
-Statements = tuple[Stmt, ...]

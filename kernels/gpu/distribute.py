@@ -13,8 +13,8 @@ from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP
 from unfoldc.kernels.gpu.costs import ranges_of, wait, work
 from unfoldc.kernels.gpu.parallel import is_parallel
-from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Remark, Share
-from unfoldc.kernels.gpu.split_sums import split_sums
+from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Remark, Share, Work
+from unfoldc.kernels.gpu.split_sums import split_sums, stored_last
 from unfoldc.kernels.index_bounds import Ranges, loop_range
 from unfoldc.kernels.loops import For, Let, Nest, Stmt, Store
 
@@ -115,17 +115,16 @@ def _teams(lanes: Lanes) -> list[int]:
 def _dealt(loops: Sequence[For], team: int, lanes: Lanes, ranges: Ranges) -> _Weighed | None:
     """The runs of nested loops dealt out to teams of that size, if there is something for a team to share."""
     inner = ranges_of(loops, ranges)
-    body: tuple[object, ...] = loops[-1].body
+    body: tuple[Work, ...] | None = loops[-1].body
     if team > 1:
-        split = split_sums(loops[-1].body, team, inner)
-        if split is None:
-            return None
-    else:
-        split = loops[-1].body
-    part = Share(tuple(s.var for s in loops), tuple(s.extent for s in loops), split, team)
+        body = split_sums(loops[-1].body, team, inner)
+        body = body and stored_last(body, f"put_{loops[-1].var}_")
+    if body is None:
+        return None
+    part = Share(tuple(s.var for s in loops), tuple(s.extent for s in loops), body, team)
     runs = part.runs if isinstance(part.runs, int) else work((For("_", part.runs, (Let("_", build.ZERO),)),), ranges)
     rounds = -(-int(runs) * team // lanes.count)
-    return max(rounds, 1) * work(split, inner) + wait(lanes.group), (part,)
+    return max(rounds, 1) * work(body, inner) + wait(lanes.group), (part,)
 
 
 def _merged(parts: Sequence[Part]) -> Parts:

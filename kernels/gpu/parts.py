@@ -33,7 +33,12 @@ class Combine:
     team: int
 
 
-Work = Stmt | Combine
+@dataclass(frozen=True)
+class Settle:
+    """The lanes of a warp wait for each other: what a team read before, its first lane may now overwrite."""
+
+
+Work = Stmt | Combine | Settle
 
 
 @dataclass(frozen=True)
@@ -121,12 +126,12 @@ def leaves(parts: Sequence[Part]) -> list[Share | All | One]:
 
 def statements(body: Sequence[Work]) -> list[Stmt]:
     """All statements of the loop level, nested ones included."""
-    return build.statements(tuple(s for s in body if not isinstance(s, Combine)))
+    return build.statements(tuple(s for s in body if not isinstance(s, Combine | Settle)))
 
 
 def expressions(s: Work) -> list[Expr]:
     """The expressions of a statement."""
-    return [] if isinstance(s, Combine) else build.expressions(s)
+    return [] if isinstance(s, Combine | Settle) else build.expressions(s)
 
 
 def nested_loops(shape: Sequence[tuple[str, int | Expr]], body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
-from unfoldc.kernels.gpu.parts import LANE, NEUTRAL, Combine, Work
+from unfoldc.kernels.gpu.parts import LANE, NEUTRAL, Combine, Settle, Work, expressions, statements
 from unfoldc.kernels.index_bounds import Ranges, longest
 from unfoldc.kernels.loops import Assign, Binary, Expr, For, Let, Load, Local, Stmt, Store, Var
 
@@ -81,11 +81,34 @@ def _part(loop: For, team: int) -> For:
     return replace(loop, extent=build.binary("floordiv", build.binary("max", more, build.ZERO), build.index(team)), body=body)
 
 
-def reads(body: Sequence[Stmt]) -> set[str]:
+def stored_last(body: Sequence[Work], prefix: str) -> tuple[Work, ...] | None:
+    """The body of a team, whose first lane stores when all have read what it overwrites; None if that cannot be.
+
+    Names of new scalars start with `prefix`.
+    """
+    first = next((i for i, s in enumerate(body) if writes([s])), len(body))
+    head, tail = body[:first], body[first:]
+    if not reads(body) & writes(body):
+        return tuple(body)
+    values: list[Work] = []
+    stores: list[Work] = []
+    for s in tail:
+        if reads([s]) & writes(stores) or not isinstance(s, Let | Store):
+            return None
+        if isinstance(s, Store):
+            name = f"{prefix}{len(stores)}"
+            values.append(Let(name, s.value))
+            stores.append(Store(s.buffer, s.indices, Local(name, s.value.dtype)))
+        else:
+            values.append(s)
+    return (*head, *values, Settle(), *stores)
+
+
+def reads(body: Sequence[Work]) -> set[str]:
     """The buffers that statements read."""
-    return {e.buffer for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)}
+    return {e.buffer for s in body for top in expressions(s) for e in build.walk(top) if isinstance(e, Load)}
 
 
-def writes(body: Sequence[Stmt]) -> set[str]:
+def writes(body: Sequence[Work]) -> set[str]:
     """The buffers that statements write."""
-    return {s.buffer for s in build.statements(tuple(body)) if isinstance(s, Store)}
+    return {s.buffer for s in statements(body) if isinstance(s, Store)}

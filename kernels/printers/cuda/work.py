@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from unfoldc.kernels.gpu.choices import WARP
 from unfoldc.kernels.gpu.mapping import Mapped
-from unfoldc.kernels.gpu.parts import LANE, All, Combine, One, Share, Work
+from unfoldc.kernels.gpu.parts import LANE, All, Combine, One, Settle, Share, Work
 from unfoldc.kernels.loops import Assign, Const, Expr, For, Let, Nest, Store, Var
 from unfoldc.kernels.printers.cuda.expressions import CudaExpressions
 from unfoldc.kernels.printers.cuda.places import Positions
@@ -81,15 +82,15 @@ class WorkPrinter:
         return own.rounds(part, any(isinstance(s, Combine) for s in part.body))
 
     def rounds(self, part: Share, together: bool) -> list[str]:
-        """All rounds; `together` keeps lanes without a run of their own with the others, on the last run."""
+        """All rounds; `together` lets lanes without a run of their own wait with the others."""
         team, teams, runs = self.dealer.team(part.team), self.dealer.teams(part.team), part.runs
         at = self.names("at", "int32") if len(part.variables) > 1 else self.names(part.variables[0], "int32")
         if self.dealer.is_grid or not isinstance(runs, int):
             count = self._extent(runs)
             if not together:
                 return [f"for {at} in range({team}, {count}, {teams}):", *_deeper(self._run(part, at))]
-            lines = [f"mine = start + {team} < {count}", f"{at} = minimum(start + {team}, {count} - 1)"]
-            lines += replace(self, guards=(*self.guards, "mine"))._run(part, at)
+            lines = [f"{at} = start + {team}", f"mine = {at} < {count}"]
+            lines += replace(self, guards=("mine",))._run(part, at)
             return [f"for start in range(0, {count}, {teams}):", *_deeper(lines)]
         size = self.dealer.count // part.team
         rounds = -(-runs // size)
@@ -109,8 +110,8 @@ class WorkPrinter:
         if not partial:
             return [f"{at} = {place}", *self._run(part, at)]
         if together:
-            lines = [f"mine = {place} < {part.runs}", f"{at} = minimum({place}, {part.runs} - 1)"]
-            return [*lines, *replace(self, guards=(*self.guards, "mine"))._run(part, at)]
+            lines = [f"{at} = {place}", f"mine = {at} < {part.runs}"]
+            return [*lines, *replace(self, guards=("mine",))._run(part, at)]
         return [f"{at} = {place}", f"if {at} < {part.runs}:", *_deeper(self._run(part, at))]
 
     def _run(self, part: Share, at: str) -> list[str]:
@@ -123,7 +124,18 @@ class WorkPrinter:
                 lines.append(f"{self.names(variable, 'int32')} = {f'rest({text}, {extent})' if i else text}")
                 step *= extent
         leader = (f"{self.own} == 0",) if part.team > 1 else ()
-        return [*lines, *replace(self, guards=(*self.guards, *leader)).body(part.body)]
+        inner = replace(self, guards=leader)
+        return [*lines, *(inner.guarded(part.body, self.guards[0]) if self.guards else inner.body(part.body))]
+
+    def guarded(self, body: Sequence[Work], condition: str) -> list[str]:
+        """The lines of statements; lanes for which the condition does not hold only wait with the others."""
+        lines = []
+        for name, dtype in dict.fromkeys((s.name, s.dtype) for s in body if isinstance(s, Combine)):
+            lines.append(f"{self.names(name, dtype)} = np.{dtype}(0)")
+        for is_work, group in groupby(body, lambda s: not isinstance(s, Combine | Settle)):
+            inner = self.body(list(group))
+            lines += [f"if {condition}:", *_deeper(inner)] if is_work else inner
+        return lines
 
     def _extent(self, extent: int | Expr) -> str:
         return str(extent) if isinstance(extent, int) else self.expressions.text(extent)
@@ -149,11 +161,13 @@ class WorkPrinter:
                 yield from self.body(inner)
             case Combine():
                 yield from self._combine(s)
+            case Settle():
+                yield "barrier()"
 
     def _guards(self, buffer: str) -> list[str]:
         """What must hold for a store: of a team the first lane makes it, if others can see it."""
         place, mapped = self.mapped.places[buffer], self.mapped
-        guards = [g for g in self.guards if not (place.is_private and g.endswith("== 0"))]
+        guards = [] if place.is_private else list(self.guards)
         if mapped.buffers[buffer].space == "output" and mapped.choices.problems > 1:
             guards.append("valid")
         return guards
