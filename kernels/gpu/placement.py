@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from unfoldc.kernels import build
-from unfoldc.kernels.gpu.choices import GpuChoices
+from unfoldc.kernels.gpu.choices import WARP, GpuChoices
 from unfoldc.kernels.gpu.owners import Access, accesses, stored
 from unfoldc.kernels.gpu.parts import LANE, All, One, Parts, Share, expressions, leaves, statements
 from unfoldc.kernels.gpu.places import Place, Region, lay_out, private_places
@@ -15,6 +15,7 @@ from unfoldc.kernels.loops import Binary, Buffer, Cast, Const, Expr, For, Load, 
 _OWN = ("state", "scratch")
 _FEW = 4  # elements of an input that each lane has a copy of
 _BARRIER_BYTES = 256  # in front of the grid's workspace
+_EXCHANGE_BYTES = 256  # in front of shared memory, where warps exchange a scalar each
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def place_buffers(
     own = {n: b for n, b in rest.items() if b.space in _OWN}
     read = {n: b for n, b in rest.items() if n in repeated and b.space in ("input", "constant")}
     block, group, work = _shared(own, read, unbatched, choices)
-    in_shared, shared = lay_out(block, group, choices.problems, "group")
+    in_shared, shared = lay_out(block, group, choices.problems, "group", _exchange(choices))
     first = _BARRIER_BYTES if choices.is_grid else 0
     in_work, workspace = lay_out({}, work, choices.problems, "work", first)
     places = {**places, **in_shared, **in_work}
@@ -130,15 +131,20 @@ def _shared(
     block: dict[str, Buffer] = {}
     group: dict[str, Buffer] = {}
     work: dict[str, Buffer] = {}
+    first = _exchange(choices)
     for name, buffer in sorted(own.items(), key=lambda item: (item[1].nbytes, item[0])):
         larger = {**group, name: buffer}
-        if not choices.is_grid and lay_out(block, larger, choices.problems, "group")[1].nbytes <= choices.shared:
+        if not choices.is_grid and lay_out(block, larger, choices.problems, "group", first)[1].nbytes <= choices.shared:
             group = larger
         else:
             work[name] = buffer
     for name, buffer in sorted(read.items(), key=lambda item: (item[1].nbytes, item[0])):
         of_all = buffer.space == "constant" or name in unbatched
         more = ({**block, name: buffer}, group) if of_all else (block, {**group, name: buffer})
-        if not choices.is_grid and lay_out(*more, choices.problems, "group")[1].nbytes <= choices.shared:
+        if not choices.is_grid and lay_out(*more, choices.problems, "group", first)[1].nbytes <= choices.shared:
             block, group = more
     return block, group, work
+
+
+def _exchange(choices: GpuChoices) -> int:
+    return _EXCHANGE_BYTES if choices.group > WARP else 0

@@ -10,7 +10,7 @@ import numpy as np
 from unfoldc.kernels.gpu.choices import WARP
 from unfoldc.kernels.gpu.copies import GIVEN
 from unfoldc.kernels.gpu.mapping import Mapped, all_leaves
-from unfoldc.kernels.gpu.parts import Barrier, InStep, Parts, Remark, Share
+from unfoldc.kernels.gpu.parts import Barrier, Combine, InStep, Parts, Remark, Share
 from unfoldc.kernels.gpu.places import element_type, lane_elements
 from unfoldc.kernels.loops import ITERATION
 from unfoldc.kernels.printers.cuda.arguments import Arguments
@@ -76,6 +76,8 @@ class KernelPrinter:
                 self._add(1, "group = thread")
         for team in sorted({p.team for p in self._shares() if p.team > 1}):
             self._add(1, f"team_{team} = lane >> {team.bit_length() - 1}", f"lane_{team} = lane & {team - 1}")
+        wide = {s.dtype for leaf in all_leaves(mapped) for s in leaf.body if isinstance(s, Combine) and s.team > WARP}
+        self._add(1, *(f"exchange_{dtype} = cuda.shared.array(0, types.{dtype})" for dtype in sorted(wide)))
         for kind, region in (("shared", mapped.shared), ("work", mapped.workspace)):
             for dtype, step in region.steps.items():
                 if kind == "shared":
