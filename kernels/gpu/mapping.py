@@ -15,7 +15,7 @@ from unfoldc.kernels.gpu.places import Place, Region
 from unfoldc.kernels.gpu.placement import place_buffers
 from unfoldc.kernels.loops import ITERATION, Buffer, LoopProgram
 
-_GRID_LANES = 132 * 256  # an estimate, for costs alone
+GRID_LANES = 132 * 256  # an estimate, for costs alone
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def map_program(program: LoopProgram, choices: GpuChoices, unbatched: frozenset[
 
     The program has no memory plan: no two buffers share a place.
     """
-    lanes = Lanes(choices.group, choices.group or _GRID_LANES)
+    lanes = Lanes(choices.group, choices.group or GRID_LANES)
     begin = distribute(program.begin, lanes, {})
     steps = [
         MappedStep(s.first, s.count, distribute(s.body, lanes, {ITERATION: (s.first, s.first + s.count - 1)}))
