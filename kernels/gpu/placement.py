@@ -9,7 +9,7 @@ from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP, GpuChoices
 from unfoldc.kernels.gpu.owners import Access, accesses, stored
 from unfoldc.kernels.gpu.parts import LANE, All, One, Parts, Share, expressions, leaves, statements
-from unfoldc.kernels.gpu.places import Place, Region, lay_out, private_places
+from unfoldc.kernels.gpu.places import Place, Region, Rows, lay_out, private_places
 from unfoldc.kernels.gpu.rows import rows_read
 from unfoldc.kernels.loops import Binary, Buffer, Cast, Const, Expr, For, Load, LoopProgram, Var
 
@@ -110,7 +110,8 @@ def _fixed_indices(parts: Sequence[Share | All | One]) -> tuple[frozenset[str], 
     for part in parts:
         own: set[Expr] = {Var(v) for v in part.variables} if isinstance(part, Share) else set()
         own.add(Var(LANE))
-        known = {Var(s.var) for s in statements(part.body) if isinstance(s, For) and isinstance(s.extent, int)} | own
+        known = {Var(s.var) for s in statements(part.body) if isinstance(s, For) and isinstance(s.extent, int)}
+        known |= own - {Var(LANE)}  # registers have no numbers that a lane could compute
         for e in (x for s in part.body for top in expressions(s) for x in build.walk(top)):
             if isinstance(e, Load):
                 read.add(e.buffer)
@@ -131,7 +132,7 @@ def _shared(
     read: Mapping[str, Buffer],
     unbatched: frozenset[str],
     choices: GpuChoices,
-    rows: Mapping[str, str],
+    rows: Mapping[str, Rows],
 ) -> tuple[dict[str, Buffer], dict[str, Buffer], dict[str, Buffer]]:
     """What a block has in shared memory, what each of its groups has there, and what is left to the workspace."""
     block: dict[str, Buffer] = {}
