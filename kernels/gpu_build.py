@@ -29,7 +29,7 @@ def cuda_forms(program: LoopProgram, inputs: Sequence[Port]) -> tuple[CudaForm, 
     if not any(port.batched for port in inputs):
         return (one,)
     many = default_gpu_choices(program, inputs, _MANY)
-    return (one,) if many == few else (one, CudaForm("many", from_batch(few), many))
+    return (one,) if many == few else (one, CudaForm("many", from_batch(program, inputs, few, many), many))
 
 
 def cuda_artifact_sources(
