@@ -127,3 +127,18 @@ def test_machine_code_of_tvm_is_linked(model: Path, tmp_path: Path) -> None:
     folder = pipeline.compile(model, "stm32f407", "tvm").save(tmp_path / "p")
     build(folder, "gcc")
     assert "100% tests passed" in run(folder, "ctest", "--preset", "gcc")
+
+
+def test_a_project_that_cannot_be_written_names_its_folder(
+    capsys: Capture, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    assert cli.main(["compile", str(model), "--target", "stm32f407", "-o", str(tmp_path / "p")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"unfoldc: {tmp_path / 'p'}: it cannot be written (No space left on device); allowed: a folder"
+    )
+    assert not (tmp_path / "p").exists() and not list(tmp_path.glob(".partial*"))
