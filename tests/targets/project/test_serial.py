@@ -72,7 +72,7 @@ DEFINITIONS = {
 
 
 def cases() -> list[object]:
-    found = []
+    found: list[object] = []
     for core, machine in MACHINES.items():
         tools = ("cmake", machine.program, *gnu_tools(find_target(core)))
         marks = [needs_tool(*tools), *([] if core == "cortex-m4" else [pytest.mark.slow])]
