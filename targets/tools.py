@@ -9,8 +9,8 @@ from unfoldc.errors import ToolError
 from unfoldc.targets.description import Target
 
 DEBIAN_PACKAGES = {
-    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
-    "arm-none-eabi-gcc": "gcc-arm-none-eabi",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
     "clang": "clang",
     "cmake": "cmake",
     "cppcheck": "cppcheck",
@@ -20,11 +20,11 @@ DEBIAN_PACKAGES = {
     "qemu-system-arm": "qemu-system-arm",
     "qemu-system-riscv32": "qemu-system-misc",
     "qemu-system-riscv64": "qemu-system-misc",
-    "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf",
+    "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
     "ssh": "openssh-client",
     "sshd": "openssh-server",
 }
-"""Program -> the Debian package that brings it."""
+"""Program -> the Debian packages that bring it and, for a compiler, the C library that it links."""
 
 _ADMINISTRATION = "/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -41,7 +41,7 @@ def missing_tools(programs: Iterable[str]) -> tuple[str, ...]:
 
 def debian_command(programs: Iterable[str]) -> str:
     """The command that installs `programs` on Debian and Ubuntu; empty for none."""
-    packages = sorted({DEBIAN_PACKAGES.get(p, p) for p in programs})
+    packages = sorted({package for p in programs for package in DEBIAN_PACKAGES.get(p, p).split()})
     return f"apt-get install {' '.join(packages)}" if packages else ""
 
 
