@@ -13,6 +13,7 @@ from unfoldc.kernels.passes.half_products import half_products
 from unfoldc.kernels.passes.long_axes import long_axes_last
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.passes.result_blocks import BlockShape
+from unfoldc.kernels.passes.share_terms import share_terms
 from unfoldc.kernels.passes.split_ranges import split_ranges
 from unfoldc.kernels.passes.split_reshaped import split_reshaped
 from unfoldc.kernels.passes.start_sums import start_sums
@@ -57,6 +58,8 @@ def schedule(
         program = results_fused(program)
     if choices.chained and lanes == 1:
         program = chain_sums(program)
+    if choices.shared_terms and lanes == 1:
+        program = share_terms(program)
     if choices.triangles > 1 and lanes == 1:
         program = triangle_products(program, choices.triangles)
     buffers = dict(program.buffers)

@@ -49,7 +49,8 @@ class ScheduleChoices:
     same results are joined without vectors; tile: columns of results that share a reduction loop with the rows.
     load_blocks: whether neighbouring floats are loaded by one instruction. runs: of short loops over results that are
     written out. triangles: rows of a symmetric matrix that are multiplied at once from half of it; 1: from all of it.
-    chained: whether a sum that is added to another one goes on where that one ends.
+    chained: whether a sum that is added to another one goes on where that one ends. shared_terms: whether sums over the
+    same terms are taken in one loop.
     """
 
     vectors: bool
@@ -88,6 +89,7 @@ class ScheduleChoices:
     runs: int = 1
     triangles: int = 1
     chained: bool = False
+    shared_terms: bool = False
 
     @property
     def has_vectors(self) -> bool:
@@ -127,6 +129,7 @@ def default_choices(spec: TargetSpec, vectors: bool = False) -> ScheduleChoices:
         # A Cortex-M4 loads eight numbers by one instruction: there halves take 5 to 10 % more of them.
         triangles=_EIGHT if not wide and spec.accumulators >= _EIGHT else 1,
         chained=not wide,
+        shared_terms=not wide and spec.accumulators >= _EIGHT,
     )
 
 
@@ -157,7 +160,7 @@ def choices_for(spec: TargetSpec, backend: str) -> dict[str, tuple[Value, ...]]:
         tried |= {"dots": (0, 4, 8, 12, 20), "packed": (False,), "sweep_tile": (8 * _KIB, 32 * _KIB, 64 * _KIB)}
     else:  # a compiler that finds vectors finds fewer where sums are written out
         tried |= {"terms": (1, 2, 4, 8, 16), "runs": (1, 4), "joined": (True, False), "tile": (1, 2, 4)}
-        tried |= {"triangles": (1, 4, 6, 8), "chained": (True, False)}
+        tried |= {"triangles": (1, 4, 6, 8), "chained": (True, False), "shared_terms": (True, False)}
         if spec.load_multiple and backend == "c":
             tried |= {"load_blocks": (True, False)}
     if not default.vectors:
