@@ -36,9 +36,9 @@ ASIDE = "unfoldc"
 class Build:
     """A compiled solver and the folder it lies in.
 
-    `kind`: "host" or "emulated". `product`: the file an engine runs, "" where it runs the sources. `processor`: the
-    machine a host product was compiled for. `model`: the copy of the ONNX file, with the `options` it is imported with.
-    `external`: SHA-256 of the model's external data files.
+    `kind`: "host", "gpu" or "emulated". `product`: the file an engine runs, "" where it runs the sources.
+    `processor`: the machine a host product was compiled for. `model`: the copy of the ONNX file, with the `options` it
+    is imported with. `external`: SHA-256 of the model's external data files.
     """
 
     artifact: Artifact

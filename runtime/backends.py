@@ -35,10 +35,11 @@ BACKENDS = {
         Backend("numba", ("onnx", "numba"), ("host",), True, "Python source, compiled by Numba"),
         Backend("tvm", ("onnx", "tvm", "ziglang"), ("host", "emulated"), True, "TVM's TIR, compiled by LLVM"),
         Backend("reference", ("onnx",), ("host",), False, "NumPy, operation by operation; slow"),
+        Backend("cuda", ("onnx", "numba_cuda"), ("gpu",), True, "one kernel for NVIDIA GPUs, compiled by numba-cuda"),
         Backend("onnxruntime", ("onnx", "onnxruntime"), ("host",), True, "ONNX Runtime, any operator, any provider"),
     )
 }
-_AUTOMATIC = {"host": ("c", "numba", "reference"), "emulated": ("c",)}
+_AUTOMATIC = {"host": ("c", "numba", "reference"), "emulated": ("c",), "gpu": ("cuda",)}
 # What "auto" measures against C, and the largest source in bytes for which compiling that takes at most a second: Numba
 # takes 0.1 s per kB. TVM takes part only where the caller has imported it already, since that alone takes 4 s.
 _RIVALS = {"numba": 10_000, "tvm": 120_000}
@@ -46,7 +47,7 @@ _RIVALS = {"numba": 10_000, "tvm": 120_000}
 _THREADED = ("c", "numba", "tvm", "onnxruntime")
 # Runs what the compilers refuse.
 _FALLBACK = {"host": "onnxruntime"}
-_DISTRIBUTIONS = {"tvm": "apache-tvm"}
+_DISTRIBUTIONS = {"tvm": "apache-tvm", "numba_cuda": '"unfoldc[cuda]"'}
 
 
 def has_stamps(backend: str) -> bool:
@@ -154,7 +155,7 @@ def checked_threads(backend: str, kind: str, threads: int | None) -> int:
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InputError("threads", repr(threads), "1 or more", "Change the option.")
     if threads > 1 and (kind != "host" or backend not in _THREADED):
-        where = f"backend {backend}" if kind == "host" else "an emulated device"
+        where = "an emulated device" if kind == "emulated" else f"backend {backend}"
         found, allowed = f"{threads} for {where}", f"1, or back end {', '.join(_THREADED)} on the host"
         raise InputError("threads", found, allowed, "Leave it out, or choose one of these back ends.")
     return threads
@@ -200,6 +201,8 @@ def _open_engine(build: Build, progress: Callable[[str], None] | None) -> Engine
         from unfoldc.runtime.engine_emulator import EmulatorEngine
 
         return EmulatorEngine(artifact, build.target, build.folder / build.product)
+    if build.kind == "gpu":
+        return _open_gpu(build)
     if artifact.backend in ("c", "tvm"):
         from unfoldc.runtime.engine_library import LibraryEngine
 
@@ -215,6 +218,18 @@ def _open_engine(build: Build, progress: Callable[[str], None] | None) -> Engine
     from unfoldc.runtime.engine_reference import ReferenceEngine
 
     return ReferenceEngine(artifact, build.folder / build.model, build.options)
+
+
+def _open_gpu(build: Build) -> Engine:
+    from unfoldc.targets.cuda.packages import in_simulator
+
+    if in_simulator():
+        from unfoldc.runtime.cuda.simulator import SimulatorEngine
+
+        return SimulatorEngine(build.artifact)
+    from unfoldc.runtime.engine_cuda import CudaEngine
+
+    return CudaEngine(build.artifact, build.folder / build.product)
 
 
 def _installed(name: str) -> bool:

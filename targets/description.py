@@ -10,7 +10,7 @@ from typing import Any, Literal
 from unfoldc.errors import ToolError
 from unfoldc.kernels.target_spec import TargetSpec
 
-_MODULES = {"ziglang": "ziglang", "unicorn": "unicorn", "pyelftools": "elftools"}
+_MODULES = {"ziglang": "ziglang", "numba-cuda": "numba_cuda", "unicorn": "unicorn", "pyelftools": "elftools"}
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,15 @@ class Power:
 class Target:
     """A device to compile for: the running computer, or a core with memories, of a board or of none in particular.
 
-    `kind` is "host" (the running computer) or "emulated" (firmware that runs in the emulator: counts are exact, times
-    unknown). `flags` select the processor in the C compiler. `flash` and `ram` are where the linker puts things; the
-    limits that hold are `spec.flash_bytes` and `spec.ram_bytes` (None: no device in particular, so no limit). `source`
-    says where the figures come from and how memory is counted; `packages` are the PyPI distributions that building and
-    running take.
+    `kind` is "host" (the running computer), "gpu" (one in it) or "emulated" (firmware that runs in the emulator: counts
+    are exact, times unknown). `flags` select the processor in the C compiler. `flash` and `ram` are where the linker
+    puts things; the limits that hold are `spec.flash_bytes` and `spec.ram_bytes` (None: no device in particular, so no
+    limit). `source` says where the figures come from and how memory is counted; `packages` are the PyPI distributions
+    that building and running take.
     """
 
     spec: TargetSpec
-    kind: Literal["host", "emulated"]
+    kind: Literal["host", "gpu", "emulated"]
     summary: str
     source: str
     packages: tuple[str, ...]

@@ -28,6 +28,7 @@ from unfoldc.runtime.backends import checked_threads, choose, fallback, measures
 from unfoldc.runtime.load import load, open_build
 from unfoldc.runtime.solver import Solver
 from unfoldc.targets import find_target
+from unfoldc.targets.cuda.packages import code_for
 from unfoldc.targets.qemu import find_machine
 from unfoldc.targets.remote.address import parse_address
 from unfoldc.tuning import is_enough, tuned
@@ -54,6 +55,7 @@ def compile(
 ) -> Solver:
     """Compile an ONNX file for a target and open it as a `Solver`.
 
+    target: "cuda" is an NVIDIA GPU, which backend "cuda" implies (docs/gpu.md).
     backend: "auto" takes C where zig is installed, else Numba, else NumPy. On the host it measures C against Numba,
     where that compiles the model in about a second, and against TVM, where that is imported already: for 0.3 s, on
     random problems, one alone and 64 together where the batch is open. The fastest whose answers are right is kept, and
@@ -78,6 +80,7 @@ def compile(
     Raises ModelError for a damaged or unsupported model, InputError for a wrong option, TargetError where the program
     does not fit the device, ToolError for a missing tool.
     """
+    target = "cuda" if (target, backend) == ("host", "cuda") else target
     found = find_target(target)
     if on is not None and parse_address(on).scheme == "qemu":
         find_machine(found)  # refused before anything is compiled
@@ -175,6 +178,7 @@ def _key(request: Request) -> str:
             "measure": request.measure,
             "sparse": request.sparse,
             "symbol": request.symbol,
+            "gpu": code_for() if request.target.kind == "gpu" else "",
             "tuned": [request.on] if request.tune else [],
             "external": external_digests(request.path, request.model),
         },

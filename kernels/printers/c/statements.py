@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import loop_range
-from unfoldc.kernels.loops import Assign, Binary, Expr, For, Let, Local, Nest, Stmt, Store
+from unfoldc.kernels.loops import Assign, Binary, Const, Expr, For, Let, Local, Nest, Stmt, Store
+from unfoldc.kernels.printers.c.absorbed_nan import absorbed_nan
 from unfoldc.kernels.printers.c.expressions import Expressions
 from unfoldc.kernels.printers.c.load_multiple import LoadMultiple
 from unfoldc.kernels.printers.c.vectors import Vectors
@@ -22,8 +23,9 @@ class Statements:
 
     `vectors` prints the loops of the kind "lanes"; without, they are loops like others. `unroll_mark` is the same for
     loops to unroll, `rolled_mark` for those to leave as they are (`rolled_loops`: one was), `round_mark`
-    (`rounds`) stands between rounds of additions to the same sums. `loads` prints reads of neighbouring numbers as one
-    statement.
+    (`rounds`) stands between rounds of additions to the same sums. `numbers`: a processor may have instructions for
+    `min` and `max` that lose NaN, to be used where something else keeps it. `loads` prints reads of neighbouring
+    numbers as one statement.
     """
 
     def __init__(
@@ -35,16 +37,38 @@ class Statements:
         loads: LoadMultiple | None = None,
         rolled_mark: str = "",
         round_mark: str = "",
+        numbers: bool = False,
+        here_mark: str = "",
     ) -> None:
         self.expressions = expressions
+        self._place = expressions.place
         self.vector_loops = False
         self._mark, self._unroll_mark, self._rolled_mark = vector_mark, unroll_mark, rolled_mark
-        self._round_mark = round_mark
-        self.rolled_loops = self.rounds = False
+        self._round_mark, self._here_mark, self._numbers = round_mark, here_mark, numbers
+        self.rolled_loops = self.rounds = self.placed = self.hides = False
         self._vectors, self._loads = vectors, loads
+
+    def hidden(self, body: Sequence[Stmt], used: Collection[str]) -> list[str]:
+        """Prepares for a function; where it has scalars that are not to be moved, lines with pointers to constants.
+
+        A compiler that knows a constant reads it once and puts it aside in memory, where it is already.
+        """
+        self.expressions.place = self._place
+        mark, buffers = self._here_mark, self.expressions.program.buffers
+        if not mark or not any(isinstance(s, Let) and s.placed for s in build.statements(tuple(body))):
+            return []
+        names = {n: f"{n}_here" for n, b in buffers.items() if n in used and b.space == "constant"}
+        self.expressions.place = {**self._place, **names}
+        self.hides |= bool(names)
+        return [
+            line for n, own in names.items()
+            for line in (f"const {self.expressions.element_type(n)} *{own} = {self._place[n]};", f"{mark}_AT({own});")
+        ]  # fmt: skip
 
     def block(self, body: Sequence[Stmt], depth: int) -> list[str]:
         """The lines of a body."""
+        if self._numbers:
+            body = absorbed_nan(body, self.expressions.never_nan)
         blocks = self._loads.blocks(body) if self._loads is not None else {}
         lines: list[str] = []
         covered = 0
@@ -76,6 +100,9 @@ class Statements:
                 return self._loop(s, depth)
             case Let(name):
                 kind, value = self.expressions.declared(s)
+                if s.placed and self._here_mark:
+                    self.placed = True
+                    return [*wrap(f"{pad}{kind} {name} = {value};"), f"{pad}{self._here_mark}({name});"]
                 line = f"{'' if s.mutable else 'const '}{kind} {name} = {value};"
             case Assign(name, value):
                 line = self._assign(name, value)
@@ -109,6 +136,9 @@ class Statements:
         elif self._rolled_mark and s.kind == "rolled":
             self.rolled_loops = True
             mark = [pad + self._rolled_mark]
+            if self._round_mark and all(_is_same(b) for b in s.body):
+                self.rounds = True  # or it becomes `memset`, which takes three instructions for a word
+                body.append(f"{pad}{_PAD}{self._round_mark};")
         return [*mark, f"{pad}for (int32_t {s.var} = 0; {s.var} < {extent}; {s.var}++) {{", *body, pad + "}"]
 
     def _assign(self, name: str, value: Expr) -> str:
@@ -116,6 +146,13 @@ class Statements:
         if added and isinstance(value, Binary) and value.a == Local(name, value.dtype):
             return f"{name} += {self.expressions.text(value.b)};"
         return f"{name} = {self.expressions.stored(value)};"
+
+
+def _is_same(s: Stmt) -> bool:
+    """Whether a statement stores the same number in each run of a loop, or names it."""
+    if isinstance(s, Let):
+        return isinstance(s.value, Const)
+    return isinstance(s, Store) and isinstance(s.value, Const | Local)
 
 
 def _rounds(body: Sequence[Stmt]) -> frozenset[int]:
@@ -144,7 +181,7 @@ def without_unread(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
 def _without_unread(body: Sequence[Stmt], unread: frozenset[str]) -> tuple[Stmt, ...]:
     kept: list[Stmt] = []
     for i, s in enumerate(body):
-        if isinstance(s, Let):
+        if isinstance(s, Let) and not s.placed:
             unread = unread - {s.name} if _reads(body[i + 1 :], s.name) else unread | {s.name}
         if isinstance(s, For | Nest):
             inner = _without_unread(s.body, unread)
