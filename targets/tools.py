@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 
-from unfoldc.errors import ToolError
-from unfoldc.targets.description import Target
+from unfoldc.targets.description import Target, not_installed
 
 DEBIAN_PACKAGES = {
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
@@ -49,12 +48,8 @@ def require_tools(programs: Iterable[str], purpose: str) -> None:
     """Raise `ToolError`, with the command, where one of `programs` is not installed."""
     missing = missing_tools(programs)
     if missing:
-        raise ToolError(
-            where=purpose,
-            found=f"{' and '.join(missing)} not installed",
-            allowed="the programs of the distribution's packages",
-            do=f"On Debian or Ubuntu, run `{debian_command(missing)}`.",
-        )
+        allowed = "the programs of the distribution's packages"
+        raise not_installed(purpose, missing, "", allowed, f"On Debian or Ubuntu, run `{debian_command(missing)}`.")
 
 
 def emulator_tools(target: Target) -> tuple[str, ...]:

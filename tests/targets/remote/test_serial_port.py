@@ -19,7 +19,7 @@ from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets import find_target
 from unfoldc.targets.description import MemoryRegion
 from unfoldc.targets.remote.address import parse_address
-from unfoldc.targets.remote.board_runner import MPS2_AN386, Board, board_of, build_board_runner
+from unfoldc.targets.remote.board_runner import Board, board_of, build_board_runner
 from unfoldc.targets.remote.connect import connect
 from unfoldc.targets.remote.device import Device
 from unfoldc.targets.remote.protocol import ANSWER, Frame, Refusal, Request
@@ -38,6 +38,10 @@ def greeting_only(then: Answer) -> Answer:
     return lambda board, r: board.right(r) if r.kind == Request.HELLO else then(board, r)
 
 
+# QEMU has no cycle counter in its Cortex-M: SysTick counts instead, in the time of the emulated board.
+MPS2_AN386 = Board(
+    "port_cmsdk_uart.c", ("UNFOLDC_CLOCK_SYSTICK",), MemoryRegion(0, 4 << 20), MemoryRegion(0x2000_0000, 4 << 20)
+)
 # QEMU has the nRF52's predecessor, whose UART is the same.
 NRF51 = Board("port_nrf52.c", (), MemoryRegion(0, 256 << 10), MemoryRegion(0x2000_0000, 16 << 10))
 SLOWER = replace(STM32F407, macros=(*STM32F407.macros, "UNFOLDC_CLOCK_SYSTICK"))  # QEMU has no cycle counter
