@@ -33,5 +33,3 @@ def cuda_artifact_sources(
 ) -> dict[str, str]:
     """The module of kernels and the facts of their launch."""
     return cuda_sources(symbol, program, inputs, outputs, cuda_forms(program, inputs))
-
-

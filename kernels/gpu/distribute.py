@@ -86,7 +86,11 @@ def _alike(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
 
 def _in_step(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
     cost, parts = _block(loop.body, lanes, {**ranges, loop.var: loop_range(loop)})
-    runs = loop.extent if isinstance(loop.extent, int) else work((For(loop.var, loop.extent, (Let("_", build.ZERO),)),), ranges)
+    runs = (
+        loop.extent
+        if isinstance(loop.extent, int)
+        else work((For(loop.var, loop.extent, (Let("_", build.ZERO),)),), ranges)
+    )
     return runs * cost, (InStep(loop.var, loop.extent, _merged(parts)),)
 
 

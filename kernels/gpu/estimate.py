@@ -60,5 +60,3 @@ def _shape(part: Share) -> list[tuple[str, int | Expr]]:
 def _runs(extent: int | Expr, ranges: Ranges) -> int:
     """How often a loop runs, half of the most where that depends on the loops around it."""
     return extent if isinstance(extent, int) else max(longest(extent, ranges) // 2, 1)
-
-

@@ -115,6 +115,3 @@ def all_leaves(mapped: Mapped) -> list[Share | All | One]:
     """All parts of a kernel that compute."""
     groups = (mapped.once, mapped.own, mapped.load, mapped.begin, *(s.parts for s in mapped.steps), mapped.end)
     return [leaf for parts in groups for leaf in leaves(parts)]
-
-
-

@@ -72,5 +72,3 @@ def _strided(indices: Sequence[Expr], strides: Sequence[int]) -> Expr:
 def _sum(a: Expr, b: Expr) -> Expr:
     dtype = "int64" if "int64" in (a.dtype, b.dtype) else "int32"
     return simplify(Binary("add", Cast(a, dtype), Cast(b, dtype), dtype))
-
-
