@@ -13,6 +13,7 @@ from unfoldc.kernels.batch_form import side_by_side
 from unfoldc.kernels.check_batch import STRUCTURE, coupled
 from unfoldc.kernels.cost import cost
 from unfoldc.kernels.element_types import ELEMENT_TYPES
+from unfoldc.kernels.gpu_build import cuda_artifact_sources, cuda_program
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.passes.doubt_guesses import doubt_guesses
@@ -45,7 +46,7 @@ from unfoldc.kernels.verify import verify_program
 # A model is read for so many problems to see whether it treats them one by one; 7 find what only some of them meet.
 _BATCHES = (2, 7)
 
-BACKENDS = ("c", "numba", "tvm", "reference", "onnxruntime")
+BACKENDS = ("c", "numba", "tvm", "reference", "onnxruntime", "cuda")
 
 # In this order: folding first would destroy the likeness of the layers.
 PASSES: tuple[Callable[[Program], Program], ...] = (
@@ -218,8 +219,11 @@ def build_artifact(
     choices = choices or default
     lowered = lower(program)
     plain = repeat_nests(lowered) if choices.repeated else lowered
-    swept = in_sweeps(plain, spec, choices=choices)
-    scheduled = schedule(skip_zeros(swept) if sparse else swept, spec, choices=choices)
+    if backend == "cuda":  # mapped onto lanes instead of scheduled for caches
+        scheduled = cuda_program(plain)
+    else:
+        swept = in_sweeps(plain, spec, choices=choices)
+        scheduled = schedule(skip_zeros(swept) if sparse else swept, spec, choices=choices)
     notes: dict[str, object] = {
         "boundaries": model.boundaries,
         "not_rolled": list(program.notes),
@@ -243,6 +247,8 @@ def build_artifact(
         )  # fmt: skip
     elif backend == "numba":
         sources = numba_sources(symbol, scheduled, model.inputs, model.outputs)
+    elif backend == "cuda":
+        sources = cuda_artifact_sources(symbol, scheduled, model.inputs, model.outputs)
     elif backend == "tvm":
         sources, reason = tvm_sources(
             symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from unfoldc.kernels.loops import LoopProgram, Stmt
 from unfoldc.kernels.passes.block_rows import block_rows
+from unfoldc.kernels.passes.chain_sums import chain_sums
 from unfoldc.kernels.passes.fuse_results import results_fused
 from unfoldc.kernels.passes.fuse_rows import fuse_rows
 from unfoldc.kernels.passes.half_products import half_products
@@ -18,6 +19,7 @@ from unfoldc.kernels.passes.start_sums import start_sums
 from unfoldc.kernels.passes.sum_columns import sum_columns
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
 from unfoldc.kernels.passes.tile_results import tile_results
+from unfoldc.kernels.passes.triangle_products import triangle_products
 from unfoldc.kernels.passes.unroll_results import unroll_results
 from unfoldc.kernels.passes.unroll_sums import unroll_sums
 from unfoldc.kernels.passes.unroll_terms import unroll_terms
@@ -53,6 +55,10 @@ def schedule(
         program = start_sums(program)
     if choices.joined and lanes == 1:
         program = results_fused(program)
+    if choices.chained and lanes == 1:
+        program = chain_sums(program)
+    if choices.triangles > 1 and lanes == 1:
+        program = triangle_products(program, choices.triangles)
     buffers = dict(program.buffers)
 
     def transform(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:

@@ -25,7 +25,8 @@ class RemoteEngine(DeviceEngine[Device]):
 
     The runner is built at once where the address needs one, and kept in the build's folder. After a `DeviceError` the
     connection is given up; the next call makes a new one. Several threads may call; they take turns. `flash_bytes`,
-    `ram_bytes` and `stack_bound_bytes` are those of the solver's own firmware (None: there is an operating system).
+    `ram_bytes` and `stack_bound_bytes` are those of the solver's own firmware (None: there is an operating system);
+    what is on a board may be the work of another compiler.
     """
 
     def __init__(self, build: Build, on: str, progress: Callable[[str], None] | None = None) -> None:

@@ -131,9 +131,10 @@ def _notes(profile: Profile) -> list[str]:
         most = "no bound is known" if bound is None else f"never more than {bound}"
         stack_text = "not measured" if profile.stack_bytes is None else f"{profile.stack_bytes} bytes (measured"
         stack_text += f" ({most})" if profile.stack_bytes is None else f"; {most})"
+        whose = " as unfoldc builds it" if profile.on else ""
         notes = [
             f"flash {_of(profile.flash_bytes, profile.flash_limit_bytes)}, "
-            f"RAM {_of(profile.ram_bytes, profile.ram_limit_bytes)}, "
+            f"RAM {_of(profile.ram_bytes, profile.ram_limit_bytes)}{whose}, "
             f"stack {stack_text}"
         ]
         if profile.ram_limit_bytes is not None and profile.ram_bytes is not None:

@@ -117,11 +117,11 @@ def block(loop: For, rows: int) -> list[Stmt]:
     result: list[Stmt] = []
     if blocks > 1:
         start = build.mul(Var(loop.var), build.index(rows))
-        result.append(For(loop.var, blocks, _jam(loop, [build.add(start, build.index(r)) for r in range(rows)])))
+        result.append(For(loop.var, blocks, jam(loop, [build.add(start, build.index(r)) for r in range(rows)])))
     elif blocks == 1:
-        result.append(Nest((), _jam(loop, [build.index(r) for r in range(rows)], "b")))
+        result.append(Nest((), jam(loop, [build.index(r) for r in range(rows)], "b")))
     if rest:
-        result.append(Nest((), _jam(loop, [build.index(blocks * rows + r) for r in range(rest)], "r")))
+        result.append(Nest((), jam(loop, [build.index(blocks * rows + r) for r in range(rest)], "r")))
     return result
 
 
@@ -129,13 +129,14 @@ def _block_of_triangle(loop: For, extent: Expr, rows: int) -> list[Stmt]:
     """Blocks of rows as far as they go, and the rest row by row."""
     rest = build.binary("mod", extent, build.index(rows))
     start = build.mul(Var(loop.var), build.index(rows))
-    jammed = _jam(loop, [build.add(start, build.index(r)) for r in range(rows)])
-    single = _jam(loop, [build.add(build.sub(extent, rest), Var(loop.var))], "r")
+    jammed = jam(loop, [build.add(start, build.index(r)) for r in range(rows)])
+    single = jam(loop, [build.add(build.sub(extent, rest), Var(loop.var))], "r")
     blocks = build.binary("floordiv", extent, build.index(rows))
     return [For(loop.var, blocks, jammed), For(loop.var, rest, single)]
 
 
-def _jam(loop: For, places: Sequence[Expr], mark: str = "") -> tuple[Stmt, ...]:
+def jam(loop: For, places: Sequence[Expr], mark: str = "") -> tuple[Stmt, ...]:
+    """The runs of a loop at these places side by side, its scalars with a mark and the run's number in their names."""
     declared = {s.name for s in build.statements(loop.body) if isinstance(s, Let)}
 
     def copy(s: Stmt, r: int) -> Stmt:
@@ -151,13 +152,13 @@ def _jam(loop: For, places: Sequence[Expr], mark: str = "") -> tuple[Stmt, ...]:
             return Assign(f"{s.name}_{mark}{r}", s.value)
         return s
 
-    def jam(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    def together(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
         result: list[Stmt] = []
         for s in body:
             if isinstance(s, For):
-                result.append(For(s.var, s.extent, jam(s.body), s.kind))
+                result.append(For(s.var, s.extent, together(s.body), s.kind))
             else:
                 result.extend(copy(s, r) for r in range(len(places)))
         return tuple(result)
 
-    return jam(loop.body)
+    return together(loop.body)

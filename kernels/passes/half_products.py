@@ -22,7 +22,6 @@ from unfoldc.kernels.loops import (
     ITERATION,
     Assign,
     Buffer,
-    Const,
     Expr,
     For,
     Load,
@@ -34,7 +33,7 @@ from unfoldc.kernels.loops import (
     Var,
 )
 from unfoldc.kernels.passes.half_blocks import HalfBlocks
-from unfoldc.kernels.passes.matrix_vector import MatrixVector, chosen_by, matrix_vector
+from unfoldc.kernels.passes.matrix_vector import MatrixVector, chosen_by, matrix_of, matrix_vector
 from unfoldc.kernels.passes.sweep_members import reads
 from unfoldc.kernels.passes.symmetric import symmetric
 
@@ -107,7 +106,7 @@ class _Work:
 
     def form(self, found: MatrixVector) -> HalfBlocks | None:
         """How the matrix is cut into blocks; None where it is not symmetric or not large enough."""
-        matrix = self.matrix(found.matrix)
+        matrix = matrix_of(found.matrix, self.constants)
         order, lanes = matrix.shape[-1], self.vector_bits // (8 * matrix.dtype.itemsize)
         room = (self.registers - lanes - _OPERANDS) // 2  # each takes a vector of x and one of y
         form = HalfBlocks(order, lanes, max(1, min(_MOST_TOGETHER, room)))
@@ -121,7 +120,7 @@ class _Work:
         """The names of the constants with the blocks, and their first indices."""
         others = chosen_by(load)
         if (load.buffer, others) not in self.made:
-            matrix = self.matrix(load)
+            matrix = matrix_of(load, self.constants)
             if not symmetric(matrix):
                 matrix = matrix / 2 + matrix.swapaxes(-1, -2) / 2
             names = [f"{load.buffer}_half{len(self.made)}_{n}" for n in range(len(form.rows()))]
@@ -130,9 +129,3 @@ class _Work:
                 self.buffers[name] = Buffer(name, load.dtype, array.shape, "constant")
             self.made[load.buffer, others] = tuple(names)
         return self.made[load.buffer, others], tuple(i for i in others if i == Var(ITERATION))
-
-    def matrix(self, load: Load) -> np.ndarray:
-        """The matrix that is read; one for each iteration if they differ."""
-        at = [a for a, i in enumerate(load.indices) if i not in chosen_by(load)]
-        whole = np.moveaxis(self.constants[load.buffer], at, (-2, -1))
-        return whole[tuple(int(i.value) if isinstance(i, Const) else slice(None) for i in chosen_by(load))]

@@ -5,8 +5,10 @@ for i: acc = 0; for j: acc += w[i, j] x[j]; y[i] = f(acc)
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import ITERATION, Assign, Binary, Const, Expr, For, Let, Load, Local, Stmt, Var
@@ -27,6 +29,13 @@ class MatrixVector:
 def chosen_by(load: Load) -> tuple[Expr, ...]:
     """The indices that choose a matrix among several: numbers, or the iteration's."""
     return tuple(i for i in load.indices if isinstance(i, Const) or i == Var(ITERATION))
+
+
+def matrix_of(load: Load, constants: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The matrix that is read; one for each iteration if they differ."""
+    at = [a for a, i in enumerate(load.indices) if i not in chosen_by(load)]
+    whole = np.moveaxis(constants[load.buffer], at, (-2, -1))
+    return whole[tuple(int(i.value) if isinstance(i, Const) else slice(None) for i in chosen_by(load))]
 
 
 def matrix_vector(rows: For, place: int, constants: Collection[str]) -> MatrixVector | None:

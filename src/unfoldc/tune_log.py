@@ -106,7 +106,7 @@ def entry_of(line: str) -> Entry | None:
         return None
     try:
         return _entry(json.loads(line, parse_constant=_refuse))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
 

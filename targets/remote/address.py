@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -25,6 +27,9 @@ EXAMPLES = (
     "qemu",
 )
 DEFAULT_TIMEOUT = 60.0
+# Configurations of ssh hand names to shells (ProxyCommand), to which other characters may be commands.
+_HOST = re.compile(r"[A-Za-z0-9_.:%-]*")
+_USER = re.compile(r"[A-Za-z0-9_.@+\\-]*")
 _CONNECT_SECONDS = 20.0
 
 
@@ -65,31 +70,49 @@ class Address:
 
 def parse_address(text: str) -> Address:
     """Read an address; InputError for what is none."""
-    try:
-        parts = urlsplit(text if ":" in text else f"{text.replace('?', ':?', 1) if '?' in text else text + ':'}")
-        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-        host, port, user, path = parts.hostname or "", parts.port, unquote(parts.username or ""), unquote(parts.path)
-    except (ValueError, AttributeError) as error:
-        raise _wrong(text, f"it cannot be read ({error})") from None
-    scheme = parts.scheme
+    found = _read(text)
+    scheme, host, path = found.scheme, found.host, found.path
     if scheme not in OPTIONS:
         raise _wrong(text, f"there is no way called {scheme or text!r}")
-    for name in options:
+    for name in found.options:
         if name not in OPTIONS[scheme]:
             raise _wrong(text, f"{scheme} has no option {name!r}", f"the options {', '.join(OPTIONS[scheme])}")
     networked = scheme in ("ssh", "tvm-rpc")
-    if networked and (not host or path.strip("/")):
-        raise _wrong(text, "it names no host" if not host else f"nothing may follow the host, but there is {path!r}")
-    if scheme == "tvm-rpc" and port is None:
+    if networked and not host:
+        raise _wrong(text, "it names no host")
+    if scheme == "tvm-rpc" and found.port is None:
         raise _wrong(text, "it names no port")
     if scheme == "serial" and (not path or host):
         raise _wrong(text, "it names no device")
+    more = path.strip("/") if networked else host or path
+    if scheme != "serial" and more:
+        raise _wrong(text, f"nothing may follow {'the host' if networked else scheme}, but there is {more!r}")
+    for name in ("wait", "session"):
+        found.seconds(name, 1.0)
+    return replace(found, timeout=found.seconds("timeout", DEFAULT_TIMEOUT))
+
+
+def _read(text: str) -> Address:
+    """The parts of the text as they stand there, but for the time limit."""
+    scheme, mark, query = text.partition("?")
+    try:
+        parts = urlsplit(text if ":" in scheme else f"{scheme}:{mark}{query}")
+        given = parts.query.replace("+", "%2B")  # a space is %20, as in paths
+        options = dict(parse_qsl(given, keep_blank_values=True, strict_parsing=bool(given)))
+        user, port, path = unquote(parts.username or ""), parts.port, unquote(parts.path)
+        shlex.split(options.get("launch", ""))
+    except (ValueError, AttributeError) as error:
+        raise _wrong(text, f"it cannot be read ({error})") from None
+    where = parts.netloc.rpartition("@")[2]  # `parts.hostname` would be in small letters
+    host = where[1:].partition("]")[0] if where.startswith("[") else where.partition(":")[0]
+    if not all(map(str.isprintable, (text, user, path, *options.values()))):
+        raise _wrong(text, "it holds characters that cannot be printed")
     if parts.password is not None or parts.fragment or host.startswith("-") or user.startswith("-"):
         raise _wrong(text, "passwords, fragments and names that start with - are not taken")
-    address = Address(text, scheme, host, port, user, path, options)
-    for name in ("wait", "session"):
-        address.seconds(name, 1.0)
-    return replace(address, timeout=address.seconds("timeout", DEFAULT_TIMEOUT))
+    for name, letters in ((host, _HOST), (user, _USER)):
+        if not letters.fullmatch(name):
+            raise _wrong(text, f"{name!r} is no name of a host or a user")
+    return Address(text, parts.scheme, host, port, user, path, options)
 
 
 def _wrong(text: str, found: str, allowed: str = "") -> InputError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -17,6 +18,7 @@ MARK = b"unfoldc: "
 """What helpers that start a runner begin their lines with."""
 _CHUNK = 1 << 16
 _MOST_WORDS = 4000  # characters of what a process says that are kept
+_MOST_CHUNKS = 16  # of it that are read at a time
 
 
 class Channel(Protocol):
@@ -57,7 +59,7 @@ class DescriptorChannel:
         rest = memoryview(data)
         while rest:
             self._check_open()
-            if not select.select([], [self._out], [], _left(deadline))[1]:
+            if not _ready([self._out], select.POLLOUT, deadline):
                 raise device_error(
                     self.name,
                     f"it took {len(data) - len(rest)} of {len(data)} bytes and no more in time",
@@ -73,7 +75,7 @@ class DescriptorChannel:
     def read(self, deadline: float) -> bytes:
         """What has come, at least a byte; empty at the deadline."""
         self._check_open()
-        while select.select([self._in], [], [], _left(deadline))[0]:
+        while _ready([self._in], select.POLLIN, deadline):
             try:
                 data = os.read(self._in, _CHUNK)
             except BlockingIOError:
@@ -158,12 +160,12 @@ class ProcessChannel(DescriptorChannel):
             return data
         while True:
             sources = [self._in, *([self._words_from] if self._words_from >= 0 else [])]
-            ready = select.select(sources, [], [], _left(deadline))[0]
+            ready = _ready(sources, select.POLLIN, deadline)
             if self._words_from in ready:
                 self._listen()
             if self._in in ready:
                 return super().read(deadline)
-            if not ready:
+            if not ready or time.monotonic() >= deadline:  # one that talks on the side without end is not waited for
                 return b""
 
     def unread(self, data: bytes) -> None:
@@ -196,7 +198,8 @@ class ProcessChannel(DescriptorChannel):
         self._words_from = -1
         for number in (0, signal.SIGTERM, signal.SIGKILL):
             if number:
-                self.process.send_signal(number)
+                with contextlib.suppress(OSError):
+                    os.killpg(self.process.pid, number)  # what it has started, too: `launch` may name a script
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(self._grace)
                 return
@@ -204,10 +207,13 @@ class ProcessChannel(DescriptorChannel):
 
     def _listen(self) -> None:
         with contextlib.suppress(BlockingIOError, OSError):
-            while data := os.read(self._words_from, _CHUNK):
+            for _ in range(_MOST_CHUNKS):
+                data = os.read(self._words_from, _CHUNK)
+                if not data:
+                    os.close(self._words_from)
+                    self._words_from = -1
+                    return
                 self._words = (self._words + data.decode("utf-8", "replace"))[-_MOST_WORDS:]
-            os.close(self._words_from)  # its end
-            self._words_from = -1
 
 
 def await_mark(channel: ProcessChannel, deadline: float) -> str:
@@ -262,5 +268,10 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _left(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())
+def _ready(descriptors: Sequence[int], event: int, deadline: float) -> list[int]:
+    """Those that can be read or written without waiting, or that have failed; none at the deadline."""
+    waiting = select.poll()  # `select.select` takes no descriptor above 1023
+    for descriptor in descriptors:
+        waiting.register(descriptor, event)
+    left = max(0.0, deadline - time.monotonic())
+    return [descriptor for descriptor, _ in waiting.poll(math.ceil(1000 * left))]

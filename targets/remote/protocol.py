@@ -162,6 +162,8 @@ class Hello:
             raise ValueError("no greeting: texts of the wrong length")
         if rows < 1:
             raise ValueError("no greeting: it gives no repetitions")
+        if not 1 <= bits <= 64 or not unit.isprintable():
+            raise ValueError(f"no greeting: a clock of {bits} bits that counts {unit!r}")
         ports = (sizes[:inputs], sizes[inputs:])
         return cls(identity, iterations, rows, bits, hz, stamp, state, *ports, unit, symbol)
 

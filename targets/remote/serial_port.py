@@ -30,7 +30,7 @@ def open_serial(address: Address) -> DescriptorChannel:
     except (OSError, termios.error) as error:
         os.close(descriptor)
         used = isinstance(error, BlockingIOError)
-        found = "another program uses it" if used else f"it is no serial port ({error})"
+        found = "another program uses it" if used else f"it is no serial port ({error.args[-1]})"
         do = "End the other program." if used else "Name the port of the board."
         raise device_error(address.text, found, do) from None
     return DescriptorChannel(address.text, descriptor, descriptor)

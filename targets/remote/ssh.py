@@ -70,7 +70,7 @@ def _command(address: Address, content: bytes) -> list[str]:
         command += ["-p", str(address.port)]
     if address.user:
         command += ["-l", address.user]
-    folder = shlex.quote(options["folder"]) if options.get("folder") else '"${TMPDIR:-/tmp}"'
+    folder = _quoted(options["folder"]) if options.get("folder") else '"${TMPDIR:-/tmp}"'
     kept = options.get("keep", "0") not in ("0", "")
     values = {
         '"@FOLDER': f'{folder}"',
@@ -84,6 +84,11 @@ def _command(address: Address, content: bytes) -> list[str]:
     for key, value in values.items():
         script = script.replace(key, value)
     return [*command, "--", address.host, f"exec sh -c {shlex.quote(script)}"]
+
+
+def _quoted(folder: str) -> str:
+    """For the shell there; `~/` is the home over there."""
+    return f'"$HOME"/{shlex.quote(folder[2:])}' if folder.startswith("~/") else shlex.quote(folder)
 
 
 def _explain(name: str, status: int, words: str) -> DeviceError:

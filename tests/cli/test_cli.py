@@ -15,6 +15,7 @@ import pytest
 
 import unfoldc
 from unfoldc import cli, pipeline
+from unfoldc.commands.common import status as progress_line
 from unfoldc.errors import InputError
 
 Capture = pytest.CaptureFixture[str]
@@ -365,3 +366,10 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_progress_of_a_device_cannot_command_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress_line() as say:
+        say("waiting for a board (\x1b]0;title\x07 jobs)")
+    assert capsys.readouterr().err == "\r\x1b[Kwaiting for a board ( ]0;title  jobs) ...\r\x1b[K"

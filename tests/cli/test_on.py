@@ -199,6 +199,21 @@ def test_a_board_that_leaves_before_its_stack_is_measured_keeps_the_times(flashe
     assert profile.cycles_p50 == 15 and "the stack was not measured" in profile.note
 
 
+def test_a_board_that_measures_its_stack_has_no_bound_of_another_compiler(flashed: Path, tiny: Any) -> None:
+    """Its owner may have built it with gcc, whose frames are others than those of our firmware."""
+
+    def deep(board: FakeBoard, request: Frame) -> bytes:
+        if request.kind != Request.STACK:
+            return board.right(request)
+        return Frame(request.kind + ANSWER, request.sequence, (4000).to_bytes(4, "little")).pack()
+
+    profile = profile_on(FakeBoard(unfoldc.load(flashed).artifact, deep), flashed, tiny)
+    assert (profile.stack_bytes, profile.stack_bound_bytes) == (4000, None)
+    assert "as unfoldc builds it, stack 4000 bytes (measured; no bound is known)" in str(profile)
+    assert profile.ram_limit_bytes and profile.ram_bytes
+    assert f"fits: {profile.ram_limit_bytes - profile.ram_bytes - 4000} bytes" in str(profile)
+
+
 def test_the_commands_take_an_address(
     built: Path, model: Path, tiny: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,6 +49,7 @@ HOSTILE: list[Any] = [
     fields(figures=[]), fields(figures=[{}] * 3), fields(figures=figure(ratio=0)), fields(figures=figure(ratio=-1)),
     fields(figures=figure(ratio="0.5")), fields(figures=figure(ratio=True)), fields(figures=figure(batch=0)),
     fields(figures=figure(batch=1.0)), fields(figures=figure(unit="s\n")), fields(figures=figure(spread=-1)),
+    fields(figures=figure(ratio=10**400)), fields(figures=figure(spread=10**400)),
 ]  # fmt: skip
 
 

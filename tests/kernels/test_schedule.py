@@ -22,6 +22,7 @@ from unfoldc.kernels.verify import verify_loops
 
 HOST = TargetSpec("host", 64, vector_bits=512, accumulators=16, batch_lanes=8)
 M4 = TargetSpec("cortex-m4", 32, vector_bits=0, accumulators=4)
+RISCV = TargetSpec("rv32imfc", 32, vector_bits=0, accumulators=8)
 
 
 @pytest.fixture
@@ -102,6 +103,18 @@ def test_all_of_it_where_printers_or_targets_have_no_vectors(gram: Program) -> N
     small = replace(HOST, first_cache=0)
     for program in (schedule(plain, small), schedule(plain, small, lanes=8), schedule(plain, M4, vectors=True)):
         assert sum(v.size == 38**2 for v in program.constants.values()) == 1
+
+
+def test_half_of_it_where_each_load_is_an_instruction(gram: Program) -> None:
+    plain = lower(gram)
+    program = schedule(plain, RISCV)
+    verify_loops(program)
+    assert sum(v.size for v in program.constants.values() if v.ndim > 1) < 0.6 * 38**2
+    rng = np.random.default_rng(4)
+    values = {n: rng.standard_normal(gram.types[n].shape) for n in gram.inputs}
+    found = run(program, dict(zip(plain.inputs, values.values(), strict=True)))
+    for name, wanted in zip(plain.outputs, evaluate(gram, values), strict=True):
+        np.testing.assert_allclose(found[name], wanted, rtol=0, atol=1e-13 * np.linalg.norm(wanted))
 
 
 def all_kinds(program: LoopProgram) -> set[str]:

@@ -29,12 +29,14 @@ from unfoldc.kernels.verify import verify_loops
 
 HOST = TargetSpec("host", 64, vector_bits=512, accumulators=16, batch_lanes=32)
 SMALL = TargetSpec("cortex-m4", 32, vector_bits=0, accumulators=4, float_types=("float32",))
+RISCV = TargetSpec("rv32imfc", 32, vector_bits=0, accumulators=8, float_types=("float32",))
 DEVICE = TargetSpec("cortex-a53", 64, vector_bits=128, accumulators=8)
 PLACES = {
     "host c": (HOST, "c"),
     "host numba": (HOST, "numba"),
     "host tvm": (HOST, "tvm"),
     "m4 c": (SMALL, "c"),
+    "rv32 c": (RISCV, "c"),
     "a53 c": (DEVICE, "c"),
 }
 MODELS = ("wide", "admm", "ista_tied", "float64")

@@ -19,6 +19,7 @@ from unfoldc.kernels.loops import (
     Unary,
     Var,
 )
+from unfoldc.kernels.printers.c.absorbed_nan import NUMBERS
 from unfoldc.kernels.printers.c.helpers import LIBRARY, Helpers
 from unfoldc.kernels.printers.c.positions import depends_on_data, linear, never_negative
 from unfoldc.kernels.printers.c_api.text import C_TYPES, literal
@@ -146,6 +147,9 @@ class Expressions:
     def binary(self, e: Binary) -> Text:
         """An operator of two operands."""
         integers = e.a.dtype.startswith("int")
+        if e.operator in NUMBERS.values():
+            a, b = (e.b, e.a) if self.never_nan(e.a) else (e.a, e.b)
+            return self.call(self.helpers.call(e.operator, e.dtype), a, b)
         if e.operator in ("min", "max") and e.dtype.startswith("float"):
             return self.extremum(e)
         if integers and e.operator in _QUOTIENTS and self._plain_quotient(e):
@@ -159,6 +163,12 @@ class Expressions:
     def extremum(self, e: Binary) -> Text:
         """`min` or `max` of floating-point numbers; one comparison does if one of them is known not to be NaN."""
         a, b = (e.b, e.a) if self.never_nan(e.a) else (e.a, e.b)
+        if self.helpers.freestanding and e.operator == "min" and self.never_nan(b):
+            match a:
+                case Binary("max", x, low) if self.never_nan(low) and not self.never_nan(x):
+                    return self.call(self.helpers.call("clip_known", e.dtype), x, low, b)
+                case Binary("max", low, x) if self.never_nan(low) and not self.never_nan(x):
+                    return self.call(self.helpers.call("clip_known", e.dtype), x, low, b)
         known = "_known" if self.never_nan(b) else ""
         return self.call(self.helpers.call(e.operator + known, e.dtype), a, b)
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from unfoldc.kernels.printers.c.extrema import EXTREMA, extremum_text
 from unfoldc.kernels.printers.c.lane_helpers import lane_helper
 from unfoldc.kernels.printers.c.vector_comparisons import COMPARED
 from unfoldc.kernels.printers.c.vector_functions import PARTS, part, vector_function
@@ -149,6 +150,8 @@ class Helpers:
             return part(self, name, dtype)
         if (name, dtype) in FUNCTIONS:
             return vector_function(self, name, dtype)
+        if name in EXTREMA and self.freestanding:
+            return extremum_text(name, f"{self.symbol}_{name}_{dtype}", dtype, C_TYPES[dtype])
         floating = dtype.startswith("float")
         parameters, body = (_FLOAT if floating else _INTEGER)[name]
         words = {"T": C_TYPES[dtype], "U": f"u{C_TYPES[dtype]}"}

@@ -131,7 +131,7 @@ def _solver_text(
     rounds = f"{symbol}_ROUND" if dialect.in_order and not dialect.load_multiple else ""
     statements = Statements(
         Expressions(sliced, place, helpers), mark, vectors,
-        loads=loads, rolled_mark=f"{symbol}_ROLLED", round_mark=rounds,
+        loads=loads, rolled_mark=f"{symbol}_ROLLED", round_mark=rounds, numbers=dialect.freestanding,
     )  # fmt: skip
     functions = Functions(symbol, sliced, layout, heads, statements, f"{symbol}_ITERATIONS", streams)
     bodies = [*functions.begin(), *functions.iterate(), *functions.end(), *functions.solve()]

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import loop_range
-from unfoldc.kernels.loops import Assign, Binary, Expr, For, Let, Local, Nest, Stmt, Store
+from unfoldc.kernels.loops import Assign, Binary, Const, Expr, For, Let, Local, Nest, Stmt, Store
+from unfoldc.kernels.printers.c.absorbed_nan import absorbed_nan
 from unfoldc.kernels.printers.c.expressions import Expressions
 from unfoldc.kernels.printers.c.load_multiple import LoadMultiple
 from unfoldc.kernels.printers.c.vectors import Vectors
@@ -22,8 +23,9 @@ class Statements:
 
     `vectors` prints the loops of the kind "lanes"; without, they are loops like others. `unroll_mark` is the same for
     loops to unroll, `rolled_mark` for those to leave as they are (`rolled_loops`: one was), `round_mark`
-    (`rounds`) stands between rounds of additions to the same sums. `loads` prints reads of neighbouring numbers as one
-    statement.
+    (`rounds`) stands between rounds of additions to the same sums. `numbers`: a processor may have instructions for
+    `min` and `max` that lose NaN, to be used where something else keeps it. `loads` prints reads of neighbouring
+    numbers as one statement.
     """
 
     def __init__(
@@ -35,16 +37,19 @@ class Statements:
         loads: LoadMultiple | None = None,
         rolled_mark: str = "",
         round_mark: str = "",
+        numbers: bool = False,
     ) -> None:
         self.expressions = expressions
         self.vector_loops = False
         self._mark, self._unroll_mark, self._rolled_mark = vector_mark, unroll_mark, rolled_mark
-        self._round_mark = round_mark
+        self._round_mark, self._numbers = round_mark, numbers
         self.rolled_loops = self.rounds = False
         self._vectors, self._loads = vectors, loads
 
     def block(self, body: Sequence[Stmt], depth: int) -> list[str]:
         """The lines of a body."""
+        if self._numbers:
+            body = absorbed_nan(body, self.expressions.never_nan)
         blocks = self._loads.blocks(body) if self._loads is not None else {}
         lines: list[str] = []
         covered = 0
@@ -109,6 +114,9 @@ class Statements:
         elif self._rolled_mark and s.kind == "rolled":
             self.rolled_loops = True
             mark = [pad + self._rolled_mark]
+            if self._round_mark and all(_is_same(b) for b in s.body):
+                self.rounds = True  # or it becomes `memset`, which takes three instructions for a word
+                body.append(f"{pad}{_PAD}{self._round_mark};")
         return [*mark, f"{pad}for (int32_t {s.var} = 0; {s.var} < {extent}; {s.var}++) {{", *body, pad + "}"]
 
     def _assign(self, name: str, value: Expr) -> str:
@@ -116,6 +124,13 @@ class Statements:
         if added and isinstance(value, Binary) and value.a == Local(name, value.dtype):
             return f"{name} += {self.expressions.text(value.b)};"
         return f"{name} = {self.expressions.stored(value)};"
+
+
+def _is_same(s: Stmt) -> bool:
+    """Whether a statement stores the same number in each run of a loop, or names it."""
+    if isinstance(s, Let):
+        return isinstance(s.value, Const)
+    return isinstance(s, Store) and isinstance(s.value, Const | Local)
 
 
 def _rounds(body: Sequence[Stmt]) -> frozenset[int]:

@@ -130,7 +130,7 @@ def status() -> Iterator[Callable[[str], None]]:
 
     def say(text: str) -> None:
         if shown:
-            sys.stderr.write(f"\r\x1b[K{text} ...")
+            sys.stderr.write(f"\r\x1b[K{printable(text)} ...")  # a device may have a say in it
             sys.stderr.flush()
 
     try:

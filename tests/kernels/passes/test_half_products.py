@@ -1,84 +1,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
+from symmetric_solver import K, answer, matrix, solver
 
 from unfoldc.kernels import build
-from unfoldc.kernels.interpret_loops import run
-from unfoldc.kernels.loops import (
-    ITERATION,
-    Assign,
-    Buffer,
-    Expr,
-    For,
-    Let,
-    Load,
-    Local,
-    LoopProgram,
-    Nest,
-    Step,
-    Store,
-    Var,
-)
+from unfoldc.kernels.loops import ITERATION, Buffer, For, Let, Load, LoopProgram, Nest, Step, Var
 from unfoldc.kernels.passes.fuse_results import results_fused
 from unfoldc.kernels.passes.half_products import half_products
 from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.verify import verify_loops
 
-K = 2
 LANES = 4
-
-
-def matrix(order: int, dtype: str, *lead: int) -> np.ndarray:
-    half = np.random.default_rng(order).standard_normal((*lead, order, order))
-    return ((half + half.swapaxes(-1, -2)) / order).astype(dtype)
-
-
-def solver(w: np.ndarray, x: Expr | None = None, at: tuple[Expr, ...] = (Var("i"), Var("j"))) -> LoopProgram:
-    """t = W x, z = z - t / 2 in each iteration; `x` is by default z, in which all are read."""
-    dtype, n = w.dtype.name, w.shape[-1]
-    acc = Local("acc", dtype)
-
-    def load(name: str, index: str) -> Load:
-        return Load(name, (Var(index),), dtype)
-
-    term = build.mul(Load("w", at, dtype), x or load("z", "j"))
-    row = (
-        Let("acc", build.literal(0, dtype), True),
-        For("j", n, (Assign("acc", build.add(acc, term)),)),
-        Store("t", (Var("i"),), acc),
-    )
-    half = build.mul(load("t", "e"), build.literal(0.5, dtype))
-    step = Store("z", (Var("e"),), build.sub(load("z", "e"), half))
-    buffers = [
-        *(Buffer(name, dtype, (n,), space) for name, space in (("y", "input"), ("z", "state"), ("t", "scratch"))),
-        Buffer("w", dtype, w.shape, "constant"),
-        Buffer("out", dtype, (n,), "output"),
-    ]
-    return LoopProgram(
-        {b.name: b for b in buffers},
-        {"w": w},
-        ("y",),
-        ("out",),
-        (For("i", n, (Store("z", (Var("i"),), load("y", "i")),)),),
-        (Step(0, K, (Nest(("product",), (For("i", n, row),)), Nest(("step",), (For("e", n, (step,)),)))),),
-        (For("i", n, (Store("out", (Var("i"),), load("z", "i")),)),),
-    )
 
 
 def halved(program: LoopProgram, cache: int = 0, registers: int = 16) -> LoopProgram:
     bits = LANES * 8 * np.dtype(program.buffers["w"].dtype).itemsize
     return half_products(program, bits, registers, cache)
-
-
-def answer(program: LoopProgram, y: np.ndarray | None = None) -> Any:
-    verify_loops(program)
-    b = program.buffers["y"]
-    values = np.linspace(-1, 1, b.size) if y is None else y
-    return run(program, {"y": values.astype(b.dtype)})["out"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

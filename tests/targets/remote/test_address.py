@@ -20,6 +20,14 @@ def test_the_parts_of_an_address() -> None:
     assert parse_address("local").scheme == parse_address("local?timeout=3").scheme == "local"
 
 
+def test_names_and_options_are_taken_letter_by_letter() -> None:
+    """Aliases in a configuration of ssh have capitals, folders a plus, commands a colon."""
+    assert parse_address("ssh://Pi@MyPi").host == "MyPi"
+    assert parse_address("ssh://Pi@[FE80::1%eth0]:22").host == "FE80::1%eth0"
+    assert parse_address("ssh://pi?key=/c++/id%20rsa").options["key"] == "/c++/id rsa"
+    assert parse_address("local?launch=qemu%20-L%20/a:b").options["launch"] == "qemu -L /a:b"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -39,6 +47,14 @@ def test_the_parts_of_an_address() -> None:
         ("tvm-rpc://host", "names no port"),
         ("tvm-rpc://host:1?wait=nan", "wait=nan"),
         ("local?x", "cannot be read"),
+        ("local?launch=it's", "cannot be read (No closing quotation)"),
+        ("local:folder", "nothing may follow"),
+        ("qemu://host", "nothing may follow"),
+        ("ssh://ho\nst", "cannot be printed"),
+        ("tvm-rpc://host:1?key=a%0ab", "cannot be printed"),
+        ("serial:/dev/x%00y", "cannot be printed"),
+        ("ssh://$(id)", "no name of a host or a user"),
+        ("ssh://`id`@host", "no name of a host or a user"),
     ],
 )
 def test_a_wrong_address_is_refused(text: str, found: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,3 +93,9 @@ def test_a_greeting_of_random_bytes_is_refused_or_read() -> None:
             assert "greeting" in str(error)
     with pytest.raises(ValueError, match="no repetitions"):
         Hello.unpack(replace(HELLO, rows=0).pack())
+
+
+@pytest.mark.parametrize("clock", [{"clock_bits": 0}, {"clock_bits": 2**32 - 1}, {"clock_unit": "\x1b[2J"}])
+def test_a_greeting_with_a_clock_that_is_none_is_refused(clock: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no greeting: a clock"):
+        Hello.unpack(replace(HELLO, **clock).pack())

@@ -292,7 +292,7 @@ def test_a_port_is_used_by_one_at_a_time_and_given_back(artifact: Artifact) -> N
 
 
 @pytest.mark.parametrize(
-    ("path", "found"), [("/dev/no-such-port", "cannot be opened"), ("/dev/null", "no serial port")]
+    ("path", "found"), [("/dev/no-such-port", "cannot be opened"), ("/dev/null", "no serial port \\(Inapp")]
 )
 def test_what_is_no_port_is_refused(artifact: Artifact, path: str, found: str) -> None:
     with pytest.raises(DeviceError, match=found):

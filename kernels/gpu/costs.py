@@ -1,0 +1,67 @@
+"""Rough cost of statements and of waiting, in additions: enough to choose between two ways of sharing work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unfoldc.kernels import build
+from unfoldc.kernels.gpu.choices import WARP
+from unfoldc.kernels.gpu.parts import Combine, Settle, Work
+from unfoldc.kernels.index_bounds import Ranges, longest, loop_range
+from unfoldc.kernels.loops import Binary, Expr, For, Load, Nest, Unary
+
+_FUNCTION = 8.0  # a root, a quotient or an elementary function
+_SHUFFLE = 6.0
+_WAIT = {1: 0.0, WARP: 6.0}
+_WAIT_BLOCK, _WAIT_GRID = 12.0, 400.0
+
+
+def wait(group: int) -> float:
+    """A barrier of so many lanes."""
+    if group == 0:
+        return _WAIT_GRID
+    return _WAIT[1] if group == 1 else _WAIT[WARP] if group <= WARP else _WAIT_BLOCK
+
+
+def combination(team: int) -> float:
+    """What it takes to combine a scalar over a team."""
+    steps = max(team.bit_length() - 1, 0)
+    return _SHUFFLE * min(steps, 5) + (2 * _WAIT_BLOCK + 5 * _SHUFFLE) * (steps > 5)
+
+
+def work(body: Sequence[Work], ranges: Ranges) -> float:
+    """What statements take when one lane runs them; of a triangle half of the square."""
+    total = 0.0
+    for s in body:
+        if isinstance(s, Combine):
+            total += combination(s.team)
+        elif isinstance(s, Settle):
+            total += 1.0
+        elif isinstance(s, For):
+            runs = s.extent if isinstance(s.extent, int) else max(longest(s.extent, ranges), 1) / 2
+            total += runs * work(s.body, {**ranges, s.var: loop_range(s)})
+        elif isinstance(s, Nest):
+            total += work(s.body, ranges)
+        else:
+            total += 1.0 + sum(_expression(e) for e in build.expressions(s))
+    return total
+
+
+def _expression(top: Expr) -> float:
+    total = 0.0
+    for e in build.walk(top):
+        if isinstance(e, Load):
+            total += 1.0
+        elif isinstance(e, Unary) and e.operator not in ("neg", "abs", "not"):
+            total += _FUNCTION
+        elif isinstance(e, Binary) and e.dtype.startswith("float"):
+            total += _FUNCTION if e.operator in ("div", "pow", "fmod") else 0.5
+    return total
+
+
+def ranges_of(loops: Sequence[For], around: Ranges) -> Ranges:
+    """The ranges inside of loops."""
+    result = dict(around)
+    for loop in loops:
+        result[loop.var] = loop_range(loop)
+    return result

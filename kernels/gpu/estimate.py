@@ -1,0 +1,64 @@
+"""How long a mapped kernel takes for a problem, in additions of one lane: an estimate for choosing, not a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unfoldc.kernels.gpu.costs import wait, work
+from unfoldc.kernels.gpu.mapping import GRID_LANES, Mapped
+from unfoldc.kernels.gpu.parts import All, Barrier, InStep, One, Part, Share
+from unfoldc.kernels.gpu.places import lane_elements, words
+from unfoldc.kernels.index_bounds import Ranges, longest
+from unfoldc.kernels.loops import ITERATION, Expr
+
+_FAR = 2.0  # how much longer it takes where the state lies in global memory
+
+
+def latency(mapped: Mapped) -> float:
+    """From the first lane's start of a problem to the last one's end."""
+    total = sum(_parts(mapped, parts, {}) for parts in (mapped.load, mapped.begin, mapped.end))
+    for step in mapped.steps:
+        ranges: Ranges = {ITERATION: (step.first, step.first + step.count - 1)}
+        total += step.count * _parts(mapped, step.parts, ranges)
+    return total * (_FAR if any(p.kind == "work" for p in mapped.places.values()) else 1.0)
+
+
+def private_words(mapped: Mapped) -> int:
+    """Words of 4 bytes that a lane keeps to itself."""
+    total = 0
+    for name, place in mapped.places.items():
+        if place.is_private:
+            buffer = mapped.buffers[name]
+            group = max(mapped.choices.group, 1)
+            size = buffer.size if place.owner is None else lane_elements(buffer, place.owner, group)
+            total += size * words(buffer.dtype)
+    return total
+
+
+def _parts(mapped: Mapped, parts: Sequence[Part], ranges: Ranges) -> float:
+    lanes = mapped.choices.group or GRID_LANES
+    total = 0.0
+    for part in parts:
+        if isinstance(part, Barrier):
+            total += wait(mapped.choices.group)
+        elif isinstance(part, InStep):
+            inner = {**ranges, part.variable: (0, max(_runs(part.extent, ranges) - 1, 0))}
+            total += _runs(part.extent, ranges) * _parts(mapped, part.body, inner)
+        elif isinstance(part, Share):
+            inner = {**ranges, **{v: (0, max(_runs(n, ranges) - 1, 0)) for v, n in _shape(part)}}
+            rounds = -(-_runs(part.runs, ranges) * part.team // lanes)
+            total += rounds * work(part.body, inner)
+        elif isinstance(part, All | One):
+            total += work(part.body, ranges)
+    return total
+
+
+def _shape(part: Share) -> list[tuple[str, int | Expr]]:
+    return list(zip(part.variables, part.extents, strict=True))
+
+
+def _runs(extent: int | Expr, ranges: Ranges) -> int:
+    """How often a loop runs, half of the most where that depends on the loops around it."""
+    return extent if isinstance(extent, int) else max(longest(extent, ranges) // 2, 1)
+
+

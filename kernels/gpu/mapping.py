@@ -1,0 +1,120 @@
+"""Loop program -> kernel: parts with their barriers, and places for all buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from unfoldc.kernels.gpu.barriers import Touched, loop_with_barriers, with_barriers
+from unfoldc.kernels.gpu.choices import GpuChoices
+from unfoldc.kernels.gpu.copies import GIVEN, copy_parts
+from unfoldc.kernels.gpu.distribute import Lanes, distribute
+from unfoldc.kernels.gpu.owners import Access, accesses, stored
+from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Share, leaves
+from unfoldc.kernels.gpu.places import Place, Region
+from unfoldc.kernels.gpu.placement import place_buffers
+from unfoldc.kernels.loops import ITERATION, Buffer, LoopProgram
+
+GRID_LANES = 132 * 256  # an estimate, for costs alone
+
+
+@dataclass(frozen=True)
+class MappedStep:
+    """The iterations `first .. first + count - 1` run `parts`."""
+
+    first: int
+    count: int
+    parts: Parts
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A kernel: what runs once, what runs for each problem, and where the buffers are.
+
+    `once` is dealt out to all lanes of the block, which then wait for each other; `own` is what each lane then loads
+    for itself. For each problem `load`, `begin`, the steps and `end` run. Buffers whose name starts with `GIVEN` are
+    the caller's arrays of those that have a copy elsewhere.
+    """
+
+    program: LoopProgram
+    choices: GpuChoices
+    buffers: Mapping[str, Buffer]
+    places: Mapping[str, Place]
+    shared: Region
+    workspace: Region
+    once: Parts
+    own: Parts
+    load: Parts
+    begin: Parts
+    steps: tuple[MappedStep, ...]
+    end: Parts
+
+
+def map_program(program: LoopProgram, choices: GpuChoices, unbatched: frozenset[str] = frozenset()) -> Mapped:
+    """Maps a program onto groups of lanes; the inputs `unbatched` are the same for all problems.
+
+    The program has no memory plan: no two buffers share a place.
+    """
+    lanes = Lanes(choices.group, choices.group or GRID_LANES)
+    begin = distribute(program.begin, lanes, {})
+    steps = [
+        MappedStep(s.first, s.count, distribute(s.body, lanes, {ITERATION: (s.first, s.first + s.count - 1)}))
+        for s in program.steps
+    ]
+    end = distribute(program.end, lanes, {})
+    placed = place_buffers(program, choices, unbatched, begin, [s.parts for s in steps], end)
+    alike = frozenset(n for n, p in placed.places.items() if p.kind == "copy") if choices.group != 1 else frozenset()
+    buffers = dict(program.buffers)
+    for name in placed.copied:
+        buffers[GIVEN + name] = replace(buffers[name], name=GIVEN + name)
+    once, own, load = copy_parts(program, placed, choices)
+    mapped = Mapped(
+        program, choices, buffers, {**placed.places, **{GIVEN + n: Place("given") for n in placed.copied}},
+        placed.shared, placed.workspace, once, own, load, _alike(begin, alike),
+        tuple(replace(s, parts=_alike(s.parts, alike)) for s in steps), _alike(end, alike),
+    )  # fmt: skip
+    return _waiting(mapped) if choices.group != 1 else mapped
+
+
+def _alike(parts: Parts, names: frozenset[str]) -> Parts:
+    """What lane 0 does alone for buffers that each lane has a copy of is done by all."""
+    result: list[Part] = []
+    for part in parts:
+        if isinstance(part, InStep):
+            part = replace(part, body=_alike(part.body, names))
+        elif isinstance(part, One) and stored(part) & names:
+            part = All(part.body)
+        result.append(part)
+    return tuple(result)
+
+
+def _waiting(mapped: Mapped) -> Mapped:
+    """The kernel with barriers; a problem's start meets what the one before it left."""
+
+    def find(part: Share | All | One) -> Sequence[Access]:
+        reached = [a for a in accesses(part, mapped.buffers) if not mapped.places[a.buffer].is_private]
+        return [
+            Access(a.buffer, (), a.store, frozenset(o for o in a.owners if o.team == 1)) for a in reached
+        ]  # of a team, one lane writes what the others read
+
+    known: Touched = frozenset()
+    while True:
+        load, pending = with_barriers(mapped.load, known, find)
+        begin, pending = with_barriers(mapped.begin, pending, find)
+        steps = []
+        for step in mapped.steps:
+            parts, pending = loop_with_barriers(step.parts, pending, find)
+            steps.append(replace(step, parts=parts))
+        end, pending = with_barriers(mapped.end, pending, find)
+        if pending <= known:
+            return replace(mapped, load=load, begin=begin, steps=tuple(steps), end=end)
+        known |= pending
+
+
+def all_leaves(mapped: Mapped) -> list[Share | All | One]:
+    """All parts of a kernel that compute."""
+    groups = (mapped.once, mapped.own, mapped.load, mapped.begin, *(s.parts for s in mapped.steps), mapped.end)
+    return [leaf for parts in groups for leaf in leaves(parts)]
+
+
+

@@ -1,0 +1,87 @@
+"""Which lane touches which elements of a buffer.
+
+An access in shared runs is *owned* where the number of the run is the place along some axes of the buffer: then only
+one lane, or one team, ever touches that element in this way. Two parts whose accesses are owned alike need no barrier
+between them, and a buffer all of whose accesses are owned alike can be kept by the lanes to themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from unfoldc.kernels import build
+from unfoldc.kernels.gpu.parts import All, One, Share, expressions, statements
+from unfoldc.kernels.index_bounds import Linear, linear
+from unfoldc.kernels.loops import Buffer, Expr, Load, Store
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The element at places p along `axes` belongs to team `flat(p) mod teams` of `team` lanes; () is lane 0."""
+
+    axes: tuple[int, ...]
+    team: int = 1
+
+
+FIRST = Owner(())
+"""Lane 0, for statements that it runs alone."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """A load or store in a part, with the owners by whom it may be explained."""
+
+    buffer: str
+    indices: tuple[Expr, ...]
+    store: bool
+    owners: frozenset[Owner]
+
+
+def stored(part: Share | All | One) -> set[str]:
+    """The buffers that a part writes."""
+    return {s.buffer for s in statements(part.body) if isinstance(s, Store)}
+
+
+def accesses(part: Share | All | One, buffers: Mapping[str, Buffer]) -> list[Access]:
+    """The loads and stores of a part."""
+    found: list[Access] = []
+    for indices, name, store in _places(part):
+        shape = buffers[name].shape
+        if isinstance(part, Share):
+            owners = frozenset(_owners(part, indices, shape))
+        else:
+            owners = frozenset([FIRST]) if isinstance(part, One) else frozenset()
+        found.append(Access(name, indices, store, owners))
+    return found
+
+
+def _places(part: Share | All | One) -> Iterable[tuple[tuple[Expr, ...], str, bool]]:
+    inside = statements(part.body)
+    for s in inside:
+        if isinstance(s, Store):
+            yield s.indices, s.buffer, True
+    for s in part.body:
+        for e in (x for top in expressions(s) for x in build.walk(top)):
+            if isinstance(e, Load):
+                yield e.indices, e.buffer, False
+
+
+def _owners(part: Share, indices: Sequence[Expr], shape: Sequence[int]) -> Iterable[Owner]:
+    """Sets of axes along which the place is the number of the run."""
+    position = _terms(linear(part.position))
+    axes = [a for a, n in enumerate(shape) if n > 1]
+    for count in range(1, len(axes) + 1):
+        for chosen in combinations(axes, count):
+            place = Linear()
+            step = 1
+            for a in reversed(chosen):
+                place.add(indices[a], step)
+                step *= shape[a]
+            if _terms(place) == position:
+                yield Owner(chosen, part.team)
+
+
+def _terms(form: Linear) -> tuple[int, dict[Expr, int]]:
+    return form.constant, {e: f for e, f in form.terms.items() if f}

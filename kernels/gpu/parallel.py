@@ -1,0 +1,63 @@
+"""Which loops may have their runs carried out in any order, by different lanes."""
+
+from __future__ import annotations
+
+from unfoldc.kernels import build
+from unfoldc.kernels.index_bounds import Ranges, linear
+from unfoldc.kernels.loops import Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
+from unfoldc.kernels.passes.block_rows import rows_are_independent
+
+
+def is_parallel(loop: For, around: Ranges) -> bool:
+    """Whether no run of the loop meets what another run writes, and none changes a scalar of the outside.
+
+    So it is where each buffer that the body writes has an axis along which every access of the body is at one place,
+    another one in each run; or by what is known of the ranges of indices. `around` are the loops outside.
+    """
+    if loop.kind == "lanes" or build.carries_scalars(loop):
+        return False
+    if any(isinstance(s, Nest) or (isinstance(s, For) and s.kind == "lanes") for s in build.statements(loop.body)):
+        return False
+    return _has_own_places(loop) or rows_are_independent(loop, around)
+
+
+def _has_own_places(loop: For) -> bool:
+    places = accesses(loop.body)
+    written = {s.buffer for s in build.statements(loop.body) if isinstance(s, Store)}
+    inner = bound_inside(loop.body)
+    return all(
+        any(_own_axis([indices[a] for indices in places[name]], loop.var, inner) for a in range(len(places[name][0])))
+        for name in written
+    )
+
+
+def _own_axis(indices: list[Expr], var: str, inner: frozenset[Expr]) -> bool:
+    first = linear(indices[0])
+    terms = {e: f for e, f in first.terms.items() if f}
+    factor = terms.pop(Var(var), 0)
+    fixed = not any(x in inner or x == Var(var) or isinstance(x, Load) for e in terms for x in build.walk(e))
+    if not factor or not fixed:
+        return False
+    whole = {**terms, Var(var): factor}
+    others = (linear(i) for i in indices[1:])
+    return all(o.constant == first.constant and {e: f for e, f in o.terms.items() if f} == whole for o in others)
+
+
+def accesses(body: tuple[Stmt, ...]) -> dict[str, list[tuple[Expr, ...]]]:
+    """The indices of all loads and stores of each buffer."""
+    found: dict[str, list[tuple[Expr, ...]]] = {}
+    for s in build.statements(body):
+        if isinstance(s, Store):
+            found.setdefault(s.buffer, []).append(s.indices)
+    for top in (e for s in body for e in build.expressions(s)):
+        for e in build.walk(top):
+            if isinstance(e, Load):
+                found.setdefault(e.buffer, []).append(e.indices)
+    return found
+
+
+def bound_inside(body: tuple[Stmt, ...]) -> frozenset[Expr]:
+    """The variables and scalars that statements declare."""
+    inside = build.statements(body)
+    loops: set[Expr] = {Var(s.var) for s in inside if isinstance(s, For)}
+    return frozenset(loops | {Local(s.name, s.value.dtype) for s in inside if isinstance(s, Let)})

@@ -1,0 +1,150 @@
+"""Decides where buffers live: what lanes own goes to registers first, what they exchange to shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from unfoldc.kernels import build
+from unfoldc.kernels.gpu.choices import WARP, GpuChoices
+from unfoldc.kernels.gpu.owners import Access, accesses, stored
+from unfoldc.kernels.gpu.parts import LANE, All, One, Parts, Share, expressions, leaves, statements
+from unfoldc.kernels.gpu.places import Place, Region, lay_out, private_places
+from unfoldc.kernels.loops import Binary, Buffer, Cast, Const, Expr, For, Load, LoopProgram, Var
+
+_OWN = ("state", "scratch")
+_FEW = 4  # elements of an input that each lane has a copy of
+_BARRIER_BYTES = 256  # in front of the grid's workspace
+_EXCHANGE_BYTES = 256  # in front of shared memory, where warps exchange a scalar each
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Places by buffer. `copied` are inputs and constants that are not read where the caller has them."""
+
+    places: Mapping[str, Place]
+    copied: tuple[str, ...]
+    unbatched: frozenset[str]
+    shared: Region
+    workspace: Region
+
+
+def place_buffers(
+    program: LoopProgram,
+    choices: GpuChoices,
+    unbatched: frozenset[str],
+    begin: Parts,
+    steps: Sequence[Parts],
+    end: Parts,
+) -> Placement:
+    """Places for all buffers of a program whose parts these are; `unbatched` inputs are the same for all problems."""
+    inside = [leaf for parts in steps for leaf in leaves(parts)]
+    every = [*leaves(begin), *inside, *leaves(end)]
+    found = _by_buffer(every, program.buffers)
+    repeated = _by_buffer(inside, program.buffers) if program.iterations > 1 else {}
+    places = _private(program, choices, every, found, repeated)
+    rest = {n: b for n, b in program.buffers.items() if n not in places and n in found}
+    own = {n: b for n, b in rest.items() if b.space in _OWN}
+    read = {n: b for n, b in rest.items() if n in repeated and b.space in ("input", "constant")}
+    block, group, work = _shared(own, read, unbatched, choices)
+    in_shared, shared = lay_out(block, group, choices.problems, "group", _exchange(choices))
+    first = _BARRIER_BYTES if choices.is_grid else 0
+    in_work, workspace = lay_out({}, work, choices.problems, "work", first)
+    places = {**places, **in_shared, **in_work}
+    given = {n: Place("given") for n in program.buffers if n not in places}
+    copied = tuple(sorted(n for n in places if program.buffers[n].space in ("input", "constant")))
+    return Placement({**places, **given}, copied, unbatched, shared, workspace)
+
+
+def _by_buffer(parts: Sequence[Share | All | One], buffers: Mapping[str, Buffer]) -> dict[str, list[Access]]:
+    found: dict[str, list[Access]] = {}
+    for part in parts:
+        for access in accesses(part, buffers):
+            found.setdefault(access.buffer, []).append(access)
+    return found
+
+
+def _private(
+    program: LoopProgram,
+    choices: GpuChoices,
+    parts: Sequence[Share | All | One],
+    found: Mapping[str, Sequence[Access]],
+    repeated: Mapping[str, Sequence[Access]],
+) -> dict[str, Place]:
+    """Buffers that lanes keep to themselves; what one lane would do alone for some of them, all must be able to do."""
+    buffers = program.buffers
+    fixed, dealt = _fixed_indices(parts)
+    own = sorted(n for n in found if buffers[n].space in _OWN)
+    read = [n for n in repeated if buffers[n].space in ("input", "constant") and n in fixed]
+    if choices.group == 1:  # all lanes read the same elements of a constant at once, which shared memory is good at
+        read = [n for n in read if buffers[n].space == "input" or buffers[n].size <= _FEW]
+    wanted = [*sorted(own, key=lambda n: buffers[n].nbytes), *sorted(read, key=lambda n: (buffers[n].nbytes, n))]
+    alike = {n for n in own if all(not a.store or _first(a) for a in found[n])}
+    alike |= {n for n in read if buffers[n].size <= _FEW}
+    alike = {n for n in alike if buffers[n].size == 1 or n in fixed - dealt}
+    while True:
+        places = private_places(found, buffers, choices, frozenset(alike), wanted)
+        copied = {n for n, p in places.items() if p.kind == "copy"}
+        mixed = set()
+        for part in parts:
+            written = stored(part) if isinstance(part, One) else set()
+            if written - copied:
+                mixed |= written & copied
+        if choices.group == 1 or not mixed:
+            return places
+        alike -= mixed
+
+
+def _first(access: Access) -> bool:
+    """Whether lane 0 makes it alone."""
+    return any(not o.axes for o in access.owners)
+
+
+def _fixed_indices(parts: Sequence[Share | All | One]) -> tuple[frozenset[str], frozenset[str]]:
+    """Buffers read at places that are known when loops are written out, and those read at places that lanes differ in."""
+    varied: set[str] = set()
+    dealt: set[str] = set()
+    read: set[str] = set()
+    for part in parts:
+        own: set[Expr] = {Var(v) for v in part.variables} if isinstance(part, Share) else set()
+        own.add(Var(LANE))
+        known = {Var(s.var) for s in statements(part.body) if isinstance(s, For) and isinstance(s.extent, int)} | own
+        for e in (x for s in part.body for top in expressions(s) for x in build.walk(top)):
+            if isinstance(e, Load):
+                read.add(e.buffer)
+                atoms = [x for i in e.indices for x in build.walk(i) if not _is_sum(x)]
+                if not all(x in known for x in atoms):
+                    varied.add(e.buffer)
+                if any(x in own for x in atoms):
+                    dealt.add(e.buffer)
+    return frozenset(read - varied), frozenset(dealt)
+
+
+def _is_sum(e: Expr) -> bool:
+    return isinstance(e, Const | Cast) or (isinstance(e, Binary) and e.operator in ("add", "sub", "mul"))
+
+
+def _shared(
+    own: Mapping[str, Buffer], read: Mapping[str, Buffer], unbatched: frozenset[str], choices: GpuChoices
+) -> tuple[dict[str, Buffer], dict[str, Buffer], dict[str, Buffer]]:
+    """What a block has in shared memory, what each of its groups has there, and what is left to the workspace."""
+    block: dict[str, Buffer] = {}
+    group: dict[str, Buffer] = {}
+    work: dict[str, Buffer] = {}
+    first = _exchange(choices)
+    for name, buffer in sorted(own.items(), key=lambda item: (item[1].nbytes, item[0])):
+        larger = {**group, name: buffer}
+        if not choices.is_grid and lay_out(block, larger, choices.problems, "group", first)[1].nbytes <= choices.shared:
+            group = larger
+        else:
+            work[name] = buffer
+    for name, buffer in sorted(read.items(), key=lambda item: (item[1].nbytes, item[0])):
+        of_all = buffer.space == "constant" or name in unbatched
+        more = ({**block, name: buffer}, group) if of_all else (block, {**group, name: buffer})
+        if not choices.is_grid and lay_out(*more, choices.problems, "group", first)[1].nbytes <= choices.shared:
+            block, group = more
+    return block, group, work
+
+
+def _exchange(choices: GpuChoices) -> int:
+    return _EXCHANGE_BYTES if choices.group > WARP else 0

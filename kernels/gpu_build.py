@@ -1,0 +1,37 @@
+"""What the back end `cuda` makes of a loop program: its forms, for few problems and for many, and their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unfoldc.kernels.artifact import Port
+from unfoldc.kernels.gpu.defaults import default_gpu_choices, from_batch
+from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.passes.fuse_results import results_fused
+from unfoldc.kernels.printers.cuda import CudaForm, cuda_sources
+
+_MANY = 1 << 16
+
+
+def cuda_program(lowered: LoopProgram) -> LoopProgram:
+    """The program as kernels are made of it: nests over the same results joined, which spares barriers."""
+    return results_fused(lowered)
+
+
+def cuda_forms(program: LoopProgram, inputs: Sequence[Port]) -> tuple[CudaForm, ...]:
+    """One form, or two where few problems want another one than many."""
+    few = default_gpu_choices(program, inputs, 1)
+    one = CudaForm("one", 1, few)
+    if not any(port.batched for port in inputs):
+        return (one,)
+    many = default_gpu_choices(program, inputs, _MANY)
+    return (one,) if many == few else (one, CudaForm("many", from_batch(few), many))
+
+
+def cuda_artifact_sources(
+    symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port]
+) -> dict[str, str]:
+    """The module of kernels and the facts of their launch."""
+    return cuda_sources(symbol, program, inputs, outputs, cuda_forms(program, inputs))
+
+

@@ -1,0 +1,131 @@
+"""Products of symmetric constant matrices with vectors, read half of the matrix, on processors without vectors.
+
+    for i: acc = 0; for j: acc += w[i, j] x[j]; y[i] = f(acc)
+becomes, R rows at a time, with what `triangle_blocks` describes
+    for i: p[i] = 0
+    for blocks of R rows: acc_0, acc_1, .. = 0; acc_r += p[..]; <products>; y[..] = f(acc_0); ...
+Such a processor spends one instruction on each load: two for a product become one and a half, and the matrix takes half
+the flash. A matrix that something else reads as well stays whole, for it would take flash once and a half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unfoldc.kernels import build
+from unfoldc.kernels.loops import ITERATION, Assign, Buffer, Expr, For, Load, Local, LoopProgram, Nest, Stmt, Store, Var
+from unfoldc.kernels.passes.block_rows import jam, rows_are_independent
+from unfoldc.kernels.passes.matrix_vector import MatrixVector, chosen_by, matrix_of, matrix_vector
+from unfoldc.kernels.passes.sweep_members import reads
+from unfoldc.kernels.passes.symmetric import symmetric
+from unfoldc.kernels.passes.triangle_blocks import BlockOfRows, TriangleBlocks
+
+_FEWEST_BLOCKS = 2
+_HERE = "triangle"  # stands where the products go while rows are jammed
+
+
+def triangle_products(program: LoopProgram, rows: int) -> LoopProgram:
+    """The program with such products, `rows` (an even number) rows at a time."""
+    kept: set[str] = set()
+    while True:
+        work = _Work(dict(program.buffers), dict(program.constants), rows, frozenset(kept))
+        changed = program.mapped(work.body)
+        if not work.made:
+            return program
+        left = reads(s for part in (changed.begin, *(s.body for s in changed.steps), changed.end) for s in part)
+        again = {name for name, _ in work.made} & left
+        if not again:
+            buffers = {n: b for n, b in work.buffers.items() if b.space != "constant" or n in left}
+            constants = {n: v for n, v in work.constants.items() if n in left}
+            return replace(changed, buffers=buffers, constants=constants)
+        kept |= again
+
+
+@dataclass
+class _Work:
+    buffers: dict[str, Buffer]
+    constants: dict[str, np.ndarray]
+    rows: int
+    kept: Collection[str]
+
+    def __post_init__(self) -> None:
+        self.made: dict[tuple[str, tuple[Expr, ...]], str] = {}
+        self.products = 0
+
+    def body(self, body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+        result: list[Stmt] = []
+        for s in body:
+            if isinstance(s, For) and all(isinstance(b, Nest) for b in s.body):
+                result.append(replace(s, body=self.body(s.body)))
+            elif isinstance(s, Nest) and len(s.body) == 1 and isinstance(s.body[0], For):
+                result.extend(self.nest(s, s.body[0]))
+            else:
+                result.append(s)
+        return tuple(result)
+
+    def nest(self, nest: Nest, loop: For) -> list[Stmt]:
+        """The nest with its first such product, or as it is."""
+        for place in range(len(loop.body)):
+            found = matrix_vector(loop, place, self.constants)
+            form = self.form(found) if found is not None else None
+            if found is not None and form is not None and rows_are_independent(loop, {}):
+                return self.halved(nest, loop, place, found, form)
+        return [nest]
+
+    def halved(self, nest: Nest, loop: For, place: int, found: MatrixVector, form: TriangleBlocks) -> list[Stmt]:
+        """What sets p to 0, what fills x where it is computed on the way, the blocks, and the rows that are left."""
+        dtype, name = found.matrix.dtype, f"half{self.products}"
+        self.products += 1
+        index, sums = Var(found.loop.var), Buffer(name, dtype, (form.order,), "scratch")
+        self.buffers[name] = sums
+        zero = Store(name, (index,), build.literal(0, dtype))
+        x, before = found.x, []
+        if found.before or not isinstance(x, Load) or not set(x.indices) <= {index, *chosen_by(x)}:
+            filled = Buffer(f"{name}_x", dtype, (form.order,), "scratch")
+            self.buffers[filled.name] = filled
+            before = [*found.before, Store(filled.name, (index,), x)]
+            x = Load(filled.name, (index,), dtype)
+        matrix, lead = self.packed(found.matrix, form)
+        result: list[Stmt] = [Nest((), (replace(found.loop, body=(*before, zero)),))]
+        total = build.add(Local(found.sum, dtype), Load(name, (Var(loop.var),), dtype))
+        body = (*loop.body[:place], Assign(found.sum, total), For(_HERE, 1, ()), *loop.body[place + 1 :])
+        shell = replace(loop, body=body)
+        for block, count, mark in ((Var(loop.var), form.rows, ""), (None, form.rest, "r")):
+            if not count:
+                continue
+            names = tuple(f"{found.sum}_{mark}{r}" for r in range(count))
+            own = BlockOfRows(form, block, names, matrix, lead, x, index, name)
+            whole: list[Stmt] = []
+            for s in jam(shell, [own.row(r) for r in range(count)], mark):
+                whole += own.products() if isinstance(s, For) and s.var == _HERE else [s]
+            if block is None:
+                result.append(Nest(nest.origins if not form.blocks else (), tuple(whole)))
+            else:
+                result.append(Nest(nest.origins, (replace(loop, extent=form.blocks, body=tuple(whole)),)))
+        return result
+
+    def form(self, found: MatrixVector) -> TriangleBlocks | None:
+        """How the matrix is cut into blocks; None where it is not symmetric, too small, or has to stay whole."""
+        matrix = matrix_of(found.matrix, self.constants)
+        form = TriangleBlocks(matrix.shape[-1], self.rows)
+        whole = form.order == found.loop.extent and form.order == matrix.shape[-2]
+        if not whole or form.blocks < _FEWEST_BLOCKS or found.matrix.buffer in self.kept:
+            return None
+        # Gram matrices that were computed in this type may differ across the diagonal by a rounding.
+        return form if symmetric(matrix, float(np.finfo(matrix.dtype).eps)) else None
+
+    def packed(self, load: Load, form: TriangleBlocks) -> tuple[str, tuple[Expr, ...]]:
+        """The name of the constant with the triangle, and its first indices."""
+        others = chosen_by(load)
+        if (load.buffer, others) not in self.made:
+            matrix = matrix_of(load, self.constants)
+            if not symmetric(matrix):
+                matrix = matrix / 2 + matrix.swapaxes(-1, -2) / 2
+            name = f"{load.buffer}_half{len(self.made)}"
+            self.constants[name] = form.packed(matrix)
+            self.buffers[name] = Buffer(name, load.dtype, self.constants[name].shape, "constant")
+            self.made[load.buffer, others] = name
+        return self.made[load.buffer, others], tuple(i for i in others if i == Var(ITERATION))

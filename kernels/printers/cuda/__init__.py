@@ -1,0 +1,5 @@
+"""Back end `cuda`: the whole solver as one kernel, in Python that Numba compiles and its simulator runs."""
+
+from unfoldc.kernels.printers.cuda.sources import CudaForm, cuda_sources
+
+__all__ = ["CudaForm", "cuda_sources"]

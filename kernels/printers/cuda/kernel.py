@@ -1,0 +1,160 @@
+"""One kernel: the lanes' parts as the text of a Python function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from unfoldc.kernels.gpu.choices import WARP
+from unfoldc.kernels.gpu.copies import GIVEN
+from unfoldc.kernels.gpu.mapping import Mapped, all_leaves
+from unfoldc.kernels.gpu.parts import Barrier, Combine, InStep, Parts, Remark, Share
+from unfoldc.kernels.gpu.places import element_type, lane_elements
+from unfoldc.kernels.loops import ITERATION
+from unfoldc.kernels.printers.cuda.arguments import Arguments
+from unfoldc.kernels.printers.cuda.places import Positions
+from unfoldc.kernels.printers.cuda.work import Dealer, WorkPrinter
+from unfoldc.kernels.printers.python_text import Names, comment
+
+PAD = "    "
+
+
+@dataclass
+class KernelPrinter:
+    """Prints the kernel `name`, with stamps of time where `stamped`."""
+
+    mapped: Mapped
+    arguments: Arguments
+    names: Names
+    name: str
+    stamped: bool
+    lines: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """The function."""
+        mapped, choices = self.mapped, self.mapped.choices
+        self.lines = [f"def {self.name}({', '.join(self.arguments.names)}):"]
+        self._head()
+        if mapped.once:
+            self._parts(mapped.once, Dealer("thread", choices.block_threads), 1)
+            self._add(1, "cuda.syncthreads()")
+        dealer = Dealer("lane", choices.group, is_grid=choices.is_grid)
+        self._parts(mapped.own, dealer, 1)
+        self._problem_loop()
+        for parts in (mapped.load, mapped.begin):
+            self._parts(parts, dealer, 2)
+        self._stamp(2, "1")
+        k = self.names(ITERATION, "int32")
+        for step in mapped.steps:
+            self._add(2, f"for {k} in range({step.first}, minimum({step.first + step.count}, iterations)):")
+            before = len(self.lines)
+            self._parts(step.parts, dealer, 3)
+            self._stamp(3, f"2 + {k}")
+            if len(self.lines) == before:
+                self._add(3, "pass")
+        self._parts(mapped.end, dealer, 2)
+        return "\n".join([*self.lines, ""])
+
+    def _add(self, depth: int, *lines: str) -> None:
+        self.lines += [PAD * depth + line for line in lines]
+
+    def _head(self) -> None:
+        """Numbers of lanes, and names for memory."""
+        mapped, choices = self.mapped, self.mapped.choices
+        self._add(1, "thread = cuda.threadIdx.x")
+        if choices.is_grid:
+            self._add(1, f"lane = cuda.blockIdx.x * {choices.threads} + thread")
+            self._add(1, f"lanes = cuda.gridDim.x * {choices.threads}")
+            self._add(1, "words = elements(workspace, 0, np.uint32)")
+        elif choices.problems > 1 and choices.group > 1:
+            self._add(1, f"lane = thread & {choices.group - 1}", f"group = thread >> {choices.group.bit_length() - 1}")
+        else:
+            self._add(1, "lane = 0" if choices.group == 1 else "lane = thread")
+            if choices.problems > 1:
+                self._add(1, "group = thread")
+        for team in sorted({p.team for p in self._shares() if p.team > 1}):
+            self._add(1, f"team_{team} = lane >> {team.bit_length() - 1}", f"lane_{team} = lane & {team - 1}")
+        wide = {s.dtype for leaf in all_leaves(mapped) for s in leaf.body if isinstance(s, Combine) and s.team > WARP}
+        self._add(1, *(f"exchange_{dtype} = cuda.shared.array(0, types.{dtype})" for dtype in sorted(wide)))
+        for kind, region in (("shared", mapped.shared), ("work", mapped.workspace)):
+            for dtype, step in region.steps.items():
+                if kind == "shared":
+                    self._add(1, f"shared_{dtype} = cuda.shared.array(0, types.{dtype})")
+                else:
+                    block = "0" if choices.is_grid else f"cuda.blockIdx.x * {region.nbytes}"
+                    self._add(1, f"work_{dtype} = elements(workspace, {block}, np.{dtype})")
+                if choices.problems > 1 and step:
+                    self._add(1, f"{kind}_first_{dtype} = group * {step}")
+        for name, place in sorted(mapped.places.items()):
+            if place.is_private:
+                buffer = mapped.buffers[name]
+                size = buffer.size if place.owner is None else lane_elements(buffer, place.owner, choices.group)
+                array = f"cuda.local.array({size}, types.{element_type(buffer.dtype)})"
+                self._add(1, f"{self.names(name, 'buffer')} = {array}")
+        self._stamp(1, "0")
+
+    def _shares(self) -> list[Share]:
+        return [leaf for leaf in all_leaves(self.mapped) if isinstance(leaf, Share)]
+
+    def _problem_loop(self) -> None:
+        choices, program = self.mapped.choices, self.mapped.program
+        if choices.is_grid:
+            self._add(1, "for problem in range(batch):")
+        elif choices.problems == 1:
+            self._add(1, "for problem in range(cuda.blockIdx.x, batch, cuda.gridDim.x):")
+        else:
+            count = choices.problems
+            self._add(1, f"for first in range(cuda.blockIdx.x * {count}, batch, cuda.gridDim.x * {count}):")
+            self._add(2, "valid = first + group < batch", "problem = minimum(first + group, batch - 1)")
+        for name in (*program.inputs, *program.outputs):
+            if self.arguments.ports[name].batched:
+                self._add(2, f"first_{name} = problem * {program.buffers[name].size}")
+
+    def _stamp(self, depth: int, slot: str) -> None:
+        if self.stamped:
+            place = f"cuda.blockIdx.x * {self.mapped.program.iterations + 2} + {slot}"
+            self._add(depth, "if thread == 0:", f"{PAD}ticks[{place}] = now()")
+
+    def _parts(self, parts: Parts, dealer: Dealer, depth: int) -> None:
+        positions = Positions(self.mapped, self.arguments, self.names)
+        for part in parts:
+            if isinstance(part, Remark):
+                self._add(depth, *comment(part.origins))
+            elif isinstance(part, Barrier):
+                self._barrier(depth)
+            elif isinstance(part, InStep):
+                work = WorkPrinter(self.mapped, positions, self.names, dealer)
+                count = part.extent if isinstance(part.extent, int) else work.expressions.text(part.extent)
+                self._add(depth, f"for {self.names(part.variable, 'int32')} in range({count}):")
+                before = len(self.lines)
+                self._parts(part.body, dealer, depth + 1)
+                if len(self.lines) == before:
+                    self._add(depth + 1, "pass")
+            else:
+                self._add(depth, *WorkPrinter(self.mapped, positions, self.names, dealer).part(part))
+
+    def _barrier(self, depth: int) -> None:
+        choices = self.mapped.choices
+        if choices.is_grid:
+            self._add(depth, *_GRID_BARRIER)
+        elif choices.group > WARP:
+            self._add(depth, "cuda.syncthreads()")
+        else:
+            self._add(depth, "barrier()")
+
+
+# The last block to come lets the others go on; the words are as before then, so that they need no clearing.
+_GRID_BARRIER = (
+    "cuda.syncthreads()",
+    "if thread == 0:",
+    f"{PAD}turn = word_read(words, 1)",
+    f"{PAD}if word_added(words, 0, 1) == cuda.gridDim.x - 1:",
+    f"{PAD * 2}word_added(words, 0, -cuda.gridDim.x)",
+    f"{PAD * 2}word_added(words, 1, 1)",
+    f"{PAD}else:",
+    f"{PAD * 2}while word_read(words, 1) == turn:",
+    f"{PAD * 3}pass",
+    "cuda.syncthreads()",
+)

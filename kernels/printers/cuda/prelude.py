@@ -1,0 +1,248 @@
+"""The first part of every printed module for CUDA: memory, barriers, and operations whose LLVM form matters.
+
+Kept as text: a printed module is complete in itself. It has two forms, one for numba's simulator, which knows neither
+barriers of warps nor shuffles, and one of intrinsics, which take no device to compile; the kernels are the same text.
+Buffers of the caller are pointers, which are not wrapped around at negative indices. `minimum` and `maximum` return NaN
+when either side is NaN.
+"""
+
+PRELUDE = '''\
+import math
+
+import numpy as np
+from numba import config, cuda, types
+
+inf, nan = float("inf"), float("nan")
+OPTIONS = {"fastmath": False, "opt": True}
+
+if config.ENABLE_CUDASIM:
+    import time
+
+    def quiet(function):
+        def called(*operands):
+            with np.errstate(all="ignore"):
+                return function(*operands)
+
+        return called
+
+    def elements(memory, first, dtype):
+        return memory[first:].view(dtype)
+
+    def barrier():
+        cuda.syncthreads()
+
+    EXCHANGE = [None] * 1024  # one block runs at a time
+
+    def shuffled(value, by):
+        EXCHANGE[cuda.threadIdx.x] = value
+        cuda.syncthreads()
+        other = EXCHANGE[cuda.threadIdx.x ^ by]
+        cuda.syncthreads()
+        return other
+
+    def word_read(words, place):
+        return words[place]
+
+    def word_added(words, place, value):
+        before = int(words[place])
+        words[place] = (before + value) % 2**32
+        return before
+
+    def select(condition, a, b):
+        return a if condition else b
+
+    def minimum(a, b):
+        return np.minimum(a, b) if isinstance(a, np.floating) else min(a, b)
+
+    def maximum(a, b):
+        return np.maximum(a, b) if isinstance(a, np.floating) else max(a, b)
+
+    def quotient(a, b):
+        size = abs(int(a)) // abs(int(b))
+        return size if (a < 0) == (b < 0) else -size
+
+    def whole(a, b):
+        return a // b
+
+    def rest(a, b):
+        return a % b
+
+    def erf(a):
+        return a if a != a else type(a)(math.erf(a))
+
+    def isnan(a):
+        return a != a
+
+    def now():
+        return time.perf_counter_ns()
+
+    absolute = magnitude = abs
+    sqrt, floor, ceil, nearest = quiet(np.sqrt), np.floor, np.ceil, np.rint
+    exp, log, tanh, sin, cos = quiet(np.exp), quiet(np.log), quiet(np.tanh), quiet(np.sin), quiet(np.cos)
+    power, remainder = quiet(np.power), quiet(np.fmod)
+else:
+    from llvmlite import ir
+    from numba.cuda.extending import intrinsic
+
+    remainder, power = math.fmod, math.pow
+
+    @intrinsic
+    def elements(typing, memory, first, dtype):
+        """A pointer to the elements from a byte on."""
+        kind = types.CPointer(dtype.dtype)
+
+        def generate(context, builder, signature, arguments):
+            place = builder.gep(arguments[0], [arguments[1]])
+            return builder.bitcast(place, context.get_value_type(kind))
+
+        return kind(memory, types.int64, dtype), generate
+
+    def word(text):
+        """A word that the blocks of a grid share: read, or added to and read as it was."""
+
+        def generate(context, builder, signature, arguments):
+            kind = ir.IntType(32)
+            place = builder.gep(arguments[0], [arguments[1]])
+            values = [builder.trunc(a, kind) for a in arguments[2:]]
+            function = ir.FunctionType(kind, [place.type, *(v.type for v in values)])
+            operands = "=r,l" + ",r" * len(values) + ",~{memory}"
+            return builder.asm(function, text, operands, [place, *values], True)
+
+        return generate
+
+    @intrinsic
+    def word_read(typing, words, place):
+        return types.uint32(words, types.int64), word("ld.acquire.gpu.u32 $0, [$1];")
+
+    @intrinsic
+    def word_added(typing, words, place, value):
+        kind = types.uint32(words, types.int64, types.int64)
+        return kind, word("atom.add.acq_rel.gpu.u32 $0, [$1], $2;")
+
+    @intrinsic
+    def barrier(typing):
+        """The lanes of a warp wait for each other and see each other's stores."""
+
+        def generate(context, builder, signature, arguments):
+            word = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [word])
+            builder.call(builder.module.declare_intrinsic("llvm.nvvm.bar.warp.sync", (), kind), [word(0xFFFFFFFF)])
+            return context.get_dummy_value()
+
+        return types.void(), generate
+
+    def extremum(name, sign):
+        @intrinsic
+        def operation(typing, a, b):
+            kind = typing.unify_types(a, b)
+
+            def generate(context, builder, signature, arguments):
+                if kind == types.float32:  # one instruction, from sm_80 on
+                    function = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 2)
+                    return builder.asm(function, f"{name}.NaN.f32 $0, $1, $2;", "=f,f,f", arguments, False)
+                if isinstance(kind, types.Float):
+                    chosen = builder.select(builder.fcmp_ordered(sign, *arguments), *arguments)
+                    return builder.select(builder.fcmp_unordered("uno", *arguments), builder.fadd(*arguments), chosen)
+                compare = builder.icmp_signed if kind.signed else builder.icmp_unsigned
+                return builder.select(compare(sign, *arguments), *arguments)
+
+            return kind(kind, kind), generate
+
+        return operation
+
+    def integer(name):
+        """Division of integers: towards zero, or of those that are not negative."""
+
+        @intrinsic
+        def operation(typing, a, b):
+            kind = typing.unify_types(a, b)
+
+            def generate(context, builder, signature, arguments):
+                division = {"quotient": builder.sdiv, "whole": builder.udiv, "rest": builder.urem}[name]
+                return (division if name != "quotient" or kind.signed else builder.udiv)(*arguments)
+
+            return kind(kind, kind), generate
+
+        return operation
+
+    def library(name):
+        """A function of NVIDIA's library for the device, which has one for each of the two types."""
+
+        @intrinsic
+        def operation(typing, a):
+            def generate(context, builder, signature, arguments):
+                own = f"__nv_{name}" + ("f" if a == types.float32 else "")
+                function = builder.module.globals.get(own)
+                if function is None:
+                    kind = arguments[0].type
+                    function = ir.Function(builder.module, ir.FunctionType(kind, [kind]), own)
+                return builder.call(function, arguments)
+
+            return a(a), generate
+
+        return operation
+
+    @intrinsic
+    def select(typing, condition, a, b):
+        kind = typing.unify_types(a, b)
+
+        def generate(context, builder, signature, arguments):
+            flag = context.cast(builder, arguments[0], signature.args[0], types.boolean)
+            return builder.select(flag, arguments[1], arguments[2])
+
+        return kind(types.boolean, kind, kind), generate
+
+    @intrinsic
+    def magnitude(typing, a):
+        def generate(context, builder, signature, arguments):
+            zero = ir.Constant(arguments[0].type, 0)
+            return builder.select(builder.icmp_signed("<", arguments[0], zero), builder.neg(arguments[0]), arguments[0])
+
+        return a(a), generate
+
+    @intrinsic
+    def isnan(typing, a):
+        def generate(context, builder, signature, arguments):
+            return builder.fcmp_unordered("uno", arguments[0], arguments[0])
+
+        return types.boolean(a), generate
+
+    @intrinsic
+    def now(typing):
+        """Nanoseconds of the device."""
+
+        def generate(context, builder, signature, arguments):
+            return builder.asm(ir.FunctionType(ir.IntType(64), []), "mov.u64 $0, %globaltimer;", "=l", [], True)
+
+        return types.int64(), generate
+
+    @intrinsic
+    def shuffled(typing, value, by):
+        """The value of the lane whose number differs in these bits."""
+
+        def generate(context, builder, signature, arguments):
+            word = ir.IntType(32)
+            kind = ir.FunctionType(word, [word] * 4)
+            shuffle = builder.module.declare_intrinsic("llvm.nvvm.shfl.sync.bfly.i32", (), kind)
+            by = builder.trunc(arguments[1], word)
+
+            def exchanged(bits):
+                return builder.call(shuffle, [word(0xFFFFFFFF), bits, by, word(31)])
+
+            number = arguments[0]
+            if number.type == ir.DoubleType():
+                long = ir.IntType(64)
+                bits = builder.bitcast(number, long)
+                low, high = builder.trunc(bits, word), builder.trunc(builder.lshr(bits, long(32)), word)
+                low, high = exchanged(low), exchanged(high)
+                bits = builder.or_(builder.zext(low, long), builder.shl(builder.zext(high, long), long(32)))
+                return builder.bitcast(bits, number.type)
+            return builder.bitcast(exchanged(builder.bitcast(number, word)), number.type)
+
+        return value(value, types.int64), generate
+
+    minimum, maximum = extremum("min", "<"), extremum("max", ">")
+    quotient, whole, rest = integer("quotient"), integer("whole"), integer("rest")
+    sqrt, floor, ceil, nearest, absolute = map(library, ("sqrt", "floor", "ceil", "rint", "fabs"))
+    exp, log, tanh, erf, sin, cos = map(library, ("exp", "log", "tanh", "erf", "sin", "cos"))
+'''

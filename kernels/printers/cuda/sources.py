@@ -1,0 +1,96 @@
+"""The sources of a solver for CUDA: a module with its kernels, and what launching them takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unfoldc.kernels.gpu import GpuChoices, Mapped, map_program
+from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.printers.cuda.arguments import Arguments, arguments
+from unfoldc.kernels.printers.cuda.kernel import KernelPrinter
+from unfoldc.kernels.printers.cuda.prelude import PRELUDE
+from unfoldc.kernels.printers.python_text import Names
+
+if TYPE_CHECKING:
+    from unfoldc.kernels.artifact import Port
+
+_OWN = (
+    "thread lane lanes group problem first valid words workspace batch iterations ticks turn start mine warp pass "
+    "range abs type"
+)
+_PREFIXES = ("shared_", "work_", "weights_", "exchange_", "first_", "team_", "lane_", "solve_")
+_RESERVED = frozenset(_OWN.split()) | frozenset(compile(PRELUDE, "prelude", "exec").co_names)
+
+
+@dataclass(frozen=True)
+class CudaForm:
+    """One of the ways in which a solver is mapped, for batches of at least `from_batch` problems."""
+
+    name: str
+    from_batch: int
+    choices: GpuChoices
+
+
+def cuda_sources(
+    symbol: str,
+    program: LoopProgram,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    forms: Sequence[CudaForm],
+) -> dict[str, str]:
+    """A module to compile and what its caller must know; a pure function of the arguments.
+
+    `<symbol>.py` defines for each form the kernels `solve_<name>` and `solve_<name>_stamped`, which take the same
+    arguments. `<symbol>_launch.json` says which, and how each form is launched.
+    """
+    own = arguments(program, inputs, outputs)
+    unbatched = frozenset(n for n in program.inputs if not own.ports[n].batched)
+    kernels, facts = [], []
+    for form in forms:
+        mapped = map_program(program, form.choices, unbatched)
+        for stamped in (False, True):
+            name = f"solve_{form.name}{'_stamped' if stamped else ''}"
+            kernels.append(KernelPrinter(mapped, own, _names(own), name, stamped).text())
+        facts.append(_form(form, mapped))
+    head = f"# The solver {symbol}: begin, {program.iterations} iterations, end.\n"
+    launch = {
+        "forms": facts,
+        "parameters": own.rows,
+        "weights": [[t, size, list(map(list, entries.items()))] for t, (size, entries) in own.weights.items()],
+        "stamps": _STAMPS,
+    }
+    return {
+        f"{symbol}.py": "\n\n".join([head + PRELUDE, *kernels]),
+        f"{symbol}_launch.json": json.dumps(launch, indent=1) + "\n",
+    }
+
+
+_STAMPS = (
+    "K + 2 int64 per block, ns: at the start, after begin, after each iteration, of the last problems that it solved"
+)
+
+
+def _names(own: Arguments) -> Names:
+    names = Names(_RESERVED, _PREFIXES)
+    for name in own.names:
+        names(name, "argument")
+    return names
+
+
+def _form(form: CudaForm, mapped: Mapped) -> dict[str, object]:
+    choices = mapped.choices
+    return {
+        "name": form.name,
+        "from_batch": form.from_batch,
+        "kernel": f"solve_{form.name}",
+        "stamped": f"solve_{form.name}_stamped",
+        "threads": choices.block_threads,
+        "problems": choices.problems,
+        "group": choices.group,
+        "shared_bytes": mapped.shared.nbytes,
+        "workspace_bytes": mapped.workspace.nbytes,
+        "cooperative": choices.is_grid,
+    }

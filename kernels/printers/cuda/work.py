@@ -1,0 +1,194 @@
+"""What lanes compute between barriers, as lines of Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from unfoldc.kernels.gpu.choices import WARP
+from unfoldc.kernels.gpu.mapping import Mapped
+from unfoldc.kernels.gpu.parts import LANE, All, Combine, One, Settle, Share, Work
+from unfoldc.kernels.loops import Assign, Const, Expr, For, Let, Nest, Store, Var
+from unfoldc.kernels.printers.cuda.expressions import CudaExpressions
+from unfoldc.kernels.printers.cuda.places import Positions
+from unfoldc.kernels.printers.python_text import Names
+
+PAD = "    "
+_ROUNDS = 16  # that are written out
+_SIGNS = {"add": "{0} + {1}", "max": "maximum({0}, {1})", "min": "minimum({0}, {1})"}
+
+
+@dataclass(frozen=True)
+class Dealer:
+    """Among whom shared runs are dealt out: the name of a lane's number, and how many lanes there are (0: `lanes`)."""
+
+    lane: str
+    count: int
+    is_grid: bool = False
+
+    def team(self, size: int) -> str:
+        """The number of a lane's team."""
+        return self.lane if size == 1 else f"team_{size}"
+
+    def teams(self, size: int) -> str:
+        """The number of teams, as text."""
+        return f"lanes // {size}" if self.is_grid and size > 1 else "lanes" if self.is_grid else str(self.count // size)
+
+
+@dataclass
+class WorkPrinter:
+    """Prints parts; `own` is the text of a lane's number in its team, `turn` the round of the shared runs."""
+
+    mapped: Mapped
+    positions: Positions
+    names: Names
+    dealer: Dealer
+    own: str = "lane"
+    turn: Expr = Const(0, "int32")
+    guards: tuple[str, ...] = ()
+    expressions: CudaExpressions = field(init=False)
+
+    def __post_init__(self) -> None:
+        def name(identifier: str, role: str) -> str:
+            return self.own if identifier == LANE else self.names(identifier, role)
+
+        self.expressions = CudaExpressions(name, self._element)
+
+    def part(self, part: Share | All | One) -> list[str]:
+        """The lines of a part."""
+        if isinstance(part, Share):
+            return self._share(part)
+        if isinstance(part, All) or self.dealer.count == 1:
+            return self.body(part.body)
+        return [f"if {self.dealer.lane} == 0:", *_deeper(self.body(part.body))]
+
+    def _element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
+        array, place, first = self.positions.memory(buffer, indices, self.turn)
+        text = self.expressions.text(place)
+        if not first:
+            return f"{array}[{text}]"
+        return f"{array}[{first}]" if text == "0" else f"{array}[{first} + {text}]"
+
+    # -- shared runs ---------------------------------------------------------------------------------------------
+
+    def _share(self, part: Share) -> list[str]:
+        if self.dealer.count == 1:
+            lines = self.body(part.body)
+            for variable, extent in reversed(list(zip(part.variables, part.extents, strict=True))):
+                lines = [f"for {self.names(variable, 'int32')} in range({self._extent(extent)}):", *_deeper(lines)]
+            return lines
+        own = replace(self, own=f"lane_{part.team}") if part.team > 1 else self
+        return own.rounds(part, any(isinstance(s, Combine) for s in part.body))
+
+    def rounds(self, part: Share, together: bool) -> list[str]:
+        """All rounds; `together` lets lanes without a run of their own wait with the others."""
+        team, teams, runs = self.dealer.team(part.team), self.dealer.teams(part.team), part.runs
+        at = self.names("at", "int32") if len(part.variables) > 1 else self.names(part.variables[0], "int32")
+        if self.dealer.is_grid or not isinstance(runs, int):
+            count = self._extent(runs)
+            if not together:
+                return [f"for {at} in range({team}, {count}, {teams}):", *_deeper(self._run(part, at))]
+            lines = [f"{at} = start + {team}", f"mine = {at} < {count}"]
+            lines += replace(self, guards=("mine",))._run(part, at)
+            return [f"for start in range(0, {count}, {teams}):", *_deeper(lines)]
+        size = self.dealer.count // part.team
+        rounds = -(-runs // size)
+        if rounds > _ROUNDS:
+            inner = replace(self, turn=Var("turn"))
+            return [f"for turn in range({rounds}):", *_deeper(inner._round(part, at, f"turn * {size}", True, together))]
+        lines = []
+        for r in range(rounds):
+            inner = replace(self, turn=Const(r, "int32"))
+            lines += inner._round(part, at, str(r * size) if r else "", (r + 1) * size > runs, together)
+        return lines
+
+    def _round(self, part: Share, at: str, first: str, partial: bool, together: bool) -> list[str]:
+        """The runs of one round, the first of which is `first`; `partial` if some lanes may have none."""
+        team = self.dealer.team(part.team)
+        place = f"{team} + {first}" if first else team
+        if not partial:
+            return [f"{at} = {place}", *self._run(part, at)]
+        if together:
+            lines = [f"{at} = {place}", f"mine = {at} < {part.runs}"]
+            return [*lines, *replace(self, guards=("mine",))._run(part, at)]
+        return [f"{at} = {place}", f"if {at} < {part.runs}:", *_deeper(self._run(part, at))]
+
+    def _run(self, part: Share, at: str) -> list[str]:
+        lines = []
+        if len(part.variables) > 1:
+            step = 1
+            for i, (variable, extent) in reversed(list(enumerate(zip(part.variables, part.extents, strict=True)))):
+                assert isinstance(extent, int)
+                text = f"whole({at}, {step})" if step > 1 else at
+                lines.append(f"{self.names(variable, 'int32')} = {f'rest({text}, {extent})' if i else text}")
+                step *= extent
+        leader = (f"{self.own} == 0",) if part.team > 1 else ()
+        inner = replace(self, guards=leader)
+        return [*lines, *(inner.guarded(part.body, self.guards[0]) if self.guards else inner.body(part.body))]
+
+    def guarded(self, body: Sequence[Work], condition: str) -> list[str]:
+        """The lines of statements; lanes for which the condition does not hold only wait with the others."""
+        lines = []
+        for name, dtype in dict.fromkeys((s.name, s.dtype) for s in body if isinstance(s, Combine)):
+            lines.append(f"{self.names(name, dtype)} = np.{dtype}(0)")
+        for is_work, group in groupby(body, lambda s: not isinstance(s, Combine | Settle)):
+            inner = self.body(list(group))
+            lines += [f"if {condition}:", *_deeper(inner)] if is_work else inner
+        return lines
+
+    def _extent(self, extent: int | Expr) -> str:
+        return str(extent) if isinstance(extent, int) else self.expressions.text(extent)
+
+    # -- statements ----------------------------------------------------------------------------------------------
+
+    def body(self, body: Sequence[Work]) -> list[str]:
+        """The lines of statements."""
+        return [line for s in body for line in self._statement(s)] or ["pass"]
+
+    def _statement(self, s: Work) -> Iterator[str]:
+        match s:
+            case Let(name, value) | Assign(name, value):
+                yield f"{self.names(name, value.dtype)} = {self.expressions.text(value)}"
+            case Store(buffer, indices, value):
+                line = f"{self.expressions.element(buffer, indices)} = {self.expressions.text(value)}"
+                guards = self._guards(buffer)
+                yield from [f"if {' and '.join(guards)}:", PAD + line] if guards else [line]
+            case For(variable, extent, inner):
+                yield f"for {self.names(variable, 'int32')} in range({self._extent(extent)}):"
+                yield from _deeper(self.body(inner))
+            case Nest(_, inner):
+                yield from self.body(inner)
+            case Combine():
+                yield from self._combine(s)
+            case Settle():
+                yield "barrier()"
+
+    def _guards(self, buffer: str) -> list[str]:
+        """What must hold for a store: of a team the first lane makes it, if others can see it."""
+        place, mapped = self.mapped.places[buffer], self.mapped
+        guards = [] if place.is_private else list(self.guards)
+        if mapped.buffers[buffer].space == "output" and mapped.choices.problems > 1:
+            guards.append("valid")
+        return guards
+
+    def _combine(self, s: Combine) -> Iterator[str]:
+        """Shuffles within a warp, then the warps' results through shared memory, in their order."""
+        name = self.names(s.name, s.dtype)
+        by = 1
+        while by < min(s.team, WARP):
+            yield f"{name} = {_SIGNS[s.operator].format(name, f'shuffled({name}, {by})')}"
+            by *= 2
+        if s.team > WARP:
+            area = f"exchange_{s.dtype}"
+            yield f"if lane & {WARP - 1} == 0:"
+            yield f"{PAD}{area}[lane >> 5] = {name}"
+            yield "cuda.syncthreads()"
+            yield f"{name} = {area}[0]"
+            yield f"for warp in range(1, {s.team // WARP}):"
+            yield f"{PAD}{name} = {_SIGNS[s.operator].format(name, f'{area}[warp]')}"
+            yield "cuda.syncthreads()"
+
+
+def _deeper(lines: Sequence[str]) -> list[str]:
+    return [PAD + line for line in lines]

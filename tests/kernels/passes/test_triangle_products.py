@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from symmetric_solver import K, answer, matrix, solver
+
+from unfoldc.kernels import build
+from unfoldc.kernels.loops import ITERATION, Buffer, For, Load, LoopProgram, Nest, Step, Store, Var
+from unfoldc.kernels.passes.block_rows import block_rows
+from unfoldc.kernels.passes.fuse_results import results_fused
+from unfoldc.kernels.passes.triangle_products import triangle_products
+from unfoldc.kernels.passes.unroll_results import unroll_results
+from unfoldc.kernels.passes.unroll_terms import unroll_terms
+
+
+def halved(program: LoopProgram, rows: int = 4) -> LoopProgram:
+    return triangle_products(program, rows)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("order", "rows"), [(8, 4), (12, 6), (19, 4), (16, 8), (23, 8), (5, 2)])
+def test_the_product_stays_and_half_is_read(order: int, rows: int, dtype: str) -> None:
+    program = solver(matrix(order, dtype))
+    changed = halved(program, rows)
+    (stored,) = changed.constants.values()
+    assert stored.size <= order * (order + 1) // 2 + rows * (order // rows + 1)
+    wanted = np.linspace(-1, 1, order)
+    for _ in range(K):
+        wanted = wanted - program.constants["w"].astype(np.float64) @ wanted / 2
+    np.testing.assert_allclose(answer(changed), wanted, rtol=0, atol=2e-6 if dtype == "float32" else 1e-14)
+
+
+@pytest.mark.parametrize("order", [16, 19])
+def test_terms_keep_their_order(order: int) -> None:
+    """Not one bit changes."""
+    program = solver(matrix(order, "float32"))
+    np.testing.assert_array_equal(answer(halved(program)), answer(program))
+
+
+def test_an_element_is_read_once_for_two_products() -> None:
+    changed = halved(solver(matrix(16, "float32")))
+    (columns,) = [s for s in build.statements(changed.steps[0].body) if isinstance(s, For) and s.var.endswith("_j")]
+    loads = [e for top in build.expressions(columns) for e in build.walk(top) if isinstance(e, Load)]
+    matrices = [e for e in loads if e.buffer in changed.constants]
+    assert len(matrices) == 4 * 4 and len(loads) == len(matrices) + 4 * 2  # with x[j] and y[j] of four columns
+
+
+def test_a_matrix_of_each_iteration() -> None:
+    w = matrix(18, "float64", K)
+    at = (Var(ITERATION), Var("j"), Var("i"))
+    changed = halved(solver(w, at=at))
+    assert all(v.shape[0] == K for v in changed.constants.values()) and "w" not in changed.constants
+    np.testing.assert_allclose(answer(changed), answer(solver(w, at=at)), atol=1e-14)
+
+
+def test_one_matrix_of_several_and_two_products_with_it() -> None:
+    program = solver(matrix(18, "float64", 3), at=(build.index(1), Var("i"), Var("j")))
+    body = program.steps[0].body
+    program = replace(program, steps=(Step(0, K, (*body, *body)),))
+    changed = halved(program)
+    assert len(changed.constants) == 1
+    np.testing.assert_allclose(answer(changed), answer(program), atol=1e-14)
+
+
+def test_x_may_be_computed_on_the_way() -> None:
+    z = Load("z", (Var("j"),), "float64")
+    program = solver(matrix(18, "float64"), build.add(build.mul(z, z), z))
+    changed = halved(program)
+    assert "w" not in changed.constants
+    np.testing.assert_allclose(answer(changed), answer(program), atol=1e-14)
+
+
+def test_a_rounding_is_no_asymmetry() -> None:
+    w = matrix(20, "float32")
+    rounding = np.float32(0.9) * np.finfo("float32").eps * np.abs(w).max()
+    w[0, 4], w[4, 0] = 0, rounding
+    changed = halved(solver(w))
+    (stored,) = changed.constants.values()
+    assert "w" not in changed.constants and (stored == rounding / 2).any()  # what is between them
+    np.testing.assert_allclose(answer(changed), answer(solver(w)), atol=1e-6)
+
+
+def test_a_matrix_that_something_else_reads_stays() -> None:
+    """Its half would come on top of it."""
+    program = solver(matrix(16, "float32"))
+    copy = Store("out", (Var("i"),), Load("w", (build.index(0), Var("i")), "float32"))
+    assert halved(replace(program, end=(For("i", 16, (copy,)),))).constants.keys() == {"w"}
+
+
+def test_what_stays() -> None:
+    w = matrix(20, "float32")
+    far = w.copy()
+    far[3, 5] += np.float32(1e-5) * np.abs(w).max()
+    large = {"w": Buffer("w", "float32", (24, 24), "constant")}
+    part = replace(solver(w), constants={"w": matrix(24, "float32")})
+    for program in (
+        solver(far),
+        solver(matrix(7, "float32")),  # one block of four rows
+        solver(np.stack([w, far]), at=(Var(ITERATION), Var("i"), Var("j"))),
+        solver(w, Load("z", (Var("i"),), "float32")),
+        solver(w, Load("t", (Var("j"),), "float32")),  # the rows before were stored there
+        solver(np.pad(w, 1, mode="edge"), at=(Var("i"), Var("i"))),
+        replace(part, buffers={**part.buffers, **large}),
+    ):
+        assert halved(program) is program
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("order", [19, 20])
+def test_nan_and_infinity_reach_what_they_reached(order: int, value: float) -> None:
+    """An infinity times a zero of the matrix is NaN; what fills up the triangles makes none."""
+    w = matrix(order, "float32")
+    w[2:9, 2:9] = 0
+    for place in (0, 4, order - 1):
+        y = np.linspace(-1, 1, order)
+        y[place] = value
+        program = replace(solver(w), steps=(replace(solver(w).steps[0], count=1),))
+        wanted, found = answer(program, y), answer(halved(program), y)
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_what_is_made_of_a_result_is_made_with_its_rows_and_later_passes_leave_them_alone() -> None:
+    """z is read by the product, so the step, which writes it, joins only where it writes something else."""
+    program = solver(matrix(19, "float32"))
+    buffers = {**program.buffers, "o": Buffer("o", "float32", (19,), "scratch")}
+    value = build.sub(Load("z", (Var("e"),), "float32"), Load("t", (Var("e"),), "float32"))
+    aside = Nest(("aside",), (For("e", 19, (Store("o", (Var("e"),), value),)),))
+    back = Nest((), (For("i", 19, (Store("z", (Var("i"),), Load("o", (Var("i"),), "float32")),)),))
+    program = replace(program, buffers=buffers, steps=(Step(0, K, (program.steps[0].body[0], aside, back)),))
+    changed = halved(results_fused(program))
+    blocks = [s for s in changed.steps[0].body if isinstance(s, Nest) and s.origins == ("product", "aside")]
+    assert len(blocks) == 1
+    after = changed.mapped(lambda body: unroll_terms(unroll_results(block_rows(body, 4), 4), 8))
+    assert blocks[0] in after.steps[0].body
+    np.testing.assert_array_equal(answer(after), answer(program))
