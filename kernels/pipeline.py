@@ -275,6 +275,8 @@ def build_artifact(
 
 def memory_plan(program: LoopProgram, spec: TargetSpec, alignment: int = 1) -> MemoryPlan:
     """Bytes of the caller-owned state, of the scratch within it, and of the constants."""
+    if spec.name == "cuda":  # state lives in registers and shared memory, as each form has it
+        return MemoryPlan(None, None, sum(value.nbytes for value in program.constants.values()))
     return MemoryPlan(
         state_bytes=state_layout(program, alignment).bytes(spec.word_bits // 8),
         scratch_bytes=program.scratch_bytes,

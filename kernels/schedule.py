@@ -76,7 +76,7 @@ def _in_loops(program: LoopProgram, lanes: int, choices: ScheduleChoices) -> Loo
     """The program with loops over rows, columns and terms as a processor with so many lanes should run them."""
     buffers = dict(program.buffers)
 
-    def transform(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    def transform(body: tuple[Stmt, ...], of_one_sum: int = 0) -> tuple[Stmt, ...]:
         if lanes > 1:
             return block_rows(body, choices.wide_rows)
         if choices.columns:
@@ -84,12 +84,15 @@ def _in_loops(program: LoopProgram, lanes: int, choices: ScheduleChoices) -> Loo
             buffers.update(added)
         if choices.tile > 1:
             body = tile_results(body, choices.tile)
-        body = block_rows(body, choices.rows)
+        body = block_rows(body, choices.rows, of_one_sum=of_one_sum)
         if choices.runs > 1:
             body = unroll_results(body, choices.runs)
         return unroll_terms(body, choices.terms) if choices.terms > 1 else body
 
-    return replace(program.mapped(transform), buffers=buffers)
+    # `begin` and `end` run once: there more rows at once are more code for little.
+    steps = tuple(replace(s, body=transform(s.body, choices.rows_of_one_sum)) for s in program.steps)
+    begin, end = transform(program.begin), transform(program.end)
+    return replace(program, buffers=buffers, begin=begin, steps=steps, end=end)
 
 
 def _straight(program: LoopProgram, choices: ScheduleChoices) -> LoopProgram | None:

@@ -50,9 +50,10 @@ class ScheduleChoices:
     load_blocks: whether neighbouring floats are loaded by one instruction. runs: of short loops over results that are
     written out. triangles: rows of a symmetric matrix that are multiplied at once from half of it; 1: from all of it.
     chained: whether a sum that is added to another one goes on where that one ends. shared_terms: whether sums over the
-    same terms are taken in one loop. straight: operations of an iteration up to which it has no loops at all, in an order for
-    straight_registers; 0: it has. straight_moves: numbers that are read or put aside then, for 100 operations, beyond
-    which it has loops all the same.
+    same terms are taken in one loop. rows_of_one_sum: results of one sum each that share a reduction loop in
+    iterations, if that many leave no rest; 0: as many as others. straight: operations of an iteration up to which it
+    has no loops at all, in an order for straight_registers; 0: it has. straight_moves: numbers that are read or put
+    aside then, for 100 operations, beyond which it has loops all the same.
     """
 
     vectors: bool
@@ -95,6 +96,7 @@ class ScheduleChoices:
     straight: int = 0
     straight_registers: int = 29
     straight_moves: int = NEVER
+    rows_of_one_sum: int = 0
 
     @property
     def has_vectors(self) -> bool:
@@ -138,6 +140,7 @@ def default_choices(spec: TargetSpec, vectors: bool = False) -> ScheduleChoices:
         straight=_straight(spec),
         # Where each operation reads a weight of its own, writing out gains 11 % on RV32 and takes 2.7 times the flash.
         straight_moves=60 if spec.accumulators >= _EIGHT else 70,
+        rows_of_one_sum=2 * _EIGHT if not wide and spec.accumulators >= _EIGHT else 0,
     )
 
 
@@ -179,6 +182,7 @@ def choices_for(spec: TargetSpec, backend: str) -> dict[str, tuple[Value, ...]]:
         tried |= {"triangles": (1, 4, 6, 8), "chained": (True, False), "shared_terms": (True, False)}
         if backend == "c" and default.straight:
             tried |= {"straight": (0, 1500, 3500, 6000), "straight_registers": (26, 29, 31)}
+        tried |= {"rows_of_one_sum": (0, 12, 16)}
         if spec.load_multiple and backend == "c":
             tried |= {"load_blocks": (True, False)}
     if not default.vectors:

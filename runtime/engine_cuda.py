@@ -29,6 +29,8 @@ class CudaEngine:
     stands in for NVIDIA's. Nothing is opened before the first call, so that a build can be made without a GPU.
     """
 
+    gpu = True
+
     def __init__(self, artifact: Artifact, report: Path, driver: Driver | None = None) -> None:
         self.artifact, self.facts = artifact, launch_facts(artifact)
         self._report, self._driver = report, driver
@@ -46,6 +48,7 @@ class CudaEngine:
                 if found is None:
                     self._driver = self._driver or Driver()
                     found = DeviceCode(self._driver, ordinal, self.artifact, self.facts, self._report)
+                    found.owner = weakref.ref(self)
                     self._codes[ordinal] = found
         return found
 
@@ -114,7 +117,8 @@ class CudaEngine:
             finally:
                 self._give_back(code, staging, idle)
         if ticks is not None:
-            ticks += block_means(stamps, self.artifact.iterations).astype(ticks.dtype)
+            units = 1 if kernel.form.cooperative else -(-batch // kernel.form.problems)
+            ticks += block_means(stamps, self.artifact.iterations, units).astype(ticks.dtype)
 
     def _give_back(self, code: DeviceCode, staging: Staging, idle: bool) -> None:
         """Staging memory, once nothing is under way in its stream; after a crash it is not used again."""

@@ -92,6 +92,7 @@ class FakeDriver:
     capturing: set[int] = field(default_factory=set)
     device_memory: dict[int, Any] = field(default_factory=dict)
     pinned: dict[int, Any] = field(default_factory=dict)
+    others: dict[int, Any] = field(default_factory=dict)  # memory of other libraries
     streams: set[int] = field(default_factory=set)
     events: dict[int, int] = field(default_factory=dict)
     modules: set[int] = field(default_factory=set)

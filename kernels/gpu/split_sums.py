@@ -14,7 +14,7 @@ from dataclasses import replace
 from unfoldc.kernels import build
 from unfoldc.kernels.gpu.parts import LANE, NEUTRAL, Combine, Settle, Work, expressions, statements
 from unfoldc.kernels.index_bounds import Ranges, longest
-from unfoldc.kernels.loops import Assign, Binary, Expr, For, Let, Load, Local, Stmt, Store, Var
+from unfoldc.kernels.loops import Assign, Binary, For, Let, Load, Local, Stmt, Store, Var
 
 
 def split_sums(body: Sequence[Stmt], team: int, ranges: Ranges) -> tuple[Work, ...] | None:

@@ -71,6 +71,9 @@ class DeviceCode:
     Raises ToolError for a GPU that no code was made for, and what the driver's failures stand for.
     """
 
+    owner: Callable[[], Any] = staticmethod(lambda: None)
+    """Gives what must live as long as memory that was lent from here: the engine."""
+
     def __init__(self, driver: Driver, ordinal: int, artifact: Artifact, facts: LaunchFacts, report: Path) -> None:
         self.driver, self.ordinal, self.facts = driver, ordinal, facts
         self._device, self.context = driver.open(ordinal)
@@ -174,9 +177,41 @@ class DeviceCode:
             return known
 
     def new_workspace(self, kernel: Kernel) -> int:
-        """A workspace for one bound call, to be freed by `memory.free`; 0 where the kernel needs none."""
+        """A workspace for one bound call, for `memory.give_back`; 0 where the kernel needs none."""
         size = kernel.workspace_bytes()
-        return self._zeroed(size, self.stream, wait=True) if size else 0
+        if not size:
+            return 0
+        address = self.memory.lend(size)
+        try:
+            self.driver("cuMemsetD8Async", address, 0, size, self.stream)
+            self.driver("cuStreamSynchronize", self.stream)
+        except BaseException:
+            self.memory.give_back(address)
+            raise
+        return address
+
+    def wait(self, stream: Any, other: Any) -> None:
+        """Have a stream wait for what is in another now."""
+        event = self.driver("cuEventCreate", 2)  # without a time
+        try:
+            self.driver("cuEventRecord", event, other)
+            self.driver("cuStreamWaitEvent", stream, event, 0)
+        finally:
+            self.driver.quietly("cuEventDestroy", event)
+
+    def read(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], stream: Any) -> np.ndarray:
+        """A copy of memory on the GPU, once what is in the stream is done."""
+        array = np.empty(shape, dtype)
+        with self.driver.within(self.context):
+            if array.nbytes:
+                self.driver("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, stream)
+            self.driver("cuStreamSynchronize", stream, doing="solving")
+        return array
+
+    def ordinal_of(self, address: int) -> int:
+        """The GPU in whose memory an address is."""
+        attribute = self.driver.api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        return int(self.driver("cuPointerGetAttribute", attribute, address, doing="looking for an array"))
 
     def close(self) -> None:
         """Give everything back."""

@@ -52,8 +52,8 @@ class Parameter:
 class LaunchFacts:
     """The forms from the smallest batch up, parameters in order, weights `(dtype, elements, ((buffer, first), ...))`.
 
-    `stamps`: 64-bit stamps in nanoseconds that a block of a stamped kernel writes: its start, the end of begin, of each
-    iteration, and of end.
+    `stamps`: 64-bit stamps in nanoseconds that a block of a stamped kernel writes; `unfoldc.runtime.cuda.stamps` says
+    which.
     """
 
     forms: tuple[Form, ...]
@@ -79,7 +79,7 @@ def launch_facts(artifact: Artifact) -> LaunchFacts:
         )
         if not forms:
             raise ValueError("no forms")
-        return LaunchFacts(forms, parameters, weights, int(found.get("stamps_per_block", artifact.iterations + 3)))
+        return LaunchFacts(forms, parameters, weights, int(found.get("stamps_per_block", artifact.iterations + 2)))
     except (KeyError, TypeError, ValueError) as error:
         raise ToolError(
             name, f"it does not describe kernels ({type(error).__name__}: {error})", "a file as unfoldc writes it",

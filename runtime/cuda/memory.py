@@ -21,6 +21,7 @@ class Memory:
         self._pinned: set[int] = set()
         self.streams: list[Any] = []
         self._staging: list[Staging] = []
+        self._lent: dict[int, list[int]] = {}  # bytes -> addresses that were lent and came back
         self._lock = threading.Lock()
 
     def allocate(self, size: int, what: str) -> int:
@@ -37,6 +38,24 @@ class Memory:
         """Give memory on the GPU back; nothing for an address that is no longer allocated."""
         if self._sizes.pop(address, None) is not None:
             self._driver.quietly("cuMemFree", address)
+
+    def lend(self, size: int) -> int:
+        """The address of `size` bytes for an array that the caller keeps.
+
+        Memory that came back is lent again once the GPU has done everything that may still read it.
+        """
+        size = -(-max(size, 1) // _ALIGNMENT) * _ALIGNMENT
+        try:
+            address = self._lent[size].pop()
+        except (KeyError, IndexError):
+            return self.allocate(size, "an array")
+        self._driver("cuCtxSynchronize")
+        return address
+
+    def give_back(self, address: int) -> None:
+        """Take lent memory back."""
+        if address in self._sizes:
+            self._lent.setdefault(self._sizes[address], []).append(address)
 
     def pin(self, size: int, what: str) -> int:
         """The address of `size` bytes of this computer's memory that the GPU reads and writes by itself."""
@@ -88,6 +107,7 @@ class Memory:
         while self.streams:
             self._driver.quietly("cuStreamDestroy", self.streams.pop())
         self._staging.clear()
+        self._lent.clear()
 
     def _grow(self, staging: Staging, inputs: int, outputs: int) -> None:
         if inputs > staging.inputs:

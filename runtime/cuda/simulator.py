@@ -46,7 +46,9 @@ class SimulatorEngine:
     ) -> None:
         """Like `solve`, and add nanoseconds of each part; they are the simulator's and say nothing of a GPU."""
         stamps = self._run(inputs, outputs, batch, iterations, stamped=True)
-        ticks += block_means(stamps, self.artifact.iterations).astype(ticks.dtype)
+        form = self.facts.forms[self.facts.form(batch)]
+        units = 1 if form.cooperative else -(-batch // form.problems)
+        ticks += block_means(stamps, self.artifact.iterations, units).astype(ticks.dtype)
 
     def _run(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], batch: int, iterations: int, stamped: bool

@@ -27,16 +27,14 @@ def main(module: str, launch: str, folder: str, *architectures: str) -> None:
     facts = json.loads(Path(launch).read_text(encoding="utf-8"))
     namespace: dict[str, Any] = {"__name__": "unfoldc_kernels"}
     exec(compile(Path(module).read_text(encoding="utf-8"), Path(module).name, "exec"), namespace)
-    ptx_version = ""
-    for architecture in map(int, architectures):
-        print(f"compiling for sm_{architecture}", flush=True)
-        texts = {
-            name: _ptx(namespace, name, threads, facts["parameters"], architecture) for name, threads in _kernels(facts)
-        }
-        ptx_version = next((m[1] for t in texts.values() if (m := _VERSION.search(t))), ptx_version)
+    wanted = sorted(map(int, architectures))
+    # Numba takes most of the time. What it makes for the oldest is fit for the newer, whose own code nvJitLink makes.
+    texts = {name: _ptx(namespace, name, threads, facts["parameters"], wanted[0]) for name, threads in _kernels(facts)}
+    for architecture in wanted:
         image, log = _link(texts, architecture)
         (Path(folder) / f"sm_{architecture}.cubin").write_bytes(image)
         (Path(folder) / f"sm_{architecture}.txt").write_text(log, encoding="utf-8")
+    ptx_version = next((m[1] for text in texts.values() if (m := _VERSION.search(text))), "")
     found = {"tools": _versions(), "ptx_version": ptx_version}
     (Path(folder) / "compiled.json").write_text(json.dumps(found), encoding="utf-8")
 

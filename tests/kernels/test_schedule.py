@@ -24,6 +24,7 @@ from unfoldc.kernels.verify import verify_loops
 HOST = TargetSpec("host", 64, vector_bits=512, accumulators=16, batch_lanes=8)
 M4 = TargetSpec("cortex-m4", 32, vector_bits=0, accumulators=4)
 RISCV = TargetSpec("rv32imfc", 32, vector_bits=0, accumulators=8)
+IN_LOOPS = replace(default_choices(RISCV), straight=0)
 
 
 @pytest.fixture
@@ -60,6 +61,31 @@ def test_as_many_sums_as_registers(wide: LoopProgram) -> None:
     assert most_accumulators(in_loops(wide, M4)) == 8  # of 32
     assert most_accumulators(schedule(wide, replace(M4, accumulators=2))) == 2
     assert most_accumulators(wide) == 1
+
+
+def test_more_sums_in_iterations_than_before_them(workshop: Any) -> None:
+    """32 rows with a constant matrix of their own, in `begin` and in each iteration."""
+    g = workshop.Graph("float32")
+    y = x = g.input("y", "batch", 32)
+    rng = np.random.default_rng(3)
+    w, v = (g.weight(n, rng.standard_normal((32, 32)) / 32) for n in "wv")
+    start = g("MatMul", y, v)
+    for g.k in range(3):
+        x = g("Tanh", g("Add", g("MatMul", x, w), start))
+    program = schedule(lower(optimise(workshop.imported(g.model(x)).program)), RISCV, choices=IN_LOOPS)
+    verify_loops(program)
+    most = [
+        max(
+            (
+                len({b.name for b in s.body if isinstance(b, Assign)})
+                for s in build.statements(part)
+                if isinstance(s, For)
+            ),
+            default=0,
+        )
+        for part in (program.begin, program.steps[0].body)
+    ]
+    assert most == [8, 16]
 
 
 def test_memory_is_planned(wide: LoopProgram) -> None:
@@ -114,7 +140,7 @@ def test_all_of_it_where_printers_or_targets_have_no_vectors(gram: Program) -> N
 
 def test_half_of_it_where_each_load_is_an_instruction(gram: Program) -> None:
     plain = lower(gram)
-    program = schedule(plain, RISCV)
+    program = schedule(plain, RISCV, choices=IN_LOOPS)
     verify_loops(program)
     assert sum(v.size for v in program.constants.values() if v.ndim > 1) < 0.6 * 38**2
     rng = np.random.default_rng(4)
