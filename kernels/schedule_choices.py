@@ -127,7 +127,7 @@ def default_choices(spec: TargetSpec, vectors: bool = False) -> ScheduleChoices:
         join_beyond=join,
         halves_beyond=spec.first_cache,
         sweep_rows=8 if wide else 4,
-        early_sums=vectors and wide,
+        early_sums=vectors or not wide,
         joined=not wide,
         tile=2 if not wide and spec.accumulators >= _SOME else 1,
         load_blocks=spec.load_multiple,
@@ -186,7 +186,7 @@ def choices_for(spec: TargetSpec, backend: str) -> dict[str, tuple[Value, ...]]:
         if spec.load_multiple and backend == "c":
             tried |= {"load_blocks": (True, False)}
     if not default.vectors:
-        tried |= {"early_sums": (True,)}
+        tried |= {"early_sums": (True, False)}
     if default.vectors or (default.has_vectors and backend == "c"):
         tried = {**_of_vectors(spec), **tried, "vectors": (not default.vectors,)}
     if backend in ("c", "tvm") and host and spec.batch_lanes > 1:
