@@ -50,9 +50,9 @@ class ScheduleChoices:
     load_blocks: whether neighbouring floats are loaded by one instruction. runs: of short loops over results that are
     written out. triangles: rows of a symmetric matrix that are multiplied at once from half of it; 1: from all of it.
     chained: whether a sum that is added to another one goes on where that one ends. shared_terms: whether sums over the
-    same terms are taken in one loop. straight: operations of an iteration up to which it has no loops at all, in an order for
-    straight_registers; 0: it has. straight_moves: numbers that are read or put aside then, for 100 operations, beyond
-    which it has loops all the same.
+    same terms are taken in one loop. straight: operations of an iteration up to which it has no loops at all, in an
+    order for straight_registers; 0: it has. straight_moves: numbers that are read or put aside then, for 100
+    operations, beyond which it has loops all the same.
     """
 
     vectors: bool
