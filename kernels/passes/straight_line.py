@@ -51,7 +51,10 @@ def straight_line(program: LoopProgram, most: int, registers: int, moves: float 
         graphs = [graphs[0], *(g and merged(g, classes) for g in graphs[1:])]
         graphs = [g and regrouped(g) for g in graphs]
     _drop_unread(graphs, bodies)
-    rows = [None if graph is None else _Row(Units(graph), registers) for graph in graphs]
+    units = [None if graph is None else Units(graph) for graph in graphs]
+    if any(u.loads > moves * len(u.units) for u in units[1 : 1 + len(steps)] if u is not None):
+        return None
+    rows = [None if u is None else _Row(u, registers) for u in units]
     if any(cost(row.moves) > moves * len(row.units.units) for row in rows[1 : 1 + len(steps)] if row is not None):
         return None
     buffers = dict(program.buffers)
