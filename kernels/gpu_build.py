@@ -8,14 +8,18 @@ from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.gpu.defaults import default_gpu_choices, from_batch
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.passes.fuse_results import results_fused
+from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.printers.cuda import CudaForm, cuda_sources
 
 _MANY = 1 << 16
 
 
 def cuda_program(lowered: LoopProgram) -> LoopProgram:
-    """The program as kernels are made of it: nests over the same results joined, which spares barriers."""
-    return results_fused(lowered)
+    """The program as kernels are made of it: nests over the same results joined, which spares barriers.
+
+    Its memory plan is for the record: on the lanes, buffers share no place.
+    """
+    return plan_memory(results_fused(lowered))
 
 
 def cuda_forms(program: LoopProgram, inputs: Sequence[Port]) -> tuple[CudaForm, ...]:
@@ -33,5 +37,3 @@ def cuda_artifact_sources(
 ) -> dict[str, str]:
     """The module of kernels and the facts of their launch."""
     return cuda_sources(symbol, program, inputs, outputs, cuda_forms(program, inputs))
-
-

@@ -116,9 +116,10 @@ def require_packages(packages: Iterable[str], purpose: str) -> None:
     """Raise `ToolError`, with the pip command, when one of `packages` is not installed."""
     missing = missing_packages(packages)
     if missing:
-        raise ToolError(
-            where=purpose,
-            found=f"{' and '.join(missing)} not installed in this Python",
-            allowed="the tools come from PyPI and need no administrator rights",
-            do=f"Run `{install_command(missing)}`.",
-        )
+        allowed = "the tools come from PyPI and need no administrator rights"
+        raise not_installed(purpose, missing, " in this Python", allowed, f"Run `{install_command(missing)}`.")
+
+
+def not_installed(purpose: str, missing: Iterable[str], where: str, allowed: str, do: str) -> ToolError:
+    """The error for what `purpose` takes and is not there."""
+    return ToolError(purpose, f"{' and '.join(missing)} not installed{where}", allowed, do)

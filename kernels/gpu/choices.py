@@ -28,7 +28,9 @@ class GpuChoices:
     def __post_init__(self) -> None:
         powers = [1 << i for i in range(11)]
         if self.group != GRID and self.group not in powers:
-            raise ValueError(f"a group of {self.group} lanes; a power of 2 up to {LARGEST_BLOCK} is allowed, or the grid")
+            raise ValueError(
+                f"a group of {self.group} lanes; a power of 2 up to {LARGEST_BLOCK} is allowed, or the grid"
+            )
         if self.problems < 1 or (self.problems > 1 and (self.group == GRID or self.group > WARP)):
             raise ValueError(f"{self.problems} problems in a block of groups of {self.group} lanes")
         if self.block_threads > LARGEST_BLOCK:

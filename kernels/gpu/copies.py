@@ -5,8 +5,8 @@ from __future__ import annotations
 from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import GpuChoices
 from unfoldc.kernels.gpu.parts import All, Part, Parts, Share, nested_loops
-from unfoldc.kernels.gpu.places import Place
 from unfoldc.kernels.gpu.placement import Placement
+from unfoldc.kernels.gpu.places import Place
 from unfoldc.kernels.loops import Buffer, Load, LoopProgram, Store, Var
 
 GIVEN = "given_"

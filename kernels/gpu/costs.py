@@ -38,13 +38,17 @@ def work(body: Sequence[Work], ranges: Ranges) -> float:
         elif isinstance(s, Settle):
             total += 1.0
         elif isinstance(s, For):
-            runs = s.extent if isinstance(s.extent, int) else max(longest(s.extent, ranges), 1) / 2
-            total += runs * work(s.body, {**ranges, s.var: loop_range(s)})
+            total += runs_of(s.extent, ranges) * work(s.body, {**ranges, s.var: loop_range(s)})
         elif isinstance(s, Nest):
             total += work(s.body, ranges)
         else:
             total += 1.0 + sum(_expression(e) for e in build.expressions(s))
     return total
+
+
+def runs_of(extent: int | Expr, ranges: Ranges) -> int:
+    """How often a loop runs, half of the most where that depends on the loops around it."""
+    return extent if isinstance(extent, int) else max(longest(extent, ranges) // 2, 1)
 
 
 def _expression(top: Expr) -> float:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP
-from unfoldc.kernels.gpu.costs import ranges_of, wait, work
+from unfoldc.kernels.gpu.costs import ranges_of, runs_of, wait, work
 from unfoldc.kernels.gpu.parallel import is_parallel
 from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Remark, Share, Work
 from unfoldc.kernels.gpu.split_sums import split_sums, stored_last
 from unfoldc.kernels.index_bounds import Ranges, loop_range
-from unfoldc.kernels.loops import For, Let, Nest, Stmt, Store
+from unfoldc.kernels.loops import For, Nest, Stmt, Store
 
 _Weighed = tuple[float, Parts]
 _FEWER_LOOPS = 1.25  # how much longer the lanes may take when fewer loops are shared, so that each keeps more to itself
@@ -24,7 +24,7 @@ _FEWER_LOOPS = 1.25  # how much longer the lanes may take when fewer loops are s
 
 @dataclass(frozen=True)
 class Lanes:
-    """Whom the work is for: lanes of a group (an estimate where it is the grid) and how long they wait for each other."""
+    """Whom the work is for: the `group` as in the choices, and how many lanes that is, estimated for a grid."""
 
     group: int
     count: int
@@ -80,14 +80,13 @@ def _loop(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
 def _alike(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
     """A loop without stores: each lane runs all of it, or its part of the sums."""
     plain: _Weighed = (work((loop,), ranges), (All((loop,)),))
-    split = split_sums((loop,), lanes.count, ranges) if 1 < lanes.count and lanes.group else None
+    split = split_sums((loop,), lanes.count, ranges) if lanes.count > 1 and lanes.group else None
     return plain if split is None else min(plain, (work(split, ranges), (All(split),)), key=lambda w: w[0])
 
 
 def _in_step(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
     cost, parts = _block(loop.body, lanes, {**ranges, loop.var: loop_range(loop)})
-    runs = loop.extent if isinstance(loop.extent, int) else work((For(loop.var, loop.extent, (Let("_", build.ZERO),)),), ranges)
-    return runs * cost, (InStep(loop.var, loop.extent, _merged(parts)),)
+    return runs_of(loop.extent, ranges) * cost, (InStep(loop.var, loop.extent, _merged(parts)),)
 
 
 def _shared(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
@@ -122,9 +121,8 @@ def _dealt(loops: Sequence[For], team: int, lanes: Lanes, ranges: Ranges) -> _We
     if body is None:
         return None
     part = Share(tuple(s.var for s in loops), tuple(s.extent for s in loops), body, team)
-    runs = part.runs if isinstance(part.runs, int) else work((For("_", part.runs, (Let("_", build.ZERO),)),), ranges)
-    rounds = -(-int(runs) * team // lanes.count)
-    return max(rounds, 1) * work(body, inner) + wait(lanes.group), (part,)
+    rounds = -(-runs_of(part.runs, ranges) * team // lanes.count)
+    return rounds * work(body, inner) + wait(lanes.group), (part,)
 
 
 def _merged(parts: Sequence[Part]) -> Parts:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unfoldc.kernels.gpu.costs import wait, work
+from unfoldc.kernels.gpu.costs import runs_of, wait, work
 from unfoldc.kernels.gpu.mapping import GRID_LANES, Mapped
 from unfoldc.kernels.gpu.parts import All, Barrier, InStep, One, Part, Share
 from unfoldc.kernels.gpu.places import lane_elements, words
-from unfoldc.kernels.index_bounds import Ranges, longest
+from unfoldc.kernels.index_bounds import Ranges
 from unfoldc.kernels.loops import ITERATION, Expr
 
 _FAR = 2.0  # how much longer it takes where the state lies in global memory
@@ -42,11 +42,11 @@ def _parts(mapped: Mapped, parts: Sequence[Part], ranges: Ranges) -> float:
         if isinstance(part, Barrier):
             total += wait(mapped.choices.group)
         elif isinstance(part, InStep):
-            inner = {**ranges, part.variable: (0, max(_runs(part.extent, ranges) - 1, 0))}
-            total += _runs(part.extent, ranges) * _parts(mapped, part.body, inner)
+            inner = {**ranges, part.variable: (0, max(runs_of(part.extent, ranges) - 1, 0))}
+            total += runs_of(part.extent, ranges) * _parts(mapped, part.body, inner)
         elif isinstance(part, Share):
-            inner = {**ranges, **{v: (0, max(_runs(n, ranges) - 1, 0)) for v, n in _shape(part)}}
-            rounds = -(-_runs(part.runs, ranges) * part.team // lanes)
+            inner = {**ranges, **{v: (0, max(runs_of(n, ranges) - 1, 0)) for v, n in _shape(part)}}
+            rounds = -(-runs_of(part.runs, ranges) * part.team // lanes)
             total += rounds * work(part.body, inner)
         elif isinstance(part, All | One):
             total += work(part.body, ranges)
@@ -55,10 +55,3 @@ def _parts(mapped: Mapped, parts: Sequence[Part], ranges: Ranges) -> float:
 
 def _shape(part: Share) -> list[tuple[str, int | Expr]]:
     return list(zip(part.variables, part.extents, strict=True))
-
-
-def _runs(extent: int | Expr, ranges: Ranges) -> int:
-    """How often a loop runs, half of the most where that depends on the loops around it."""
-    return extent if isinstance(extent, int) else max(longest(extent, ranges) // 2, 1)
-
-

@@ -11,11 +11,12 @@ from unfoldc.kernels.gpu.copies import GIVEN, copy_parts
 from unfoldc.kernels.gpu.distribute import Lanes, distribute
 from unfoldc.kernels.gpu.owners import Access, accesses, stored
 from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Share, leaves
-from unfoldc.kernels.gpu.places import Place, Region
 from unfoldc.kernels.gpu.placement import place_buffers
+from unfoldc.kernels.gpu.places import Place, Region
 from unfoldc.kernels.loops import ITERATION, Buffer, LoopProgram
 
-GRID_LANES = 132 * 256  # an estimate, for costs alone
+GRID_LANES = 132 * 256
+"""Lanes of a grid: an estimate, for costs alone."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Mapped:
 def map_program(program: LoopProgram, choices: GpuChoices, unbatched: frozenset[str] = frozenset()) -> Mapped:
     """Maps a program onto groups of lanes; the inputs `unbatched` are the same for all problems.
 
-    The program has no memory plan: no two buffers share a place.
+    A memory plan of the program counts for nothing: no two buffers share a place.
     """
     lanes = Lanes(choices.group, choices.group or GRID_LANES)
     begin = distribute(program.begin, lanes, {})
@@ -115,6 +116,3 @@ def all_leaves(mapped: Mapped) -> list[Share | All | One]:
     """All parts of a kernel that compute."""
     groups = (mapped.once, mapped.own, mapped.load, mapped.begin, *(s.parts for s in mapped.steps), mapped.end)
     return [leaf for parts in groups for leaf in leaves(parts)]
-
-
-

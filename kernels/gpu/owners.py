@@ -58,12 +58,11 @@ def accesses(part: Share | All | One, buffers: Mapping[str, Buffer]) -> list[Acc
 
 
 def _places(part: Share | All | One) -> Iterable[tuple[tuple[Expr, ...], str, bool]]:
-    inside = statements(part.body)
-    for s in inside:
+    for s in statements(part.body):
         if isinstance(s, Store):
             yield s.indices, s.buffer, True
-    for s in part.body:
-        for e in (x for top in expressions(s) for x in build.walk(top)):
+    for piece in part.body:
+        for e in (x for top in expressions(piece) for x in build.walk(top)):
             if isinstance(e, Load):
                 yield e.indices, e.buffer, False
 

@@ -101,7 +101,7 @@ def _first(access: Access) -> bool:
 
 
 def _fixed_indices(parts: Sequence[Share | All | One]) -> tuple[frozenset[str], frozenset[str]]:
-    """Buffers read at places that are known when loops are written out, and those read at places that lanes differ in."""
+    """Buffers read at places that are known when loops are written out, and those where lanes read different places."""
     varied: set[str] = set()
     dealt: set[str] = set()
     read: set[str] = set()

@@ -11,7 +11,6 @@ from unfoldc.kernels.gpu.choices import GpuChoices
 from unfoldc.kernels.gpu.owners import Access, Owner
 from unfoldc.kernels.loops import Buffer
 
-
 _COPIED = 16  # elements that every lane may have a copy of
 _LOCAL = 1024  # words that a lane may have when it is a group by itself
 

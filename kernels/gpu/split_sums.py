@@ -14,7 +14,7 @@ from dataclasses import replace
 from unfoldc.kernels import build
 from unfoldc.kernels.gpu.parts import LANE, NEUTRAL, Combine, Settle, Work, expressions, statements
 from unfoldc.kernels.index_bounds import Ranges, longest
-from unfoldc.kernels.loops import Assign, Binary, Expr, For, Let, Load, Local, Stmt, Store, Var
+from unfoldc.kernels.loops import Assign, Binary, For, Let, Load, Local, Stmt, Store, Var
 
 
 def split_sums(body: Sequence[Stmt], team: int, ranges: Ranges) -> tuple[Work, ...] | None:
@@ -78,7 +78,9 @@ def _part(loop: For, team: int) -> For:
         return replace(loop, extent=loop.extent // team, body=body)
     whole = build.index(loop.extent) if isinstance(loop.extent, int) else loop.extent
     more = build.sub(build.add(whole, build.index(team - 1)), Var(LANE))
-    return replace(loop, extent=build.binary("floordiv", build.binary("max", more, build.ZERO), build.index(team)), body=body)
+    return replace(
+        loop, extent=build.binary("floordiv", build.binary("max", more, build.ZERO), build.index(team)), body=body
+    )
 
 
 def stored_last(body: Sequence[Work], prefix: str) -> tuple[Work, ...] | None:

@@ -112,14 +112,18 @@ def compile(
         other = fallback(found.kind) if backend == "auto" and not sparse and on is None else ""
         if not other:
             raise
-        untuned = ", and is not tuned" if request.tune else ""
-        note = f"{other}, because {chosen} refuses the model ({refusal.where}: {refusal.found}){untuned}"
-        try:
-            run = run_options(other, providers, threads)
-            again = replace(request, backend=other, note=note, measure=False, run=run, tune=0.0, tune_log=None)
-            return _obtain(again, f"auto: {note}", cache)
-        except UnfoldcError:  # it is not the compiler that lacks something: its message says more
-            raise refusal from None
+        again = replace(request, backend=other, run=run_options(other, providers, threads))
+        return _instead(again, chosen, refusal, cache)
+
+
+def _instead(request: Request, refused: str, refusal: ModelError, cache: bool) -> Solver:
+    """The solver of another back end than the one that has refused the model; where it refuses, too, that refusal."""
+    untuned = ", and is not tuned" if request.tune else ""
+    note = f"{request.backend}, because {refused} refuses the model ({refusal.where}: {refusal.found}){untuned}"
+    try:
+        return _obtain(replace(request, note=note, measure=False, tune=0.0, tune_log=None), f"auto: {note}", cache)
+    except UnfoldcError:  # it is not the compiler that lacks something: its message says more
+        raise refusal from None
 
 
 def _obtain(request: Request, reason: str, cache: bool) -> Solver:

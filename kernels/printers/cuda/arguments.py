@@ -19,7 +19,10 @@ _ALIGNMENT = 64  # bytes
 
 @dataclass(frozen=True)
 class Arguments:
-    """`ports` gives each input and output its port; `weights` each type its constants, with their first elements."""
+    """`ports` gives each input and output its port; `weights` each type its constants, with their first elements.
+
+    Arrays are named by their number: x0, x1, ... are the inputs, y0, ... the outputs.
+    """
 
     program: LoopProgram
     ports: Mapping[str, Port]
@@ -31,11 +34,18 @@ class Arguments:
         program = self.program
         rows: list[list[object]] = []
         for kind, names in (("input", program.inputs), ("output", program.outputs)):
-            rows += [[n, f"{element_type(program.buffers[n].dtype)}*", kind, i] for i, n in enumerate(names)]
+            for i, name in enumerate(names):
+                rows.append([self.array(name), f"{element_type(program.buffers[name].dtype)}*", kind, i])
         rows += [[f"weights_{t}", f"{t}*", "weights", i] for i, t in enumerate(self.weights)]
         rows.append(["workspace", "uint8*", "workspace"])
         rows += [[name, "int32", name] for name in ("batch", "iterations")]
         return [*rows, ["ticks", "int64*", "ticks"]]
+
+    def array(self, buffer: str) -> str:
+        """The name of an input's or output's array."""
+        program = self.program
+        outputs = program.outputs
+        return f"y{outputs.index(buffer)}" if buffer in outputs else f"x{program.inputs.index(buffer)}"
 
     @property
     def names(self) -> list[str]:

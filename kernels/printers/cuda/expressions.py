@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from unfoldc.kernels.loops import Binary, Expr, Load, Unary
+from unfoldc.kernels.loops import Binary, Expr, Load, Unary, Var
 from unfoldc.kernels.printers.expressions import simplify
 from unfoldc.kernels.printers.python_text import ATOM, PythonPrinter, Text
 
@@ -47,8 +47,8 @@ class CudaExpressions(PythonPrinter):
         return self._place(buffer, indices)
 
     def cast(self, a: Expr, dtype: str) -> Text:
-        """A conversion."""
-        if dtype == a.dtype or (dtype == "int64" and a.dtype == "int32"):
+        """A conversion; a loop variable has 64 bits already."""
+        if dtype == a.dtype or (dtype == "int64" and isinstance(a, Var)):
             return self.print(a)
         if dtype == "bool":
             return f"{self.side(a, 2)} != {self.literal(0, a.dtype)}", _COMPARISON

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from unfoldc.kernels.gpu.choices import WARP
-from unfoldc.kernels.gpu.copies import GIVEN
 from unfoldc.kernels.gpu.mapping import Mapped, all_leaves
 from unfoldc.kernels.gpu.parts import Barrier, Combine, InStep, Parts, Remark, Share
 from unfoldc.kernels.gpu.places import element_type, lane_elements
@@ -110,7 +106,7 @@ class KernelPrinter:
             self._add(2, "valid = first + group < batch", "problem = minimum(first + group, batch - 1)")
         for name in (*program.inputs, *program.outputs):
             if self.arguments.ports[name].batched:
-                self._add(2, f"first_{name} = problem * {program.buffers[name].size}")
+                self._add(2, f"first_{self.arguments.array(name)} = problem * {program.buffers[name].size}")
 
     def _stamp(self, depth: int, slot: str) -> None:
         if self.stamped:

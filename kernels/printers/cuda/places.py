@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unfoldc.kernels import build
 from unfoldc.kernels.gpu.copies import GIVEN
 from unfoldc.kernels.gpu.mapping import Mapped
-from unfoldc.kernels.gpu.places import element_type, row_major
-from unfoldc.kernels.loops import Binary, Cast, Const, Expr, Var
+from unfoldc.kernels.gpu.places import element_type
+from unfoldc.kernels.loops import Binary, Cast, Const, Expr
 from unfoldc.kernels.printers.cuda.arguments import Arguments
 from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
 from unfoldc.kernels.printers.python_text import Names
@@ -58,7 +57,8 @@ class Positions:
         if facts.space == "constant":
             dtype = element_type(facts.dtype)
             return f"weights_{dtype}", _sum(flat, Const(self.arguments.weights[dtype][1][name], "int32")), ""
-        return name, flat, f"first_{name}" if self.arguments.ports[name].batched else ""
+        array = self.arguments.array(name)
+        return array, flat, f"first_{array}" if self.arguments.ports[name].batched else ""
 
 
 def _strided(indices: Sequence[Expr], strides: Sequence[int]) -> Expr:
@@ -72,5 +72,3 @@ def _strided(indices: Sequence[Expr], strides: Sequence[int]) -> Expr:
 def _sum(a: Expr, b: Expr) -> Expr:
     dtype = "int64" if "int64" in (a.dtype, b.dtype) else "int32"
     return simplify(Binary("add", Cast(a, dtype), Cast(b, dtype), dtype))
-
-

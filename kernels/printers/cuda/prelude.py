@@ -79,7 +79,7 @@ if config.ENABLE_CUDASIM:
     absolute = magnitude = abs
     sqrt, floor, ceil, nearest = quiet(np.sqrt), np.floor, np.ceil, np.rint
     exp, log, tanh, sin, cos = quiet(np.exp), quiet(np.log), quiet(np.tanh), quiet(np.sin), quiet(np.cos)
-    power, remainder = quiet(np.power), quiet(np.fmod)
+    power, remainder = quiet(lambda a, b: a**b), quiet(np.fmod)
 else:
     from llvmlite import ir
     from numba.cuda.extending import intrinsic

@@ -74,10 +74,7 @@ _STAMPS = (
 
 
 def _names(own: Arguments) -> Names:
-    names = Names(_RESERVED, _PREFIXES)
-    for name in own.names:
-        names(name, "argument")
-    return names
+    return Names(_RESERVED | set(own.names), _PREFIXES)
 
 
 def _form(form: CudaForm, mapped: Mapped) -> dict[str, object]:

@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
     for t in targets:
         clock = f"{t.clock_hz / 1e6:g} MHz" if t.clock_hz else ""
         core = t.core.name if t.core else t.kind
-        rows.append([t.name, core, _kib(t.spec.flash_bytes), _kib(t.spec.ram_bytes), clock, *_installed(t), t.summary])
+        sizes = ("", "") if t.core and t.core.linux else (_kib(t.spec.flash_bytes), _kib(t.spec.ram_bytes))
+        rows.append([t.name, core, *sizes, clock, *_installed(t), t.summary])
     print(table(rows, right=(2, 3, 4)))
     for line in (*_gpu_lines(targets), *_commands(targets)):
         print(line)

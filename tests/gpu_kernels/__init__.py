@@ -1,0 +1,1 @@
+"""What the tests of kernels for GPUs share: lanes run one by one, and numba's simulator."""
