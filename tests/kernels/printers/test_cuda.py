@@ -227,5 +227,7 @@ def test_other_groups_compile_with_stamps(choices: GpuChoices) -> None:
 def test_float32_stays_float32_in_every_operator() -> None:
     (text,) = ptx(sources(programs.float_operators("float32")[0], GpuChoices(256)), ["solve_form0"])
     assert re.search(r"max\.NaN\.f32", text)
-    doubles = [line for line in text.splitlines() if ".f64" in line]
-    assert not doubles, doubles[:5]
+    # NVIDIA's sine and cosine multiply once in float64, for arguments beyond 1e5.
+    doubles = [line for line in text.splitlines() if re.search(r"\.f64 |\.f64$", line)]
+    assert sum("mul.f64" in line for line in doubles) == sum("0d3BF921FB54442D19" in line for line in doubles)
+    assert not [line for line in doubles if not re.search(r"\.reg|cvt|mul", line)]
