@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from unfoldc.errors import ToolError
 from unfoldc.kernels.target_spec import TargetSpec
 
-_MODULES = {"ziglang": "ziglang", "numba-cuda": "numba_cuda", "unicorn": "unicorn", "pyelftools": "elftools"}
+_MODULES = {"ziglang": "ziglang", "unfoldc[cuda]": "numba_cuda", "unicorn": "unicorn", "pyelftools": "elftools"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def missing_packages(packages: Iterable[str]) -> tuple[str, ...]:
 
 def install_command(packages: Iterable[str]) -> str:
     """The pip command that installs `packages`; empty for none."""
-    names = " ".join(packages)
+    names = " ".join(map(shlex.quote, packages))
     return f"python -m pip install {names}" if names else ""
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from unfoldc.errors import DeviceError, TargetError, ToolError, UnfoldcError
+from unfoldc.targets.cuda.packages import NO_DRIVER
 
 _PREFIX = "CUDA_ERROR_"
 _CRASHES = (
@@ -68,7 +69,7 @@ class Driver:
         except Exception as error:  # what the library raises for a missing driver lies deep within it
             raise ToolError(
                 "back end cuda",
-                f"no NVIDIA driver is installed ({type(error).__name__})",
+                f"{NO_DRIVER} ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
                 "a driver of NVIDIA for CUDA 12 or later, and a GPU",
                 "Install it, or use another back end; NUMBA_ENABLE_CUDASIM=1 simulates a GPU, for checking only.",
             ) from None

@@ -111,9 +111,16 @@ def _environment() -> dict[str, str]:
     return kept
 
 
+def _message(output: str) -> str:
+    """What an exception says, whose text may take several lines, on one."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    frames = [i for i, line in enumerate(lines) if line.startswith("  ")]
+    said = lines[frames[-1] + 1 :] if frames else lines[-1:]
+    return " ".join(line.strip() for line in said)[:300]
+
+
 def _failure(purpose: str, output: str, status: int) -> ToolError:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = lines[-1] if lines else f"exit status {status}, no message"
+    last = _message(output) or f"exit status {status}, no message"
     if "nsupported .version" in output:
         found = f"NVVM and nvJitLink are of different versions ({last})"
         return ToolError(purpose, found, "packages of one CUDA version", f"Update both: {INSTALL}.")

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from typing import Any
 
 INSTALL = 'python -m pip install "unfoldc[cuda]"'
+NO_DRIVER = "no NVIDIA driver is installed"
+_NOT_FOUND = "DynamicLibNotFoundError"
 LOWEST = 80
 """The oldest architecture that code is made for: compute capability 8.0."""
 _SIMULATOR = "NUMBA_ENABLE_CUDASIM"
@@ -52,7 +54,7 @@ def gpus(api: Any = None) -> tuple[tuple[Gpu, ...], str]:
     except _NotThere as error:
         return (), str(error)
     except Exception as error:  # the library's own class for a driver that is not installed lies deep within it
-        return (), f"no NVIDIA driver is installed ({type(error).__name__})"
+        return (), NO_DRIVER if type(error).__name__ == _NOT_FOUND else f"{NO_DRIVER} ({error})"
 
 
 def code_for() -> str:

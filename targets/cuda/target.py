@@ -10,6 +10,6 @@ CUDA = Target(
     kind="gpu",
     summary="an NVIDIA GPU of compute capability 8.0 or later in this computer; see docs/gpu.md",
     source="NVIDIA, CUDA C++ Programming Guide: limits of compute capability 8.0",
-    packages=("numba-cuda",),
+    packages=("unfoldc[cuda]",),
     flags=(),
 )

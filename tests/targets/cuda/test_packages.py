@@ -27,7 +27,7 @@ def test_why_there_are_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
             raise RuntimeError("no library")
 
     assert gpus(Broken()) == ((), "the NVIDIA driver answers CUDA_ERROR_NO_DEVICE")
-    assert gpus(Missing()) == ((), "no NVIDIA driver is installed (RuntimeError)")
+    assert gpus(Missing()) == ((), "no NVIDIA driver is installed (no library)")
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
     assert gpus() == ((), "the package cuda-bindings is not installed")
     assert missing_parts() == ("numba-cuda", "cuda-bindings")
