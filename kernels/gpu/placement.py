@@ -9,7 +9,8 @@ from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP, GpuChoices
 from unfoldc.kernels.gpu.owners import Access, accesses, stored
 from unfoldc.kernels.gpu.parts import LANE, All, One, Parts, Share, expressions, leaves, statements
-from unfoldc.kernels.gpu.places import Place, Region, lay_out, private_places
+from unfoldc.kernels.gpu.places import Place, Region, Rows, lay_out, private_places
+from unfoldc.kernels.gpu.rows import rows_read
 from unfoldc.kernels.loops import Binary, Buffer, Cast, Const, Expr, For, Load, LoopProgram, Var
 
 _OWN = ("state", "scratch")
@@ -46,10 +47,11 @@ def place_buffers(
     rest = {n: b for n, b in program.buffers.items() if n not in places and n in found}
     own = {n: b for n, b in rest.items() if b.space in _OWN}
     read = {n: b for n, b in rest.items() if n in repeated and b.space in ("input", "constant")}
-    block, group, work = _shared(own, read, unbatched, choices)
-    in_shared, shared = lay_out(block, group, choices.problems, "group", _exchange(choices))
+    rows = rows_read(every)
+    block, group, work = _shared(own, read, unbatched, choices, rows)
+    in_shared, shared = lay_out(block, group, choices, "group", rows, _exchange(choices))
     first = _BARRIER_BYTES if choices.is_grid else 0
-    in_work, workspace = lay_out({}, work, choices.problems, "work", first)
+    in_work, workspace = lay_out({}, work, choices, "work", {}, first)
     places = {**places, **in_shared, **in_work}
     given = {n: Place("given") for n in program.buffers if n not in places}
     copied = tuple(sorted(n for n in places if program.buffers[n].space in ("input", "constant")))
@@ -108,7 +110,8 @@ def _fixed_indices(parts: Sequence[Share | All | One]) -> tuple[frozenset[str], 
     for part in parts:
         own: set[Expr] = {Var(v) for v in part.variables} if isinstance(part, Share) else set()
         own.add(Var(LANE))
-        known = {Var(s.var) for s in statements(part.body) if isinstance(s, For) and isinstance(s.extent, int)} | own
+        known = {Var(s.var) for s in statements(part.body) if isinstance(s, For) and isinstance(s.extent, int)}
+        known |= own - {Var(LANE)}  # registers have no numbers that a lane could compute
         for e in (x for s in part.body for top in expressions(s) for x in build.walk(top)):
             if isinstance(e, Load):
                 read.add(e.buffer)
@@ -125,7 +128,11 @@ def _is_sum(e: Expr) -> bool:
 
 
 def _shared(
-    own: Mapping[str, Buffer], read: Mapping[str, Buffer], unbatched: frozenset[str], choices: GpuChoices
+    own: Mapping[str, Buffer],
+    read: Mapping[str, Buffer],
+    unbatched: frozenset[str],
+    choices: GpuChoices,
+    rows: Mapping[str, Rows],
 ) -> tuple[dict[str, Buffer], dict[str, Buffer], dict[str, Buffer]]:
     """What a block has in shared memory, what each of its groups has there, and what is left to the workspace."""
     block: dict[str, Buffer] = {}
@@ -134,14 +141,14 @@ def _shared(
     first = _exchange(choices)
     for name, buffer in sorted(own.items(), key=lambda item: (item[1].nbytes, item[0])):
         larger = {**group, name: buffer}
-        if not choices.is_grid and lay_out(block, larger, choices.problems, "group", first)[1].nbytes <= choices.shared:
+        if not choices.is_grid and lay_out(block, larger, choices, "group", rows, first)[1].nbytes <= choices.shared:
             group = larger
         else:
             work[name] = buffer
     for name, buffer in sorted(read.items(), key=lambda item: (item[1].nbytes, item[0])):
         of_all = buffer.space == "constant" or name in unbatched
         more = ({**block, name: buffer}, group) if of_all else (block, {**group, name: buffer})
-        if not choices.is_grid and lay_out(*more, choices.problems, "group", first)[1].nbytes <= choices.shared:
+        if not choices.is_grid and lay_out(*more, choices, "group", rows, first)[1].nbytes <= choices.shared:
             block, group = more
     return block, group, work
 

@@ -12,6 +12,9 @@ from unfoldc.kernels.gpu.owners import Access, Owner
 from unfoldc.kernels.loops import Buffer
 
 _COPIED = 16  # elements that every lane may have a copy of
+_ALIGNED = 16  # bytes that one instruction reads
+_WORD = 4  # bytes of a bank
+_FEW_LANES = 2
 _LOCAL = 1024  # words that a lane may have when it is a group by itself
 
 
@@ -45,19 +48,31 @@ def row_major(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-def spread(shape: Sequence[int]) -> tuple[tuple[int, ...], int]:
-    """Strides that are odd along every axis but the last, and how many elements that takes.
+@dataclass(frozen=True)
+class Rows:
+    """How lanes read a buffer: those that read at once differ along `axis` (-1: along the last or none).
 
-    Lanes that read along any axis then find their elements in different banks of shared memory.
+    What follows along the later axes is a row; it is read `whole`, several elements at a time, or not.
+    """
+
+    axis: int = -1
+    whole: bool = True
+
+
+def spread(shape: Sequence[int], unit: int, rows: Rows) -> tuple[tuple[int, ...], int]:
+    """Strides of a buffer in shared memory, and how many elements it takes.
+
+    Rows that different lanes read begin an odd number of elements apart, or, where they are read whole, an odd number
+    of `unit` elements: either way lanes find what they read in different banks.
     """
     strides, step = [], 1
-    for n in reversed(shape):
+    for axis, n in reversed(list(enumerate(shape))):
+        if axis == rows.axis:
+            step = _up(step, unit) + unit * (_up(step, unit) // unit % 2 == 0) if rows.whole else step + (step + 1) % 2
         strides.append(step)
-        if n > 1:
-            step = step * n + (step * n + 1) % 2
-    sizes = reversed(strides)
-    last = sum((n - 1) * s for n, s in zip(shape, sizes, strict=True))
-    return tuple(reversed(strides)), last + 1
+        step *= n
+    last = sum((n - 1) * s for n, s in zip(shape, reversed(strides), strict=True))
+    return tuple(reversed(strides)), _up(last + 1, unit)
 
 
 def words(dtype: str) -> int:
@@ -125,12 +140,17 @@ class Region:
 
 
 def lay_out(
-    block: Mapping[str, Buffer], group: Mapping[str, Buffer], groups: int, kind: str, first: int = 0
+    block: Mapping[str, Buffer],
+    group: Mapping[str, Buffer],
+    choices: GpuChoices,
+    kind: str,
+    rows: Mapping[str, Rows],
+    first: int = 0,
 ) -> tuple[dict[str, Place], Region]:
     """Places for buffers of a whole block and of each of its groups, the widest types first, from byte `first` on.
 
-    A group's part has an odd number of elements, so that lanes of several groups that read at the same place in theirs
-    find it in different banks.
+    `rows` says of a buffer how lanes read its rows, as for `spread`. Lanes of several groups that read at the same
+    place in theirs find it in different banks.
     """
     places: dict[str, Place] = {}
     steps: dict[str, int] = {}
@@ -138,21 +158,24 @@ def lay_out(
     types = {element_type(b.dtype) for b in (*block.values(), *group.values())}
     for dtype in sorted(types, key=lambda d: (-np.dtype(d).itemsize, d)):
         width = np.dtype(dtype).itemsize
-        start = _up(end, 16) // width
+        unit = _ALIGNED // width if width >= _WORD else 1
+        start = _up(end, _ALIGNED) // width
         for name, buffer in sorted(block.items()):
             if element_type(buffer.dtype) == dtype:
-                strides, size = spread(buffer.shape)
+                strides, size = spread(buffer.shape, unit, rows.get(name, Rows()))
                 places[name] = Place("block", strides, start)
                 start += size
         own = 0
         for name, buffer in sorted(group.items()):
             if element_type(buffer.dtype) == dtype:
-                strides, size = spread(buffer.shape)
+                strides, size = spread(buffer.shape, unit, rows.get(name, Rows()))
                 places[name] = Place(kind, strides, start + own)
                 own += size
-        steps[dtype] = own + (own + 1) % 2 if groups > 1 else own
-        end = (start + groups * steps[dtype]) * width
-    return places, Region(steps, _up(end, 16) if end > first else first)
+        few = choices.group <= _FEW_LANES  # so many groups in a warp that only odd steps lead to different banks
+        step = own + (own + 1) % 2 if few else own + unit * (own // unit % 2 == 0)
+        steps[dtype] = step if choices.problems > 1 else own
+        end = (start + choices.problems * steps[dtype]) * width
+    return places, Region(steps, _up(end, _ALIGNED) if end > first else first)
 
 
 def _up(n: int, multiple: int) -> int:

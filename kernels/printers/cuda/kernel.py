@@ -73,11 +73,11 @@ class KernelPrinter:
         for team in sorted({p.team for p in self._shares() if p.team > 1}):
             self._add(1, f"team_{team} = lane >> {team.bit_length() - 1}", f"lane_{team} = lane & {team - 1}")
         wide = {s.dtype for leaf in all_leaves(mapped) for s in leaf.body if isinstance(s, Combine) and s.team > WARP}
-        self._add(1, *(f"exchange_{dtype} = cuda.shared.array(0, types.{dtype})" for dtype in sorted(wide)))
+        self._add(1, *(f"exchange_{dtype} = shared(np.{dtype})" for dtype in sorted(wide)))
         for kind, region in (("shared", mapped.shared), ("work", mapped.workspace)):
             for dtype, step in region.steps.items():
                 if kind == "shared":
-                    self._add(1, f"shared_{dtype} = cuda.shared.array(0, types.{dtype})")
+                    self._add(1, f"shared_{dtype} = shared(np.{dtype})")
                 else:
                     block = "0" if choices.is_grid else f"cuda.blockIdx.x * {region.nbytes}"
                     self._add(1, f"work_{dtype} = elements(workspace, {block}, np.{dtype})")

@@ -28,6 +28,9 @@ if config.ENABLE_CUDASIM:
     def elements(memory, first, dtype):
         return memory[first:].view(dtype)
 
+    def shared(dtype):
+        return cuda.shared.array(0, np.dtype(dtype))
+
     def barrier():
         cuda.syncthreads()
 
@@ -96,6 +99,21 @@ else:
             return builder.bitcast(place, context.get_value_type(kind))
 
         return kind(memory, types.int64, dtype), generate
+
+    @intrinsic
+    def shared(typing, dtype):
+        """A pointer to the shared memory that the launch gives, of which the compiler knows how it is aligned."""
+        kind = types.CPointer(dtype.dtype)
+
+        def generate(context, builder, signature, arguments):
+            memory = builder.module.globals.get("memory")
+            if memory is None:
+                memory = ir.GlobalVariable(builder.module, ir.ArrayType(ir.IntType(8), 0), "memory", 3)
+                memory.linkage, memory.align = "external", 16
+            generic = builder.addrspacecast(memory, ir.PointerType(ir.ArrayType(ir.IntType(8), 0)))
+            return builder.bitcast(generic, context.get_value_type(kind))
+
+        return kind(dtype), generate
 
     def word(text):
         """A word that the blocks of a grid share: read, or added to and read as it was."""
