@@ -38,4 +38,5 @@ def cuda_artifact_sources(
 ) -> dict[str, str]:
     """The module of kernels and the facts of their launch."""
     products = product_form(program, inputs, outputs)
-    return cuda_sources(symbol, program, inputs, outputs, cuda_forms(program, inputs), products)
+    forms = [f for f in cuda_forms(program, inputs) if products is None or f.from_batch < products.from_batch]
+    return cuda_sources(symbol, program, inputs, outputs, forms, products)

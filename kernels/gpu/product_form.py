@@ -34,11 +34,12 @@ _BATCHES = tuple(1 << i for i in range(5, 17))
 
 @dataclass(frozen=True)
 class ProductForm:
-    """The form `name` for batches of at least `from_batch` problems."""
+    """The form `name` for batches of at least `from_batch` problems; `tf32`: factors may be rounded to 10 bits."""
 
     from_batch: int
     launches: Launches
     name: str = "products"
+    tf32: bool = False
 
 
 def shared_buffers(program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port]) -> frozenset[str]:

@@ -52,7 +52,7 @@ class ListPrinter:
             "problems": ALL_PROBLEMS, "group": 1, "shared_bytes": 0, "workspace_bytes": self._workspace()[1],
             "cooperative": False,
             "list": {
-                "rows": ROWS, "stamp": stamp, "buffers": self._buffers(), "begin": begin, "steps": steps, "end": end,
+                "rows": ROWS, "stamp": stamp, "tf32": form.tf32, "buffers": self._buffers(), "begin": begin, "steps": steps, "end": end,
             },
         }  # fmt: skip
 
