@@ -60,6 +60,8 @@ class WorkPrinter:
 
     def __post_init__(self) -> None:
         def name(identifier: str, role: str) -> str:
+            if identifier == "turn":  # reserved for it
+                return identifier
             return self.own if identifier == LANE else self.names(identifier, role)
 
         self.expressions = CudaExpressions(name, self._element)
