@@ -214,6 +214,8 @@ def library_of(array: Any) -> Library | None:
         library = _known[kind]
     except KeyError:
         library = _known[kind] = _find(kind)
+    if library is None and kind is not np.ndarray and hasattr(array, "__cuda_array_interface__"):
+        library = _the(Interface)  # of this one object, not of its class
     return library if library is not None and library.on_gpu(array) else None
 
 
@@ -225,8 +227,10 @@ def _find(kind: type) -> Library | None:
         make = Interface
     if make is None and hasattr(kind, "__dlpack__") and hasattr(kind, "__dlpack_device__"):
         make = Dlpack
-    if make is None:
-        return None
+    return None if make is None else _the(make)
+
+
+def _the(make: Callable[[], Library]) -> Library:
     if make not in _shared:
         _shared[make] = make()
     return _shared[make]
