@@ -126,7 +126,12 @@ def leaves(parts: Sequence[Part]) -> list[Share | All | One]:
 
 def statements(body: Sequence[Work]) -> list[Stmt]:
     """All statements of the loop level, nested ones included."""
-    return build.statements(tuple(s for s in body if not isinstance(s, Combine | Settle)))
+    return build.statements(loop_level(body))
+
+
+def loop_level(body: Sequence[Work]) -> tuple[Stmt, ...]:
+    """The statements without what teams do together."""
+    return tuple(s for s in body if not isinstance(s, Combine | Settle))
 
 
 def expressions(s: Work) -> list[Expr]:

@@ -18,6 +18,10 @@ _FEW_LANES = 2
 _LOCAL = 1024  # words that a lane may have when it is a group by itself
 
 
+GIVEN = "given_"
+"""The caller's array of a buffer that is copied has this in front of its name."""
+
+
 @dataclass(frozen=True)
 class Place:
     """The home of a buffer.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unfoldc.kernels.gpu.copies import GIVEN
 from unfoldc.kernels.gpu.mapping import Mapped
-from unfoldc.kernels.gpu.places import element_type
+from unfoldc.kernels.gpu.places import GIVEN, element_type
 from unfoldc.kernels.index_bounds import linear
 from unfoldc.kernels.loops import Binary, Cast, Const, Expr
 from unfoldc.kernels.printers.cuda.arguments import Arguments

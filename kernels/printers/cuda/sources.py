@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unfoldc.kernels.artifact import Port
 
 _OWN = (
-    "thread lane lanes group problem first valid words workspace batch iterations ticks turn start mine warp pass "
+    "thread lane lanes at group problem first valid words workspace batch iterations ticks turn start mine warp pass "
     "range abs type"
 )
 _PREFIXES = ("shared_", "work_", "weights_", "exchange_", "first_", "team_", "lane_", "solve_")

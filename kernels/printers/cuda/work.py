@@ -9,7 +9,7 @@ from itertools import groupby
 from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP
 from unfoldc.kernels.gpu.mapping import Mapped
-from unfoldc.kernels.gpu.parts import LANE, All, Combine, One, Settle, Share, Work, nested_loops, places_in
+from unfoldc.kernels.gpu.parts import LANE, All, Combine, One, Settle, Share, Work, loop_level, nested_loops, places_in
 from unfoldc.kernels.loops import Assign, Const, Expr, For, Let, Load, Nest, Store, Var
 from unfoldc.kernels.printers.cuda.expressions import CudaExpressions
 from unfoldc.kernels.printers.cuda.places import OWN, Positions
@@ -84,7 +84,9 @@ class WorkPrinter:
 
     def _share(self, part: Share) -> list[str]:
         if self.dealer.count == 1:
-            body = self._alone(nested_loops(list(zip(part.variables, part.extents, strict=True)), part.body))
+            body = self._alone(
+                nested_loops(list(zip(part.variables, part.extents, strict=True)), loop_level(part.body))
+            )
             return self.body(body)
         own = replace(self, own=f"lane_{part.team}") if part.team > 1 else self
         return own.rounds(part, any(isinstance(s, Combine | Settle) for s in part.body))
@@ -92,15 +94,15 @@ class WorkPrinter:
     def rounds(self, part: Share, together: bool) -> list[str]:
         """All rounds; `together` lets lanes without a run of their own wait with the others."""
         team, teams, runs = self.dealer.team(part.team), self.dealer.teams(part.team), part.runs
-        at = self.names("at", "int32") if len(part.variables) > 1 else self.names(part.variables[0], "int32")
+        at = "at" if len(part.variables) > 1 else self.names(part.variables[0], "int32")
         if self.dealer.is_grid or not isinstance(runs, int):
-            count = self._extent(runs)
+            end = self._extent(runs)
             body = self._in_round(part, Const(0, "int32"))
             if not together:
-                return [f"for {at} in range({team}, {count}, {teams}):", *_deeper(self._run(part, at, body))]
-            lines = [f"{at} = start + {team}", f"mine = {at} < {count}"]
+                return [f"for {at} in range({team}, {end}, {teams}):", *_deeper(self._run(part, at, body))]
+            lines = [f"{at} = start + {team}", f"mine = {at} < {end}"]
             lines += replace(self, guards=("mine",))._run(part, at, body)
-            return [f"for start in range(0, {count}, {teams}):", *_deeper(lines)]
+            return [f"for start in range(0, {end}, {teams}):", *_deeper(lines)]
         size = self.dealer.count // part.team
         full, rest = divmod(runs, size)
         lines = []
