@@ -232,7 +232,7 @@ class DeviceCode:
             name: self.driver("cuModuleGetFunction", self._module, name.encode(), doing=f"looking for {name}")
             for name in launches.kernels
         }
-        main = launches.main_kernel()
+        main = launches.main_kernel().kernel
         each = int(self.driver("cuOccupancyMaxActiveBlocksPerMultiprocessor", functions[main], form.threads, 0))
         return ListKernel(
             form, main, functions[main], each * self.multiprocessors, each, launches, functions, self._blas,
