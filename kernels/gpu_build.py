@@ -10,6 +10,7 @@ from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.passes.fuse_results import results_fused
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.printers.cuda import CudaForm, cuda_sources
+from unfoldc.kernels.printers.tvm_cuda import tvm_cuda_sources
 
 _MANY = 1 << 16
 
@@ -37,3 +38,10 @@ def cuda_artifact_sources(
 ) -> dict[str, str]:
     """The module of kernels and the facts of their launch."""
     return cuda_sources(symbol, program, inputs, outputs, cuda_forms(program, inputs))
+
+
+def tvm_cuda_artifact_sources(
+    symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port]
+) -> dict[str, str]:
+    """The same kernels for TVM, and the facts of their launch."""
+    return tvm_cuda_sources(symbol, program, inputs, outputs, cuda_forms(program, inputs))
