@@ -1,4 +1,4 @@
-"""Expressions of a kernel in TVM's script: those of functions on the processor, but for where elements and scalars are."""
+"""Expressions of a kernel in TVM's script: as in functions for a processor, but for where elements and scalars are."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from unfoldc.kernels.artifact import Port
 
 _OWN = (
-    "I T Module range print True False thread lane lanes group problem first valid memory batch iterations stride block "
-    "blocks workspace_data"
+    "I T Module range print True False thread lane lanes group problem first valid memory batch iterations stride "
+    "block blocks workspace_data"
 )
 _PREFIXES = ("shared_", "work_", "weights_", "exchange_", "first_", "team_", "lane_", "solve_")
 
