@@ -6,11 +6,8 @@ from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import GpuChoices
 from unfoldc.kernels.gpu.parts import All, Part, Parts, Share, nested_loops
 from unfoldc.kernels.gpu.placement import Placement
-from unfoldc.kernels.gpu.places import Place
+from unfoldc.kernels.gpu.places import GIVEN, Place
 from unfoldc.kernels.loops import Buffer, Load, LoopProgram, Store, Var
-
-GIVEN = "given_"
-"""The caller's array of a buffer that is copied has this in front of its name."""
 
 
 def copy_parts(program: LoopProgram, placed: Placement, choices: GpuChoices) -> tuple[Parts, Parts, Parts]:

@@ -24,15 +24,16 @@ def latency(mapped: Mapped) -> float:
 
 
 def private_words(mapped: Mapped) -> int:
-    """Words of 4 bytes that a lane keeps to itself."""
-    total = 0
+    """Words of 4 bytes that a lane keeps to itself at once; scratch shares places as in the program's memory plan."""
+    total, scratch = 0.0, sum(b.nbytes for b in mapped.program.buffers.values() if b.space == "scratch")
+    plan = mapped.program.scratch_bytes / scratch if scratch and mapped.program.scratch_bytes else 1.0
     for name, place in mapped.places.items():
         if place.is_private:
             buffer = mapped.buffers[name]
             group = max(mapped.choices.group, 1)
             size = buffer.size if place.owner is None else lane_elements(buffer, place.owner, group)
-            total += size * words(buffer.dtype)
-    return total
+            total += size * words(buffer.dtype) * (min(plan, 1.0) if buffer.space == "scratch" else 1.0)
+    return int(total)
 
 
 def _parts(mapped: Mapped, parts: Sequence[Part], ranges: Ranges) -> float:

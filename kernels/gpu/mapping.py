@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from unfoldc.kernels.gpu.barriers import Touched, loop_with_barriers, with_barriers
 from unfoldc.kernels.gpu.choices import GpuChoices
-from unfoldc.kernels.gpu.copies import GIVEN, copy_parts
+from unfoldc.kernels.gpu.copies import copy_parts
 from unfoldc.kernels.gpu.distribute import Lanes, distribute
 from unfoldc.kernels.gpu.owners import Access, accesses, stored
 from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Share, leaves
 from unfoldc.kernels.gpu.placement import place_buffers
-from unfoldc.kernels.gpu.places import Place, Region
+from unfoldc.kernels.gpu.places import GIVEN, Place, Region
 from unfoldc.kernels.loops import ITERATION, Buffer, LoopProgram
 
 GRID_LANES = 132 * 256
@@ -33,7 +33,8 @@ class Mapped:
     """A kernel: what runs once, what runs for each problem, and where the buffers are.
 
     `once` is dealt out to all lanes of the block, which then wait for each other; `own` is what each lane then loads
-    for itself. For each problem `load`, `begin`, the steps and `end` run. Buffers whose name starts with `GIVEN` are
+    for itself. For each problem the block first brings the inputs `staged` to shared memory, where the place of the
+    caller's array is then; `load`, `begin`, the steps and `end` run. Buffers whose name starts with `GIVEN` are
     the caller's arrays of those that have a copy elsewhere.
     """
 
@@ -49,6 +50,12 @@ class Mapped:
     begin: Parts
     steps: tuple[MappedStep, ...]
     end: Parts
+    staged: tuple[str, ...] = ()
+
+    @property
+    def copied(self) -> frozenset[str]:
+        """Inputs and constants that have a copy elsewhere than where the caller, or the block, has them."""
+        return frozenset(n for n in self.program.buffers if GIVEN + n in self.buffers)
 
 
 def map_program(program: LoopProgram, choices: GpuChoices, unbatched: frozenset[str] = frozenset()) -> Mapped:
@@ -70,9 +77,9 @@ def map_program(program: LoopProgram, choices: GpuChoices, unbatched: frozenset[
         buffers[GIVEN + name] = replace(buffers[name], name=GIVEN + name)
     once, own, load = copy_parts(program, placed, choices)
     mapped = Mapped(
-        program, choices, buffers, {**placed.places, **{GIVEN + n: Place("given") for n in placed.copied}},
+        program, choices, buffers, {**{GIVEN + n: Place("given") for n in placed.copied}, **placed.places},
         placed.shared, placed.workspace, once, own, load, _alike(begin, alike),
-        tuple(replace(s, parts=_alike(s.parts, alike)) for s in steps), _alike(end, alike),
+        tuple(replace(s, parts=_alike(s.parts, alike)) for s in steps), _alike(end, alike), placed.staged,
     )  # fmt: skip
     return _waiting(mapped) if choices.group != 1 else mapped
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Expr, For, Stmt, Var
+from unfoldc.kernels.loops import Expr, For, Load, Stmt, Store, Var
 
 LANE = "lane"
 """The variable that holds the number of a lane in its team: 0 .. team - 1, in statements that a team shares."""
@@ -126,12 +126,23 @@ def leaves(parts: Sequence[Part]) -> list[Share | All | One]:
 
 def statements(body: Sequence[Work]) -> list[Stmt]:
     """All statements of the loop level, nested ones included."""
-    return build.statements(tuple(s for s in body if not isinstance(s, Combine | Settle)))
+    return build.statements(loop_level(body))
+
+
+def loop_level(body: Sequence[Work]) -> tuple[Stmt, ...]:
+    """The statements without what teams do together."""
+    return tuple(s for s in body if not isinstance(s, Combine | Settle))
 
 
 def expressions(s: Work) -> list[Expr]:
     """The expressions of a statement."""
     return [] if isinstance(s, Combine | Settle) else build.expressions(s)
+
+
+def places_in(s: Stmt) -> list[Expr]:
+    """The expressions of a statement, and the elements that it writes as if it read them."""
+    written = [Load(x.buffer, x.indices, x.value.dtype) for x in build.statements((s,)) if isinstance(x, Store)]
+    return [*build.expressions(s), *written]
 
 
 def nested_loops(shape: Sequence[tuple[str, int | Expr]], body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:

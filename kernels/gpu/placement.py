@@ -9,25 +9,30 @@ from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP, GpuChoices
 from unfoldc.kernels.gpu.owners import Access, accesses, stored
 from unfoldc.kernels.gpu.parts import LANE, All, One, Parts, Share, expressions, leaves, statements
-from unfoldc.kernels.gpu.places import Place, Region, lay_out, private_places
+from unfoldc.kernels.gpu.places import GIVEN, Place, Region, Rows, lay_out, private_places
 from unfoldc.kernels.gpu.rows import rows_read
 from unfoldc.kernels.loops import Binary, Buffer, Cast, Const, Expr, For, Load, LoopProgram, Var
 
 _OWN = ("state", "scratch")
 _FEW = 4  # elements of an input that each lane has a copy of
+_SMALL_GROUP = 4  # lanes
 _BARRIER_BYTES = 256  # in front of the grid's workspace
 _EXCHANGE_BYTES = 256  # in front of shared memory, where warps exchange a scalar each
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Places by buffer. `copied` are inputs and constants that are not read where the caller has them."""
+    """Places by buffer. `copied` are inputs and constants that are not read where the caller has them.
+
+    `staged` are those of them that a block brings to shared memory before its lanes take their parts.
+    """
 
     places: Mapping[str, Place]
     copied: tuple[str, ...]
     unbatched: frozenset[str]
     shared: Region
     workspace: Region
+    staged: tuple[str, ...]
 
 
 def place_buffers(
@@ -49,13 +54,19 @@ def place_buffers(
     read = {n: b for n, b in rest.items() if n in repeated and b.space in ("input", "constant")}
     rows = rows_read(every)
     block, group, work = _shared(own, read, unbatched, choices, rows)
+    staged = _staged(program, choices, unbatched, places, (block, group), rows)
+    for name in staged:
+        group.pop(name, None)
+        group[GIVEN + name if name in places else name] = program.buffers[name]
+        rows.pop(name, None)  # they come as they lie in memory
     in_shared, shared = lay_out(block, group, choices, "group", rows, _exchange(choices))
     first = _BARRIER_BYTES if choices.is_grid else 0
     in_work, workspace = lay_out({}, work, choices, "work", {}, first)
     places = {**places, **in_shared, **in_work}
     given = {n: Place("given") for n in program.buffers if n not in places}
-    copied = tuple(sorted(n for n in places if program.buffers[n].space in ("input", "constant")))
-    return Placement({**places, **given}, copied, unbatched, shared, workspace)
+    own_copy = [n for n in places if n in program.buffers and (n not in staged or GIVEN + n in places)]
+    copied = tuple(sorted(n for n in own_copy if program.buffers[n].space in ("input", "constant")))
+    return Placement({**places, **given}, copied, unbatched, shared, workspace, staged)
 
 
 def _by_buffer(parts: Sequence[Share | All | One], buffers: Mapping[str, Buffer]) -> dict[str, list[Access]]:
@@ -110,7 +121,10 @@ def _fixed_indices(parts: Sequence[Share | All | One]) -> tuple[frozenset[str], 
     for part in parts:
         own: set[Expr] = {Var(v) for v in part.variables} if isinstance(part, Share) else set()
         own.add(Var(LANE))
-        known = {Var(s.var) for s in statements(part.body) if isinstance(s, For) and isinstance(s.extent, int)} | own
+        known: set[Expr] = {
+            Var(s.var) for s in statements(part.body) if isinstance(s, For) and isinstance(s.extent, int)
+        }
+        known |= own - {Var(LANE)}  # registers have no numbers that a lane could compute
         for e in (x for s in part.body for top in expressions(s) for x in build.walk(top)):
             if isinstance(e, Load):
                 read.add(e.buffer)
@@ -131,7 +145,7 @@ def _shared(
     read: Mapping[str, Buffer],
     unbatched: frozenset[str],
     choices: GpuChoices,
-    rows: Mapping[str, str],
+    rows: Mapping[str, Rows],
 ) -> tuple[dict[str, Buffer], dict[str, Buffer], dict[str, Buffer]]:
     """What a block has in shared memory, what each of its groups has there, and what is left to the workspace."""
     block: dict[str, Buffer] = {}
@@ -150,6 +164,31 @@ def _shared(
         if not choices.is_grid and lay_out(*more, choices, "group", rows, first)[1].nbytes <= choices.shared:
             block, group = more
     return block, group, work
+
+
+def _staged(
+    program: LoopProgram,
+    choices: GpuChoices,
+    unbatched: frozenset[str],
+    places: Mapping[str, Place],
+    taken: tuple[dict[str, Buffer], dict[str, Buffer]],
+    rows: Mapping[str, Rows],
+) -> tuple[str, ...]:
+    """Inputs that the block brings to shared memory for small groups, as far as they fit there.
+
+    Lanes of different groups that read their own problems directly would each touch another line of memory. Where
+    lanes keep an input in registers, it is on its way there.
+    """
+    result: tuple[str, ...] = ()
+    if choices.is_grid or choices.group > _SMALL_GROUP:
+        return result
+    block, group = taken
+    for name in sorted(n for n in program.inputs if n not in unbatched):
+        group = {**group, GIVEN + name if name in places else name: program.buffers[name]}
+        if lay_out(block, group, choices, "group", rows, _exchange(choices))[1].nbytes > choices.shared:
+            break
+        result = (*result, name)
+    return result
 
 
 def _exchange(choices: GpuChoices) -> int:

@@ -18,6 +18,10 @@ _FEW_LANES = 2
 _LOCAL = 1024  # words that a lane may have when it is a group by itself
 
 
+GIVEN = "given_"
+"""The caller's array of a buffer that is copied has this in front of its name."""
+
+
 @dataclass(frozen=True)
 class Place:
     """The home of a buffer.
@@ -48,24 +52,29 @@ def row_major(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-def spread(shape: Sequence[int], unit: int, rows: str) -> tuple[tuple[int, ...], int]:
+@dataclass(frozen=True)
+class Rows:
+    """How lanes read a buffer: those that read at once differ along `axis` (-1: along the last or none).
+
+    What follows along the later axes is a row; it is read `whole`, several elements at a time, or not.
+    """
+
+    axis: int = -1
+    whole: bool = True
+
+
+def spread(shape: Sequence[int], unit: int, rows: Rows) -> tuple[tuple[int, ...], int]:
     """Strides of a buffer in shared memory, and how many elements it takes.
 
-    `rows` says what lanes that read different rows do there: "none" do, they read a row "whole", `unit` elements of it
-    at a time, or one element ("single"). Rows begin at multiples of `unit` elements, an odd number of them apart where
-    they are read whole; an odd number of elements where single elements are. Either way lanes find what they read in
-    different banks, and what lies in a row can be read by few instructions.
+    Rows that different lanes read begin an odd number of elements apart, or, where they are read whole, an odd number
+    of `unit` elements: either way lanes find what they read in different banks.
     """
     strides, step = [], 1
-    for n in reversed(shape):
+    for axis, n in reversed(list(enumerate(shape))):
+        if axis == rows.axis:
+            step = _up(step, unit) + unit * (_up(step, unit) // unit % 2 == 0) if rows.whole else step + (step + 1) % 2
         strides.append(step)
-        if n > 1:
-            step *= n
-            if rows == "single":
-                step += (step + 1) % 2
-            else:
-                step = _up(step, unit)
-                step += unit * (rows == "whole" and step // unit % 2 == 0)
+        step *= n
     last = sum((n - 1) * s for n, s in zip(shape, reversed(strides), strict=True))
     return tuple(reversed(strides)), _up(last + 1, unit)
 
@@ -139,7 +148,7 @@ def lay_out(
     group: Mapping[str, Buffer],
     choices: GpuChoices,
     kind: str,
-    rows: Mapping[str, str],
+    rows: Mapping[str, Rows],
     first: int = 0,
 ) -> tuple[dict[str, Place], Region]:
     """Places for buffers of a whole block and of each of its groups, the widest types first, from byte `first` on.
@@ -157,13 +166,13 @@ def lay_out(
         start = _up(end, _ALIGNED) // width
         for name, buffer in sorted(block.items()):
             if element_type(buffer.dtype) == dtype:
-                strides, size = spread(buffer.shape, unit, rows.get(name, "none"))
+                strides, size = spread(buffer.shape, unit, rows.get(name, Rows()))
                 places[name] = Place("block", strides, start)
                 start += size
         own = 0
         for name, buffer in sorted(group.items()):
             if element_type(buffer.dtype) == dtype:
-                strides, size = spread(buffer.shape, unit, rows.get(name, "none"))
+                strides, size = spread(buffer.shape, unit, rows.get(name, Rows()))
                 places[name] = Place(kind, strides, start + own)
                 own += size
         few = choices.group <= _FEW_LANES  # so many groups in a warp that only odd steps lead to different banks

@@ -6,18 +6,16 @@ from collections.abc import Sequence
 
 from unfoldc.kernels import build
 from unfoldc.kernels.gpu.parts import LANE, All, One, Share, expressions, statements
+from unfoldc.kernels.gpu.places import Rows
 from unfoldc.kernels.index_bounds import linear
 from unfoldc.kernels.loops import Expr, For, Load, Store, Var
 
 _LEAST = 4  # elements of a row that are worth an instruction for several of them
 
 
-def rows_read(parts: Sequence[Share | All | One]) -> dict[str, str]:
-    """For each buffer "none" if no two lanes touch different rows at once, "whole" if they read all of them, "single".
-
-    A row is what lies along the last axis with more than one place.
-    """
-    found: dict[str, str] = {}
+def rows_read(parts: Sequence[Share | All | One]) -> dict[str, Rows]:
+    """How lanes touch the rows of each buffer, of several ways the one with the shortest rows."""
+    found: dict[str, Rows] = {}
     for part in parts:
         own: set[Expr] = {Var(v) for v in part.variables} if isinstance(part, Share) else set()
         own.add(Var(LANE))
@@ -28,16 +26,15 @@ def rows_read(parts: Sequence[Share | All | One]) -> dict[str, str]:
         places = [(s.buffer, s.indices) for s in inside if isinstance(s, Store)]
         read = [e for s in part.body for top in expressions(s) for e in build.walk(top) if isinstance(e, Load)]
         for name, indices in (*places, *((e.buffer, e.indices) for e in read)):
-            kind = _kind(indices, own, loops)
-            if found.get(name, "none") != "single" and kind != "none":
-                found[name] = kind
-            found.setdefault(name, "none")
+            rows, other = _rows(indices, own, loops), found.get(name, Rows())
+            found[name] = Rows(max(rows.axis, other.axis), rows.whole and other.whole)
     return found
 
 
-def _kind(indices: Sequence[Expr], own: set[Expr], loops: set[Expr]) -> str:
-    varied = [i for i in indices if linear(i).terms]
-    if not any(x in own for i in varied[:-1] for x in build.walk(i)):
-        return "none"
-    terms = {e: f for e, f in linear(varied[-1]).terms.items() if f}
-    return "whole" if len(terms) == 1 and set(terms) <= loops and set(terms.values()) == {1} else "single"
+def _rows(indices: Sequence[Expr], own: set[Expr], loops: set[Expr]) -> Rows:
+    varied = [a for a, i in enumerate(indices) if linear(i).terms]
+    differ = [a for a in varied[:-1] if any(x in own for x in build.walk(indices[a]))]
+    if not differ:
+        return Rows()
+    terms = {e: f for e, f in linear(indices[varied[-1]]).terms.items() if f}
+    return Rows(differ[-1], set(terms) <= loops and set(terms.values()) == {1})

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from unfoldc.kernels.artifact import Artifact
-from unfoldc.runtime.cuda.code import DeviceCode, Kernel
+from unfoldc.runtime.cuda.code import DeviceCode
+from unfoldc.runtime.cuda.kernel import Kernel
 from unfoldc.runtime.cuda.memory import places
 from unfoldc.runtime.cuda.stamps import block_means
 from unfoldc.runtime.engine_cuda import CudaEngine

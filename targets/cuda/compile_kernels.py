@@ -44,7 +44,16 @@ def _kernels(facts: dict[str, Any]) -> list[tuple[str, int]]:
     found = {
         form[key]: int(form["threads"]) for form in facts["forms"] for key in ("kernel", "stamped") if form.get(key)
     }
+    for form in facts["forms"]:
+        if "list" in form:
+            found |= dict.fromkeys(_listed(form["list"]), int(form["threads"]))
     return list(found.items())
+
+
+def _listed(found: dict[str, Any]) -> list[str]:
+    """The kernels of a list of launches."""
+    launches = [*found["begin"], *(x for step in found["steps"] for x in step["launches"]), *found["end"]]
+    return [found["stamp"], *(x["kernel"] for x in launches if "kernel" in x)]
 
 
 def _ptx(namespace: dict[str, Any], name: str, threads: int, parameters: list[Any], architecture: int) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from unfoldc.kernels.gpu.copies import GIVEN
 from unfoldc.kernels.gpu.mapping import Mapped
 from unfoldc.kernels.gpu.parts import LANE, All, Barrier, Combine, InStep, One, Part, Settle, Share, Work
+from unfoldc.kernels.gpu.places import GIVEN
 from unfoldc.kernels.interpret_loops import _Machine, _poison
 from unfoldc.kernels.loops import ITERATION, Assign, Let, Store
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from unfoldc.kernels.gpu.choices import WARP
 from unfoldc.kernels.gpu.mapping import Mapped, all_leaves
 from unfoldc.kernels.gpu.parts import Barrier, Combine, InStep, Parts, Remark, Share
-from unfoldc.kernels.gpu.places import element_type, lane_elements
+from unfoldc.kernels.gpu.places import GIVEN, element_type, lane_elements
 from unfoldc.kernels.loops import ITERATION
 from unfoldc.kernels.printers.cuda.arguments import Arguments
 from unfoldc.kernels.printers.cuda.places import Positions
@@ -104,9 +104,28 @@ class KernelPrinter:
             count = choices.problems
             self._add(1, f"for first in range(cuda.blockIdx.x * {count}, batch, cuda.gridDim.x * {count}):")
             self._add(2, "valid = first + group < batch", "problem = minimum(first + group, batch - 1)")
+        self._stage()
         for name in (*program.inputs, *program.outputs):
             if self.arguments.ports[name].batched:
                 self._add(2, f"first_{self.arguments.array(name)} = problem * {program.buffers[name].size}")
+
+    def _stage(self) -> None:
+        """The block's problems lie in a row: neighbouring threads bring neighbouring elements of them."""
+        choices, mapped = self.mapped.choices, self.mapped
+        if not mapped.staged:
+            return
+        first, count = "problem", "1"
+        if choices.problems > 1:
+            first, count = "first", f"minimum({choices.problems}, batch - first)"
+        self._add(2, "cuda.syncthreads()")
+        for name in mapped.staged:
+            buffer, place = mapped.buffers[name], mapped.places[name if name not in mapped.copied else GIVEN + name]
+            dtype, size = element_type(buffer.dtype), buffer.size
+            group = f"whole(at, {size}) * {mapped.shared.steps[dtype]} + rest(at, {size}) + {place.offset}"
+            array = self.arguments.array(name)
+            self._add(2, f"for at in range(thread, {count} * {size}, {choices.block_threads}):")
+            self._add(3, f"shared_{dtype}[{group}] = {array}[{first} * {size} + at]")
+        self._add(2, "cuda.syncthreads()")
 
     def _stamp(self, depth: int, slot: str) -> None:
         if self.stamped:

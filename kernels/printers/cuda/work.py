@@ -6,12 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP
 from unfoldc.kernels.gpu.mapping import Mapped
-from unfoldc.kernels.gpu.parts import LANE, All, Combine, One, Settle, Share, Work
-from unfoldc.kernels.loops import Assign, Const, Expr, For, Let, Nest, Store, Var
+from unfoldc.kernels.gpu.parts import LANE, All, Combine, One, Settle, Share, Work, loop_level, nested_loops, places_in
+from unfoldc.kernels.loops import Assign, Const, Expr, For, Let, Load, Nest, Store, Var
 from unfoldc.kernels.printers.cuda.expressions import CudaExpressions
-from unfoldc.kernels.printers.cuda.places import Positions
+from unfoldc.kernels.printers.cuda.places import OWN, Positions
+from unfoldc.kernels.printers.cuda.rounds import (
+    Localise,
+    can_be_side_by_side,
+    copied,
+    places_of,
+    rounds_at_once,
+    side_by_side,
+    written_out,
+)
 from unfoldc.kernels.printers.python_text import Names
 
 PAD = "    "
@@ -38,19 +48,20 @@ class Dealer:
 
 @dataclass
 class WorkPrinter:
-    """Prints parts; `own` is the text of a lane's number in its team, `turn` the round of the shared runs."""
+    """Prints parts; `own` is the text of a lane's number in its team, `guards` what must hold for stores."""
 
     mapped: Mapped
     positions: Positions
     names: Names
     dealer: Dealer
     own: str = "lane"
-    turn: Expr = Const(0, "int32")
     guards: tuple[str, ...] = ()
     expressions: CudaExpressions = field(init=False)
 
     def __post_init__(self) -> None:
         def name(identifier: str, role: str) -> str:
+            if identifier == "turn":  # reserved for it
+                return identifier
             return self.own if identifier == LANE else self.names(identifier, role)
 
         self.expressions = CudaExpressions(name, self._element)
@@ -59,12 +70,13 @@ class WorkPrinter:
         """The lines of a part."""
         if isinstance(part, Share):
             return self._share(part)
+        lines = self.body(self._alone(part.body))
         if isinstance(part, All) or self.dealer.count == 1:
-            return self.body(part.body)
-        return [f"if {self.dealer.lane} == 0:", *_deeper(self.body(part.body))]
+            return lines
+        return [f"if {self.dealer.lane} == 0:", *_deeper(lines)]
 
     def _element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
-        array, place, first = self.positions.memory(buffer, indices, self.turn)
+        array, place, first = self.positions.memory(buffer, indices)
         text = self.expressions.text(place)
         if not first:
             return f"{array}[{text}]"
@@ -74,47 +86,75 @@ class WorkPrinter:
 
     def _share(self, part: Share) -> list[str]:
         if self.dealer.count == 1:
-            lines = self.body(part.body)
-            for variable, extent in reversed(list(zip(part.variables, part.extents, strict=True))):
-                lines = [f"for {self.names(variable, 'int32')} in range({self._extent(extent)}):", *_deeper(lines)]
-            return lines
+            body = self._alone(
+                nested_loops(list(zip(part.variables, part.extents, strict=True)), loop_level(part.body))
+            )
+            return self.body(body)
         own = replace(self, own=f"lane_{part.team}") if part.team > 1 else self
-        return own.rounds(part, any(isinstance(s, Combine) for s in part.body))
+        return own.rounds(part, any(isinstance(s, Combine | Settle) for s in part.body))
 
     def rounds(self, part: Share, together: bool) -> list[str]:
         """All rounds; `together` lets lanes without a run of their own wait with the others."""
         team, teams, runs = self.dealer.team(part.team), self.dealer.teams(part.team), part.runs
-        at = self.names("at", "int32") if len(part.variables) > 1 else self.names(part.variables[0], "int32")
+        at = "at" if len(part.variables) > 1 else self.names(part.variables[0], "int32")
         if self.dealer.is_grid or not isinstance(runs, int):
-            count = self._extent(runs)
+            end = self._extent(runs)
+            body = self._in_round(part, Const(0, "int32"))
             if not together:
-                return [f"for {at} in range({team}, {count}, {teams}):", *_deeper(self._run(part, at))]
-            lines = [f"{at} = start + {team}", f"mine = {at} < {count}"]
-            lines += replace(self, guards=("mine",))._run(part, at)
-            return [f"for start in range(0, {count}, {teams}):", *_deeper(lines)]
+                return [f"for {at} in range({team}, {end}, {teams}):", *_deeper(self._run(part, at, body))]
+            lines = [f"{at} = start + {team}", f"mine = {at} < {end}"]
+            lines += replace(self, guards=("mine",))._run(part, at, body)
+            return [f"for start in range(0, {end}, {teams}):", *_deeper(lines)]
         size = self.dealer.count // part.team
-        rounds = -(-runs // size)
-        if rounds > _ROUNDS:
-            inner = replace(self, turn=Var("turn"))
-            return [f"for turn in range({rounds}):", *_deeper(inner._round(part, at, f"turn * {size}", True, together))]
+        full, rest = divmod(runs, size)
         lines = []
-        for r in range(rounds):
-            inner = replace(self, turn=Const(r, "int32"))
-            lines += inner._round(part, at, str(r * size) if r else "", (r + 1) * size > runs, together)
+        done = 0
+        if full > _ROUNDS:
+            place = f"{team} + turn * {size}"
+            body = self._in_round(part, Var("turn"))
+            lines += [f"for turn in range({full}):", *_deeper([f"{at} = {place}", *self._run(part, at, body)])]
+            done = full
+        while done < full:
+            count, body = self._some_rounds(part, done, full, size)
+            lines += [f"{at} = {_plus(team, done * size)}", *self._run(part, at, body)]
+            done += count
+        if rest:
+            lines += self._last_round(part, at, _plus(team, full * size), Const(full, "int32"), together)
         return lines
 
-    def _round(self, part: Share, at: str, first: str, partial: bool, together: bool) -> list[str]:
-        """The runs of one round, the first of which is `first`; `partial` if some lanes may have none."""
-        team = self.dealer.team(part.team)
-        place = f"{team} + {first}" if first else team
-        if not partial:
-            return [f"{at} = {place}", *self._run(part, at)]
+    def _some_rounds(self, part: Share, done: int, full: int, size: int) -> tuple[int, tuple[Work, ...]]:
+        """How many rounds stand side by side from the round `done` on, and their statements."""
+        most = min(rounds_at_once(part), full - done) if can_be_side_by_side(part) else 1
+        places = [places_of(part, r * size, size) for r in range(most)]
+        bodies = []
+        for r, found in enumerate(places):
+            # The places are those of the round that the lanes are in, which begins a row where they are in the first.
+            if found is None or (done and len(part.variables) > 1):
+                break
+            turn = Const(done + r, "int32")
+            bodies.append(copied(part.body, found, f"_{r}" if most > 1 else "", self._localise(turn)))
+        if len(bodies) < 2:
+            return 1, self._in_round(part, Const(done, "int32"))
+        return len(bodies), side_by_side(bodies)
+
+    def _in_round(self, part: Share, turn: Expr) -> tuple[Work, ...]:
+        return copied(part.body, {}, "", self._localise(turn))
+
+    def _localise(self, turn: Expr) -> Localise:
+        def localise(buffer: str, indices: tuple[Expr, ...]) -> tuple[str, tuple[Expr, ...]] | None:
+            return self.positions.own(buffer, indices, turn)
+
+        return localise
+
+    def _last_round(self, part: Share, at: str, place: str, turn: Expr, together: bool) -> list[str]:
+        """A round in which some lanes have no run of their own."""
+        body = self._in_round(part, turn)
         if together:
             lines = [f"{at} = {place}", f"mine = {at} < {part.runs}"]
-            return [*lines, *replace(self, guards=("mine",))._run(part, at)]
-        return [f"{at} = {place}", f"if {at} < {part.runs}:", *_deeper(self._run(part, at))]
+            return [*lines, *replace(self, guards=("mine",))._run(part, at, body)]
+        return [f"{at} = {place}", f"if {at} < {part.runs}:", *_deeper(self._run(part, at, body))]
 
-    def _run(self, part: Share, at: str) -> list[str]:
+    def _run(self, part: Share, at: str, body: Sequence[Work]) -> list[str]:
         lines = []
         if len(part.variables) > 1:
             step = 1
@@ -125,7 +165,21 @@ class WorkPrinter:
                 step *= extent
         leader = (f"{self.own} == 0",) if part.team > 1 else ()
         inner = replace(self, guards=leader)
-        return [*lines, *(inner.guarded(part.body, self.guards[0]) if self.guards else inner.body(part.body))]
+        body = self._alone(body)
+        return [*lines, *(inner.guarded(body, self.guards[0]) if self.guards else inner.body(body))]
+
+    def _alone(self, body: Sequence[Work]) -> tuple[Work, ...]:
+        """The statements with loops written out."""
+        return written_out(body, self._whole)
+
+    def _whole(self, loop: For) -> bool:
+        """Whether a loop reads or writes what the lane keeps, at places that its variable says."""
+        for e in (x for s in loop.body for top in places_in(s) for x in build.walk(top)):
+            if isinstance(e, Load) and Var(loop.var) in build.walk(e):
+                name = e.buffer.removeprefix(OWN)
+                if self.mapped.places[name].is_private:
+                    return True
+        return False
 
     def guarded(self, body: Sequence[Work], condition: str) -> list[str]:
         """The lines of statements; lanes for which the condition does not hold only wait with the others."""
@@ -166,6 +220,7 @@ class WorkPrinter:
 
     def _guards(self, buffer: str) -> list[str]:
         """What must hold for a store: of a team the first lane makes it, if others can see it."""
+        buffer = buffer.removeprefix(OWN)
         place, mapped = self.mapped.places[buffer], self.mapped
         guards = [] if place.is_private else list(self.guards)
         if mapped.buffers[buffer].space == "output" and mapped.choices.problems > 1:
@@ -188,6 +243,10 @@ class WorkPrinter:
             yield f"for warp in range(1, {s.team // WARP}):"
             yield f"{PAD}{name} = {_SIGNS[s.operator].format(name, f'{area}[warp]')}"
             yield "cuda.syncthreads()"
+
+
+def _plus(text: str, more: int) -> str:
+    return f"{text} + {more}" if more else text
 
 
 def _deeper(lines: Sequence[str]) -> list[str]:
