@@ -11,6 +11,7 @@ from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.passes.fuse_results import results_fused
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.printers.cuda import CudaForm, cuda_sources
+from unfoldc.kernels.printers.tvm_cuda import tvm_cuda_sources
 
 _MANY = 1 << 16
 
@@ -40,3 +41,10 @@ def cuda_artifact_sources(
     products = product_form(program, inputs, outputs)
     forms = [f for f in cuda_forms(program, inputs) if products is None or f.from_batch < products.from_batch]
     return cuda_sources(symbol, program, inputs, outputs, forms, products)
+
+
+def tvm_cuda_artifact_sources(
+    symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port]
+) -> dict[str, str]:
+    """The same kernels for TVM, and the facts of their launch; all forms are kernels, none a list of products."""
+    return tvm_cuda_sources(symbol, program, inputs, outputs, cuda_forms(program, inputs))

@@ -35,7 +35,7 @@ def main(module: str, launch: str, folder: str, *architectures: str) -> None:
         (Path(folder) / f"sm_{architecture}.cubin").write_bytes(image)
         (Path(folder) / f"sm_{architecture}.txt").write_text(log, encoding="utf-8")
     ptx_version = next((m[1] for text in texts.values() if (m := _VERSION.search(text))), "")
-    found = {"tools": _versions(), "ptx_version": ptx_version}
+    found = {"tools": _versions(_TOOLS), "ptx_version": ptx_version}
     (Path(folder) / "compiled.json").write_text(json.dumps(found), encoding="utf-8")
 
 
@@ -102,9 +102,9 @@ def _link(texts: dict[str, str], architecture: int) -> tuple[bytes, str]:
     return bytes(image), log.decode(errors="replace").strip("\0 \n")
 
 
-def _versions() -> dict[str, str]:
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
     found = {}
-    for name in _TOOLS:
+    for name in names:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
