@@ -82,7 +82,7 @@ def figures(artifact: Artifact, target: Target, inputs: list[np.ndarray], right:
         counts = emulator.count(problem)
     return {
         "error": error,
-        "instructions": counts.total,
+        "instructions": counts.solve,
         "flash_bytes": firmware.flash_bytes,
         "ram_bytes": firmware.ram_bytes,
         "stack_bytes": counts.stack_bytes,

@@ -131,7 +131,7 @@ def map_expr(e: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
 def map_stmt(s: Stmt, change: Callable[[Expr], Expr | None]) -> Stmt:
     """Applies `map_expr` to every expression of a statement."""
     if isinstance(s, Let):
-        return Let(s.name, map_expr(s.value, change), s.mutable)
+        return Let(s.name, map_expr(s.value, change), s.mutable, s.placed)
     if isinstance(s, Assign):
         return Assign(s.name, map_expr(s.value, change))
     if isinstance(s, Store):
@@ -215,7 +215,7 @@ def numbered(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         if isinstance(s, Nest):
             return Nest(s.origins, tuple(map(rename, s.body)))
         if isinstance(s, Let):
-            return Let(number(s.name), map_expr(s.value, change), s.mutable)
+            return Let(number(s.name), map_expr(s.value, change), s.mutable, s.placed)
         if isinstance(s, Assign):
             return Assign(number(s.name), map_expr(s.value, change))
         return map_stmt(s, change)

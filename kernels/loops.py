@@ -100,11 +100,15 @@ Expr = Const | Var | Local | Load | Unary | Binary | Select | Cast
 
 @dataclass(frozen=True)
 class Let:
-    """Declares a scalar, visible to the end of the enclosing block; `mutable` ones may be assigned."""
+    """Declares a scalar, visible to the end of the enclosing block; `mutable` ones may be assigned.
+
+    One that is `placed` is to be computed right here and to be kept in a register; a compiler is not to move it.
+    """
 
     name: str
     value: Expr
     mutable: bool = False
+    placed: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from unfoldc.kernels.passes.half_products import half_products
 from unfoldc.kernels.passes.long_axes import long_axes_last
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.passes.result_blocks import BlockShape
+from unfoldc.kernels.passes.share_terms import share_terms
 from unfoldc.kernels.passes.split_ranges import split_ranges
 from unfoldc.kernels.passes.split_reshaped import split_reshaped
 from unfoldc.kernels.passes.start_sums import start_sums
+from unfoldc.kernels.passes.straight_line import straight_line
 from unfoldc.kernels.passes.sum_columns import sum_columns
 from unfoldc.kernels.passes.sweep_columns import sweep_columns
 from unfoldc.kernels.passes.tile_results import tile_results
@@ -46,6 +48,10 @@ def schedule(
     else there is to decide; None: what is known to do well (and `vectors` counts only then).
     """
     choices = choices or default_choices(spec, vectors)
+    if choices.straight and lanes == 1:
+        written = _straight(program, choices)
+        if written is not None:
+            return written
     if lanes == 1 and choices.fuse_rows_beyond != NEVER:
         buffers = program.buffers
         program = program.mapped(lambda body: fuse_rows(body, buffers, choices.fuse_rows_beyond))
@@ -57,11 +63,20 @@ def schedule(
         program = results_fused(program)
     if choices.chained and lanes == 1:
         program = chain_sums(program)
+    if choices.shared_terms and lanes == 1:
+        program = share_terms(program)
     if choices.triangles > 1 and lanes == 1:
         program = triangle_products(program, choices.triangles)
+    program = _in_loops(program, lanes, choices)
+    # With a vector per element, every place is aligned already.
+    return plan_memory(program, _CACHE_LINE if lanes == 1 and choices.has_vectors else 8)
+
+
+def _in_loops(program: LoopProgram, lanes: int, choices: ScheduleChoices) -> LoopProgram:
+    """The program with loops over rows, columns and terms as a processor with so many lanes should run them."""
     buffers = dict(program.buffers)
 
-    def transform(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    def transform(body: tuple[Stmt, ...], of_one_sum: int = 0) -> tuple[Stmt, ...]:
         if lanes > 1:
             return block_rows(body, choices.wide_rows)
         if choices.columns:
@@ -69,14 +84,23 @@ def schedule(
             buffers.update(added)
         if choices.tile > 1:
             body = tile_results(body, choices.tile)
-        body = block_rows(body, choices.rows)
+        body = block_rows(body, choices.rows, of_one_sum=of_one_sum)
         if choices.runs > 1:
             body = unroll_results(body, choices.runs)
         return unroll_terms(body, choices.terms) if choices.terms > 1 else body
 
-    # With a vector per element, every place is aligned already.
-    alignment = _CACHE_LINE if lanes == 1 and choices.has_vectors else 8
-    return plan_memory(replace(program.mapped(transform), buffers=buffers), alignment)
+    # `begin` and `end` run once: there more rows at once are more code for little.
+    steps = tuple(replace(s, body=transform(s.body, choices.rows_of_one_sum)) for s in program.steps)
+    begin, end = transform(program.begin), transform(program.end)
+    return replace(program, buffers=buffers, begin=begin, steps=steps, end=end)
+
+
+def _straight(program: LoopProgram, choices: ScheduleChoices) -> LoopProgram | None:
+    """The program without loops but that over iterations; None if it is too long for that."""
+    blocked = _in_loops(results_fused(start_sums(program)), 1, choices)
+    moves = choices.straight_moves / 100
+    written = straight_line(blocked, choices.straight, choices.straight_registers, moves, choices.straight_growth)
+    return None if written is None else plan_memory(written)
 
 
 def _in_vectors(program: LoopProgram, choices: ScheduleChoices, registers: int) -> LoopProgram:

@@ -36,9 +36,9 @@ ASIDE = "unfoldc"
 class Build:
     """A compiled solver and the folder it lies in.
 
-    `kind`: "host" or "emulated". `product`: the file an engine runs, "" where it runs the sources. `processor`: the
-    machine a host product was compiled for. `model`: the copy of the ONNX file, with the `options` it is imported with.
-    `external`: SHA-256 of the model's external data files.
+    `kind`: "host", "gpu" or "emulated". `product`: the file an engine runs, "" where it runs the sources.
+    `processor`: the machine a host product was compiled for. `model`: the copy of the ONNX file, with the `options` it
+    is imported with. `external`: SHA-256 of the model's external data files.
     """
 
     artifact: Artifact
@@ -200,8 +200,7 @@ def copy_build(
     is to be done; a folder that holds anything else is refused with InputError.
     """
     check_place(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with aside(folder.parent) as partial:
+    with writing(folder), aside(folder.parent) as partial:
         try:
             shutil.copytree(build.folder, partial, dirs_exist_ok=True)
         except (shutil.Error, FileNotFoundError) as error:
@@ -233,6 +232,20 @@ def replace_texts(folder: Path, texts: Mapping[str, str]) -> None:
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
         index["files"][name] = digest(folder / name)
     (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Makes the folder that `folder` is to be in. InputError names `folder` where the system does not let us write."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if isinstance(error, shutil.Error):  # of a tree, which collects (from, to, why) for each file
+            reason = error.args[0][0][2].rpartition("] ")[2].partition(":")[0]
+        found, allowed = f"it cannot be written ({reason})", "a folder with room that you may write to"
+        raise InputError(str(folder), found, allowed, "Choose another, or make room.") from error
 
 
 @contextlib.contextmanager

@@ -44,11 +44,11 @@ def bind_call(artifact: Artifact, engine: Engine, inputs: Any, outputs: Any, ite
 
     Raises InputError for an array that could not be passed on as it is, and for outputs that overlap another array.
     """
-    read = _given(artifact.inputs, inputs, artifact.batch)
+    read = given_arrays(artifact.inputs, inputs, artifact.batch)
     for port, array in zip(artifact.inputs, read, strict=True):
         _check(f"input {port.name}", port, array)
     batch = common_batch(artifact.inputs, read, artifact.batch)
-    written = _outputs(artifact, outputs, batch)
+    written = [_output(port, array, batch) for port, array in given_outputs(artifact, outputs)]
     names = [f"input {port.name}" for port in artifact.inputs]
     others = list(zip(names, read, strict=True))
     for port, array in zip(artifact.outputs, written, strict=True):
@@ -67,7 +67,8 @@ def bind_call(artifact: Artifact, engine: Engine, inputs: Any, outputs: Any, ite
     return call
 
 
-def _given(ports: Sequence[Port], arrays: Any, batch: int | None) -> list[Any]:
+def given_arrays(ports: Sequence[Port], arrays: Any, batch: int | None) -> list[Any]:
+    """One array per port; `arrays` as the inputs of `Solver.bind`. Raises InputError for what is none of that."""
     if isinstance(arrays, Mapping):
         return bind(ports, (), arrays, batch)
     if isinstance(arrays, np.ndarray):  # the only input
@@ -80,8 +81,8 @@ def _given(ports: Sequence[Port], arrays: Any, batch: int | None) -> list[Any]:
     return bind(ports, arrays, {}, batch)
 
 
-def _outputs(artifact: Artifact, outputs: Any, batch: int) -> list[np.ndarray]:
-    """The arrays for the answers; those not given are allocated."""
+def given_outputs(artifact: Artifact, outputs: Any) -> list[tuple[Port, Any]]:
+    """Each output port with the array given for it, or None; `outputs` as for `Solver.bind`."""
     ports = artifact.outputs
     if isinstance(outputs, np.ndarray):
         outputs = (outputs,)
@@ -96,7 +97,7 @@ def _outputs(artifact: Artifact, outputs: Any, batch: int) -> list[np.ndarray]:
     if unknown:
         allowed = signature(ports, artifact.batch)
         raise InputError(f"output {unknown[0]}", "no such output", allowed, "Use these names, or fewer arrays.")
-    return [_output(port, outputs.get(port.name), batch) for port in ports]
+    return [(port, outputs.get(port.name)) for port in ports]
 
 
 def _output(port: Port, array: Any, batch: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from unfoldc.runtime.artifact_folder import Build, read_build, write_build
 from unfoldc.runtime.backends import checked_threads, open_engine, run_options
+from unfoldc.runtime.engine import Engine
 from unfoldc.runtime.machine import processor
 from unfoldc.runtime.products import make_product
 from unfoldc.runtime.solver import Solver
@@ -28,10 +29,20 @@ def open_build(
     """The solver of a build, `on` a connected device; a `temporary` folder is removed with the solver."""
     if build.artifact.backend == "onnxruntime":  # its sessions are made with them
         threads = int(build.options.get("threads") or 1)
-    solver = Solver(build, open_engine(build, threads, on, progress), backend_reason=backend_reason, threads=threads)
+    engine = open_engine(build, threads, on, progress)
+    solver = _kind(engine)(build, engine, backend_reason=backend_reason, threads=threads)
     if temporary:
         weakref.finalize(solver, shutil.rmtree, build.folder, ignore_errors=True)
     return solver
+
+
+def _kind(engine: Engine) -> type[Solver]:
+    """The solver's class: one that knows arrays on a GPU, where it runs on one."""
+    if getattr(engine, "gpu", False):
+        from unfoldc.runtime.solver_cuda import CudaSolver
+
+        return CudaSolver
+    return Solver
 
 
 def load(

@@ -17,6 +17,7 @@ from unfoldc.runtime.profile import IterationRow, Profile, Row
 
 if TYPE_CHECKING:
     from unfoldc.runtime.artifact_folder import Build
+    from unfoldc.runtime.engine_cuda import CudaEngine
     from unfoldc.runtime.engine_remote import RemoteEngine
 
 _WARM_UP = 3
@@ -35,6 +36,7 @@ def measure(
         raise InputError(name, str(found), "1 or more", "There is nothing to measure otherwise.")
     artifact = build.artifact
     remote, emulated = hasattr(engine, "counts"), hasattr(engine, "count")
+    on_gpu = getattr(engine, "gpu", False)
     errors, error_of = errors_by_iteration(artifact, engine, inputs, batch, truth, first_only=remote or emulated)
     if remote:
         from unfoldc.runtime.estimates import with_energy
@@ -45,6 +47,10 @@ def measure(
         parts = with_energy(parts, find_target(build.target))
     elif emulated:
         parts = _count(cast(CountingEngine, engine), inputs, build.target)
+    elif on_gpu:
+        from unfoldc.runtime.cuda.measure import measure_gpu
+
+        parts = measure_gpu(artifact, cast("CudaEngine", engine), inputs, batch, repeats, seconds)
     else:
         parts = _time(artifact, engine, inputs, batch, repeats, seconds)
     rows = parts.pop("rows")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -84,7 +84,16 @@ def as_typed(port: Port, dtype: np.dtype[Any], value: Any) -> np.ndarray:
     return typed
 
 
-def common_batch(ports: Sequence[Port], arrays: Sequence[np.ndarray], batch: int | None) -> int:
+class Shaped(Protocol):
+    """An array, of NumPy or any other library."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of its axes."""
+        ...
+
+
+def common_batch(ports: Sequence[Port], arrays: Sequence[Shaped], batch: int | None) -> int:
     """The number of problems, read from the arrays; `batch` is the one fixed at compile time or None.
 
     Raises InputError for a wrong shape and for inputs with different batches.
@@ -111,7 +120,7 @@ def _same_values(before: np.ndarray, after: np.ndarray) -> bool:
     return bool((after == before).all())
 
 
-def _check_shape(port: Port, array: np.ndarray, batch: int | None) -> None:
+def _check_shape(port: Port, array: Shaped, batch: int | None) -> None:
     expected, shape = port.shape, array.shape
     if port.batched:
         if shape[1:] == expected and len(shape) == len(expected) + 1 and batch in (None, shape[0]):

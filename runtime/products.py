@@ -24,6 +24,8 @@ def make_product(artifact: Artifact, target: str, kind: str, folder: Path) -> st
     """
     if kind == "emulated":
         return _firmware(artifact, target, folder)
+    if kind == "gpu":
+        return _gpu_code(artifact, folder)
     if artifact.backend == "c":
         from unfoldc.targets.host_build import build_library
 
@@ -97,6 +99,14 @@ def device_objects(artifact: Artifact, folder: Path, target: Target) -> list[Pat
     from unfoldc.targets.tvm_build import build_objects
 
     return build_objects(artifact, folder, target.core)
+
+
+def _gpu_code(artifact: Artifact, folder: Path) -> str:
+    from unfoldc.targets.cuda.build import build_cubins
+    from unfoldc.targets.cuda.packages import gpus
+
+    found, _ = gpus()
+    return build_cubins(artifact, folder, also=[gpu.architecture for gpu in found if gpu.usable]).name
 
 
 def _firmware(artifact: Artifact, target: str, folder: Path) -> str:

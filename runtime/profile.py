@@ -39,6 +39,52 @@ class IterationRow(Row):
 
 
 @dataclass(frozen=True)
+class GpuFigures:
+    """What a kernel takes of a GPU. `architecture` is the GPU's, `built_for` the one its code was made for.
+
+    `blocks` of `threads` are launched, each solving `problems` at a time. For each thread: `registers`, `local_bytes`
+    of memory, of which `spill_stores` and `spill_loads` move registers that did not fit. `shared_bytes` for each block.
+    `resident_blocks` run at once on each of the `multiprocessors`; `occupancy` is their share of the threads that
+    could.
+    """
+
+    device: str
+    architecture: str
+    built_for: str
+    form: str
+    blocks: int
+    threads: int
+    problems: int
+    registers: int
+    local_bytes: int
+    spill_stores: int
+    spill_loads: int
+    shared_bytes: int
+    resident_blocks: int
+    occupancy: float
+    multiprocessors: int
+    launches: int = 0
+    """Where a solver is many launches for the whole batch: how many; the other figures are of the largest kernel."""
+
+    def lines(self) -> list[str]:
+        """The figures as a person reads them."""
+        several = "problem" if self.problems == 1 else "problems"
+        shape = f"{self.blocks} blocks of {self.threads} threads"
+        if self.launches:
+            shape = f"{self.launches} launches, each for the whole batch; the largest kernel has {shape}"
+        else:
+            shape += f", {self.problems} {several} at a time in each"
+        return [
+            f"{printable(self.device)} ({self.architecture}, code for {self.built_for}), form {printable(self.form)}: "
+            f"{shape}",
+            f"{self.registers} registers and {self.local_bytes} bytes of local memory a thread (spills: "
+            f"{self.spill_stores} bytes stored, {self.spill_loads} loaded), {self.shared_bytes} bytes of shared memory "
+            f"a block; {self.resident_blocks} blocks on each of {self.multiprocessors} multiprocessors, occupancy "
+            f"{self.occupancy:.0%}",
+        ]
+
+
+@dataclass(frozen=True)
 class Profile:
     """What a solver takes, part by part.
 
@@ -56,6 +102,9 @@ class Profile:
     current that the board draws while it computes; `cycles_source` and `energy_source` say whose figures these are
     ("": none are known). `flash_limit_bytes` and `ram_limit_bytes` are what the device has (None: no device in
     particular).
+
+    On a `gpu` the seconds are those of one launch by its own clock, with all arrays in its memory; `dispatch_seconds`
+    is what putting a launch into a stream takes this computer.
 
     `on` a connected device its own clock is read, for one problem at a time: the parts are what it counted, without the
     way there and back, and the whole is their sum. `note` says why a measurement ended early.
@@ -92,6 +141,7 @@ class Profile:
     energy_source: str = ""
     flash_limit_bytes: int | None = None
     ram_limit_bytes: int | None = None
+    gpu: GpuFigures | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, as written by `to_json`."""
@@ -144,7 +194,10 @@ def _notes(profile: Profile) -> list[str]:
                 f"fits: {left} bytes of RAM are left" if left >= 0 else f"does not fit: {-left} bytes of RAM too much"
             )
             notes.append(fits)
-    if profile.dispatch_seconds is not None:
+    if profile.gpu is not None:
+        notes += profile.gpu.lines()
+        notes.append(f"putting a launch into a stream: {duration(profile.dispatch_seconds or 0.0)}")
+    elif profile.dispatch_seconds is not None:
         notes.append(f"the way into the compiled code and back: {duration(profile.dispatch_seconds)}")
     if profile.stamp_seconds is not None and profile.stamp_overhead is not None:
         cost, all_of_them = duration(profile.stamp_seconds), f"{profile.stamp_overhead:+.1%}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from unfoldc.errors import InputError, UnfoldcError
-from unfoldc.runtime.artifact_folder import ASIDE, INDEX, Build, aside, check_place, digest, replace_folder
+from unfoldc.runtime.artifact_folder import ASIDE, INDEX, Build, aside, check_place, digest, replace_folder, writing
 from unfoldc.runtime.engine import CountingEngine, Engine
 from unfoldc.runtime.ports import batched
 from unfoldc.runtime.products import COMPILERS_NOTE, weights_as_text
@@ -35,15 +35,14 @@ def write_project(build: Build, engine: Engine, folder: Path) -> WrittenProject:
     """Write the project; `engine` runs the solver, to verify the self-test and to count.
 
     An earlier build in the folder is replaced, file by file, as `update_folder` says. Raises InputError where the
-    folder holds something else, or a symbol's sources have the name of another file.
+    folder holds something else or cannot be written, or a symbol's sources have the name of another file.
     """
     check_place(folder)
     device = find_target(build.target)
     test = draw_self_test(build, engine)
     figures = _figures(build, engine, test)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     kept: tuple[str, ...] = ()
-    with aside(folder if folder.exists() else folder.parent) as staged:
+    with writing(folder), aside(folder if folder.exists() else folder.parent) as staged:
         index = _stage_build(build, staged)
         objects = _stage_objects(build, staged)
         texts = project_files(build.artifact, device, test, figures, _version(), objects)

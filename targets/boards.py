@@ -9,6 +9,7 @@ from functools import cache
 from unfoldc.errors import TargetError
 from unfoldc.kernels.target_spec import TargetSpec
 from unfoldc.targets import cores
+from unfoldc.targets.cuda.target import CUDA
 from unfoldc.targets.description import Core, MemoryRegion, Power, Target
 from unfoldc.targets.host_cpu import host_target
 
@@ -247,8 +248,8 @@ _BOARDS = (
 
 @cache
 def all_targets() -> tuple[Target, ...]:
-    """Every target, the host first, generic processors before boards."""
-    return (host_target(), *_CORES, *_BOARDS)
+    """Every target, the host first, then its GPU, generic processors before boards."""
+    return (host_target(), CUDA, *_CORES, *_BOARDS)
 
 
 def find_target(name: str) -> Target:

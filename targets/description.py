@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from unfoldc.errors import ToolError
 from unfoldc.kernels.target_spec import TargetSpec
 
-_MODULES = {"ziglang": "ziglang", "unicorn": "unicorn", "pyelftools": "elftools"}
+_MODULES = {"ziglang": "ziglang", "unfoldc[cuda]": "numba_cuda", "unicorn": "unicorn", "pyelftools": "elftools"}
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,15 @@ class Power:
 class Target:
     """A device to compile for: the running computer, or a core with memories, of a board or of none in particular.
 
-    `kind` is "host" (the running computer) or "emulated" (firmware that runs in the emulator: counts are exact, times
-    unknown). `flags` select the processor in the C compiler. `flash` and `ram` are where the linker puts things; the
-    limits that hold are `spec.flash_bytes` and `spec.ram_bytes` (None: no device in particular, so no limit). `source`
-    says where the figures come from and how memory is counted; `packages` are the PyPI distributions that building and
-    running take.
+    `kind` is "host" (the running computer), "gpu" (one in it) or "emulated" (firmware that runs in the emulator: counts
+    are exact, times unknown). `flags` select the processor in the C compiler. `flash` and `ram` are where the linker
+    puts things; the limits that hold are `spec.flash_bytes` and `spec.ram_bytes` (None: no device in particular, so no
+    limit). `source` says where the figures come from and how memory is counted; `packages` are the PyPI distributions
+    that building and running take.
     """
 
     spec: TargetSpec
-    kind: Literal["host", "emulated"]
+    kind: Literal["host", "gpu", "emulated"]
     summary: str
     source: str
     packages: tuple[str, ...]
@@ -107,7 +108,7 @@ def missing_packages(packages: Iterable[str]) -> tuple[str, ...]:
 
 def install_command(packages: Iterable[str]) -> str:
     """The pip command that installs `packages`; empty for none."""
-    names = " ".join(packages)
+    names = " ".join(map(shlex.quote, packages))
     return f"python -m pip install {names}" if names else ""
 
 
@@ -115,9 +116,10 @@ def require_packages(packages: Iterable[str], purpose: str) -> None:
     """Raise `ToolError`, with the pip command, when one of `packages` is not installed."""
     missing = missing_packages(packages)
     if missing:
-        raise ToolError(
-            where=purpose,
-            found=f"{' and '.join(missing)} not installed in this Python",
-            allowed="the tools come from PyPI and need no administrator rights",
-            do=f"Run `{install_command(missing)}`.",
-        )
+        allowed = "the tools come from PyPI and need no administrator rights"
+        raise not_installed(purpose, missing, " in this Python", allowed, f"Run `{install_command(missing)}`.")
+
+
+def not_installed(purpose: str, missing: Iterable[str], where: str, allowed: str, do: str) -> ToolError:
+    """The error for what `purpose` takes and is not there."""
+    return ToolError(purpose, f"{' and '.join(missing)} not installed{where}", allowed, do)

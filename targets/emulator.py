@@ -22,7 +22,8 @@ class Counts:
     """Instructions executed by each part for one problem, the call included, and the deepest stack in bytes.
 
     `mixes` are they by class and `cycles` what they take, estimated by the target's table of timings (None: it has
-    none), both of begin, each iteration and end in this order; not every emulator tells, so comparisons leave them out.
+    none), both of begin, each iteration and end in this order; `solve` are the instructions of a call that does all of
+    it. Not every emulator tells, so comparisons leave these out.
     """
 
     begin: int
@@ -31,10 +32,11 @@ class Counts:
     stack_bytes: int
     mixes: tuple[Mix, ...] = field(default=(), compare=False)
     cycles: tuple[int, ...] | None = field(default=None, compare=False)
+    solve: int | None = field(default=None, compare=False)
 
     @property
     def total(self) -> int:
-        """Instructions of one solve."""
+        """Instructions of one solve, part by part."""
         return self.begin + sum(self.iterate) + self.end
 
 
@@ -93,11 +95,13 @@ class Emulator:
                 machine.trace.take()
                 machine.call(entry)
                 mixes.append(machine.trace.take())
+            machine.trace.take()
             machine.call("solve")  # calls the parts, so its stack is the deepest
+            solve = machine.trace.take().instructions
             begin, *iterate, end = (mix.instructions for mix in mixes)
             timing = find_timing(self.target)
             cycles = None if timing is None else tuple(timing.cycles(mix) for mix in mixes)
-            return Counts(begin, tuple(iterate), end, machine.stack_bytes(), tuple(mixes), cycles)
+            return Counts(begin, tuple(iterate), end, machine.stack_bytes(), tuple(mixes), cycles, solve)
 
     def _start(self, *, counting: bool) -> Machine:
         return Machine(

@@ -6,17 +6,16 @@ counted is, function by function, that of `build_firmware`.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from unfoldc.errors import TargetError
 from unfoldc.kernels.artifact import Artifact
-from unfoldc.targets.description import Target, missing_packages
+from unfoldc.targets.description import Target
 from unfoldc.targets.device import device_source
 from unfoldc.targets.firmware import compile_flags, firmware_sources
 from unfoldc.targets.qemu import QemuMachine
+from unfoldc.targets.remote.runner_build import digest_of
 from unfoldc.targets.remote.runner_sources import SOLVER_HEADER, identity, port_bytes, runner_sources
 from unfoldc.targets.runtime_library import runtime_objects
 from unfoldc.targets.startup import linker_script
@@ -93,7 +92,7 @@ def build_qemu(
     symbol, script = artifact.symbol, f"{artifact.symbol}_qemu.ld"
     sources = _sources(artifact, target) | {script: _script(symbol, machine)}
     arguments = [*compile_flags(target), *_defines(symbol, machine), *(n for n in sources if n.endswith(".c"))]
-    elf = _name(artifact, sources, arguments)
+    elf = f"{symbol}-{digest_of(artifact, sources, arguments)}.elf"
     if (folder / elf).is_file():
         return folder / elf
     if progress is not None:
@@ -137,16 +136,6 @@ def _defines(symbol: str, machine: QemuMachine) -> list[str]:
         "UNFOLDC_RUNNER_STACK_LOW": "unfoldc_stack_low",
     }
     return [f"-D{name}={value}" for name, value in values.items()]
-
-
-def _name(artifact: Artifact, sources: Mapping[str, str], arguments: Sequence[str]) -> str:
-    """Name of the file: equal names hold equal solvers, flags, runners and compilers."""
-    total = hashlib.sha256(identity(artifact))
-    for name, text in sorted(sources.items()):
-        total.update(f"\0{name}\0{text}".encode())
-    compiler = "" if missing_packages(["ziglang"]) else importlib.metadata.version("ziglang")
-    total.update("\0".join([compiler, *arguments]).encode())
-    return f"{artifact.symbol}-{total.hexdigest()[:24]}.elf"
 
 
 def _solver_header(artifact: Artifact) -> str:

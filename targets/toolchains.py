@@ -106,11 +106,16 @@ class CompilerError(ToolError):
     """The C compiler or linker refused; `output` is all it said, the message only its first error."""
 
     def __init__(self, purpose: str, output: str, status: int) -> None:
+        do = "Generated sources should: please report this with the model; check flags and objects of your own."
+        if "No space left on device" in output:
+            do = "Make room on the disks of temporary files and of the cache (XDG_CACHE_HOME)."
+        elif "unknown CPU" in output:
+            do = "Correct the name of the processor, cpu= in the address; zig knows it as `zig targets` lists it."
         super().__init__(
             where=purpose,
             found=f"the C compiler stopped: {first_error(output) or f'exit status {status}, no message'}",
             allowed="C99 sources that compile and link",
-            do="Generated sources should: please report this with the model; check flags and objects of your own.",
+            do=do,
         )
         self.output = output
 

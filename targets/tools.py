@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 
-from unfoldc.errors import ToolError
-from unfoldc.targets.description import Target
+from unfoldc.targets.description import Target, not_installed
 
 DEBIAN_PACKAGES = {
-    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
-    "arm-none-eabi-gcc": "gcc-arm-none-eabi",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
     "clang": "clang",
     "cmake": "cmake",
     "cppcheck": "cppcheck",
@@ -20,11 +19,11 @@ DEBIAN_PACKAGES = {
     "qemu-system-arm": "qemu-system-arm",
     "qemu-system-riscv32": "qemu-system-misc",
     "qemu-system-riscv64": "qemu-system-misc",
-    "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf",
+    "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
     "ssh": "openssh-client",
     "sshd": "openssh-server",
 }
-"""Program -> the Debian package that brings it."""
+"""Program -> the Debian packages that bring it and, for a compiler, the C library that it links."""
 
 _ADMINISTRATION = "/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -41,7 +40,7 @@ def missing_tools(programs: Iterable[str]) -> tuple[str, ...]:
 
 def debian_command(programs: Iterable[str]) -> str:
     """The command that installs `programs` on Debian and Ubuntu; empty for none."""
-    packages = sorted({DEBIAN_PACKAGES.get(p, p) for p in programs})
+    packages = sorted({package for p in programs for package in DEBIAN_PACKAGES.get(p, p).split()})
     return f"apt-get install {' '.join(packages)}" if packages else ""
 
 
@@ -49,12 +48,8 @@ def require_tools(programs: Iterable[str], purpose: str) -> None:
     """Raise `ToolError`, with the command, where one of `programs` is not installed."""
     missing = missing_tools(programs)
     if missing:
-        raise ToolError(
-            where=purpose,
-            found=f"{' and '.join(missing)} not installed",
-            allowed="the programs of the distribution's packages",
-            do=f"On Debian or Ubuntu, run `{debian_command(missing)}`.",
-        )
+        allowed = "the programs of the distribution's packages"
+        raise not_installed(purpose, missing, "", allowed, f"On Debian or Ubuntu, run `{debian_command(missing)}`.")
 
 
 def emulator_tools(target: Target) -> tuple[str, ...]:

@@ -24,13 +24,15 @@ ROOT = Path(__file__).resolve().parents[1]
 # Import name -> package on PyPI, where they differ.
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "cuda": "cuda-bindings",
     "elftools": "pyelftools",
     "google": "protobuf",
     "skimage": "scikit-image",
     "tvm": "apache-tvm",
 }
-# Used without an import statement: a folder of photographs, a module imported by its name, a program.
+# Used without an import statement: a folder of photographs, a module imported by its name, programs, what numba loads.
 NOT_IMPORTED = {"deepinv", "scikit-image", "unicorn", "ziglang"}
+NOT_IMPORTED |= {"numba-cuda", "nvidia-cuda-nvrtc", "nvidia-nvjitlink", "nvidia-nvvm"}
 
 
 @pytest.fixture(scope="module")

@@ -15,19 +15,22 @@ from unfoldc.kernels.index_bounds import Ranges, bounds, linear, longest, loop_r
 from unfoldc.kernels.loops import Assign, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
 
 
-def block_rows(body: Sequence[Stmt], rows: int, around: Ranges | None = None) -> tuple[Stmt, ...]:
-    """Applies the transformation to every innermost result loop around a reduction; `around` are the loops outside."""
+def block_rows(body: Sequence[Stmt], rows: int, around: Ranges | None = None, of_one_sum: int = 0) -> tuple[Stmt, ...]:
+    """Applies the transformation to every innermost result loop around a reduction; `around` are the loops outside.
+
+    `of_one_sum`: how many rows of one sum each are taken at once where that leaves no rest.
+    """
     ranges: Ranges = around or {}
     result: list[Stmt] = []
     for s in body:
         if isinstance(s, Nest):
-            result.append(Nest(s.origins, block_rows(s.body, rows, ranges)))
+            result.append(Nest(s.origins, block_rows(s.body, rows, ranges, of_one_sum)))
         elif isinstance(s, For) and s.kind == "lanes":
             result.append(s)  # has its rows already
         elif isinstance(s, For) and _fills_a_block(s, rows, ranges) and rows_are_independent(s, ranges):
-            result.extend(block(s, rows))
+            result.extend(block(s, of_one_sum if _is_one_sum(s, of_one_sum) else rows))
         elif isinstance(s, For):
-            inner = block_rows(s.body, rows, {**ranges, s.var: loop_range(s)})
+            inner = block_rows(s.body, rows, {**ranges, s.var: loop_range(s)}, of_one_sum)
             result.append(For(s.var, s.extent, inner, s.kind))
         else:
             result.append(s)
@@ -38,6 +41,12 @@ def _fills_a_block(loop: For, rows: int, around: Ranges) -> bool:
     """Whether it is a result loop to be blocked; one in a triangle that is always shorter than a block is not."""
     enough = isinstance(loop.extent, int) or longest(loop.extent, around) >= rows
     return rows > 1 and enough and encloses_reduction(loop)
+
+
+def _is_one_sum(loop: For, rows: int) -> bool:
+    """Whether a result is one sum and there are a whole number of blocks of so many rows."""
+    whole = rows > 1 and isinstance(loop.extent, int) and loop.extent % rows == 0
+    return whole and sum(isinstance(s, Let) and s.mutable for s in loop.body) == 1
 
 
 def encloses_reduction(loop: For) -> bool:

@@ -108,7 +108,7 @@ def _terms_of(body: Sequence[Stmt]) -> dict[str, Expr]:
     return found
 
 
-def _is_changed(e: Expr, between: tuple[Stmt, ...]) -> bool:
+def _is_changed(e: Expr, between: Sequence[Stmt]) -> bool:
     """Whether statements may change a value."""
     inside = build.walk(e)
     assigned = {Local(a.name, e.dtype) for s in between for a in _assigns(s)}

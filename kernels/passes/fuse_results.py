@@ -30,9 +30,13 @@ def fuse_results(body: Sequence[Stmt], buffers: Mapping[str, Buffer]) -> tuple[S
 
     So it does in loops over nests. It may pass over nests that have nothing to do with it.
     """
-    result = _fused(body)
-    wanted = reads(result) | {name for name, b in buffers.items() if b.space != "scratch"}
-    return tuple(_storing(s, wanted) for s in result)
+    return storing_what_is_read(_fused(body), buffers)
+
+
+def storing_what_is_read(body: Sequence[Stmt], buffers: Mapping[str, Buffer]) -> tuple[Stmt, ...]:
+    """The statements of a part without stores to scratch that nothing in it reads."""
+    wanted = reads(body) | {name for name, b in buffers.items() if b.space != "scratch"}
+    return tuple(_storing(s, wanted) for s in body)
 
 
 def _fused(body: Sequence[Stmt]) -> list[Stmt]:
@@ -40,11 +44,11 @@ def _fused(body: Sequence[Stmt]) -> list[Stmt]:
     for s in body:
         if isinstance(s, For) and all(isinstance(b, Nest) for b in s.body):
             s = replace(s, body=tuple(_fused(s.body)))
-        place, joined = _place(result, s)
-        if joined is None:
+        place, both = _place(result, s)
+        if both is None:
             result.append(s)
         else:
-            result[place] = joined
+            result[place] = both
     return result
 
 
@@ -52,19 +56,23 @@ def _place(before: Sequence[Stmt], s: Stmt) -> tuple[int, Nest | None]:
     """The last statement that the nest can join, and the two as one."""
     for place in reversed(range(len(before))):
         other = before[place]
-        joined = _joined(other, s)
-        if joined is not None:
-            return place, joined
+        both = joined(other, s)
+        if both is not None:
+            return place, both
         if writes((other,)) & (reads((s,)) | writes((s,))) or reads((other,)) & writes((s,)):
             break
     return -1, None
 
 
-def _joined(first: Stmt, second: Stmt) -> Nest | None:
-    a, b = _chain(first), _chain(second)
+def joined(first: Stmt, second: Stmt, sums: bool = False) -> Nest | None:
+    """Two nests over the same results as one; None where they are not or may not. The second has loops only if `sums`.
+
+    The two have no scalars of the same name.
+    """
+    a, b = chain(first), chain(second)
     if a is None or b is None or [s.extent for s in a] != [s.extent for s in b] or not _share(a, b):
         return None
-    if any(isinstance(s, For) for s in b[-1].body):
+    if not sums and any(isinstance(s, For) for s in b[-1].body):
         return None
     names = {old.var: new.var for old, new in zip(b, a, strict=True)}
 
@@ -86,7 +94,7 @@ def _joined(first: Stmt, second: Stmt) -> Nest | None:
     return Nest(tuple(dict.fromkeys(origins)), inner)
 
 
-def _chain(s: Stmt) -> list[For] | None:
+def chain(s: Stmt) -> list[For] | None:
     """The loops directly inside one another, of fixed length, around what stores results; None for other statements."""
     body: tuple[Stmt, ...] = s.body if isinstance(s, Nest) else (s,)
     loops: list[For] = []

@@ -20,6 +20,7 @@ from unfoldc.runtime.machine import processor
 
 _MOST_ENTRIES = 200
 _TOOLS = ("ziglang", "numba", "llvmlite", "apache-tvm", "onnx", "onnxruntime", "numpy")
+_TOOLS_FOR_GPUS = ("numba-cuda", "cuda-bindings", "nvidia-nvvm", "nvidia-nvjitlink")
 _OWN = ("unfoldc.kernels", "unfoldc.targets", "unfoldc.runtime")
 
 
@@ -68,7 +69,7 @@ def tool_versions(tools: Sequence[str]) -> dict[str, str]:
 @functools.cache
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for name in _TOOLS:
+    for name in (*_TOOLS, *_TOOLS_FOR_GPUS):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -28,6 +28,7 @@ from unfoldc.runtime.backends import checked_threads, choose, fallback, measures
 from unfoldc.runtime.load import load, open_build
 from unfoldc.runtime.solver import Solver
 from unfoldc.targets import find_target
+from unfoldc.targets.cuda.packages import code_for
 from unfoldc.targets.qemu import find_machine
 from unfoldc.targets.remote.address import parse_address
 from unfoldc.tuning import is_enough, tuned
@@ -54,6 +55,7 @@ def compile(
 ) -> Solver:
     """Compile an ONNX file for a target and open it as a `Solver`.
 
+    target: "cuda" is an NVIDIA GPU, which backend "cuda" implies (docs/gpu.md).
     backend: "auto" takes C where zig is installed, else Numba, else NumPy. On the host it measures C against Numba,
     where that compiles the model in about a second, and against TVM, where that is imported already: for 0.3 s, on
     random problems, one alone and 64 together where the batch is open. The fastest whose answers are right is kept, and
@@ -78,6 +80,7 @@ def compile(
     Raises ModelError for a damaged or unsupported model, InputError for a wrong option, TargetError where the program
     does not fit the device, ToolError for a missing tool.
     """
+    target = "cuda" if (target, backend) == ("host", "cuda") else target
     found = find_target(target)
     if on is not None and parse_address(on).scheme == "qemu":
         find_machine(found)  # refused before anything is compiled
@@ -109,14 +112,18 @@ def compile(
         other = fallback(found.kind) if backend == "auto" and not sparse and on is None else ""
         if not other:
             raise
-        untuned = ", and is not tuned" if request.tune else ""
-        note = f"{other}, because {chosen} refuses the model ({refusal.where}: {refusal.found}){untuned}"
-        try:
-            run = run_options(other, providers, threads)
-            again = replace(request, backend=other, note=note, measure=False, run=run, tune=0.0, tune_log=None)
-            return _obtain(again, f"auto: {note}", cache)
-        except UnfoldcError:  # it is not the compiler that lacks something: its message says more
-            raise refusal from None
+        again = replace(request, backend=other, run=run_options(other, providers, threads))
+        return _instead(again, chosen, refusal, cache)
+
+
+def _instead(request: Request, refused: str, refusal: ModelError, cache: bool) -> Solver:
+    """The solver of another back end than the one that has refused the model; where it refuses, too, that refusal."""
+    untuned = ", and is not tuned" if request.tune else ""
+    note = f"{request.backend}, because {refused} refuses the model ({refusal.where}: {refusal.found}){untuned}"
+    try:
+        return _obtain(replace(request, note=note, measure=False, tune=0.0, tune_log=None), f"auto: {note}", cache)
+    except UnfoldcError:  # it is not the compiler that lacks something: its message says more
+        raise refusal from None
 
 
 def _obtain(request: Request, reason: str, cache: bool) -> Solver:
@@ -175,6 +182,7 @@ def _key(request: Request) -> str:
             "measure": request.measure,
             "sparse": request.sparse,
             "symbol": request.symbol,
+            "gpu": code_for() if request.target.kind == "gpu" else "",
             "tuned": [request.on] if request.tune else [],
             "external": external_digests(request.path, request.model),
         },

@@ -11,14 +11,15 @@ from unfoldc.targets.project.figures import Figures
 from unfoldc.targets.project.places import Place
 from unfoldc.targets.project.selftest import SelfTest
 from unfoldc.targets.project.templates import fill
-from unfoldc.targets.project.toolchain_files import PACKAGES, compiler_flags
+from unfoldc.targets.project.toolchain_files import compiler_flags, gnu_packages
 from unfoldc.targets.toolchains import FAST_MATH
 from unfoldc.targets.tools import DEBIAN_PACKAGES
 
 _RUNNER = """
 To time the solver on the board from your desk, link `unfoldc_@S_runner`, write the two functions in
 `runner/unfoldc_runner.h` for your UART, call `unfoldc_runner_serve()` from `main`, flash it, and run
-`unfoldc profile <this folder> --on serial:/dev/ttyACM0`.
+`unfoldc profile <this folder> --on serial:/dev/ttyACM0`. It measures the stack as well, if the runner is compiled with
+`-DUNFOLDC_RUNNER_STACK_LOW=symbol`, your linker script's lowest address of the stack.
 """
 
 _METAL = """\
@@ -64,7 +65,7 @@ def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, fig
         "FIGURES": _figures(artifact, target, figures),
         "NOTE": f"\n{test.note}\n" if test.note else "",
         "EMULATOR_NAME": place.name,
-        "PACKAGES": PACKAGES[core.architecture],
+        "PACKAGES": gnu_packages(core),
         "CLANG": clang,
         "EMULATOR_PACKAGE": DEBIAN_PACKAGES[place.program],
         "COMMAND": f"{' '.join(place.command)} build/gcc/{symbol}_selftest",
@@ -98,9 +99,10 @@ def _ports(artifact: Artifact) -> str:
 
 def _figures(artifact: Artifact, target: Target, figures: Figures) -> str:
     stack = figures.stack_bound_bytes
+    system = target.core is not None and bool(target.core.linux)  # which gives a program as much as it has
     rows = [
-        ("flash", _of(figures.flash_bytes, target.spec.flash_bytes)),
-        ("RAM, the stack not counted", _of(figures.ram_bytes, target.spec.ram_bytes)),
+        ("flash", _of(figures.flash_bytes, None if system else target.spec.flash_bytes)),
+        ("RAM, the stack not counted", _of(figures.ram_bytes, None if system else target.spec.ram_bytes)),
         ("stack of any call, interrupts not counted", "not known" if stack is None else f"at most {stack} bytes"),
         ("state", f"{artifact.memory.state_bytes} bytes"),
         ("constants", f"{artifact.memory.constant_bytes} bytes"),
@@ -115,6 +117,7 @@ def _figures(artifact: Artifact, target: Target, figures: Figures) -> str:
         rows.append(("instructions of an iteration", f"not counted: {figures.why}"))
     versions = ", ".join(f"{name} {number}" for name, number in figures.versions.items()) or "a compiler not recorded"
     rows.append(("what was measured", f"the solver, buffers of its arrays and start-up code, by {versions}"))
+    rows.append(("other compilers", "other sizes and another stack, which `-fstack-usage` tells function by function"))
     return "".join(f"| {name} | {text} |\n" for name, text in rows)
 
 

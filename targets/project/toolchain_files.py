@@ -8,13 +8,7 @@ from unfoldc.targets.description import Core, Target
 from unfoldc.targets.project.places import Place
 from unfoldc.targets.project.templates import fill
 from unfoldc.targets.toolchains import FAST_MATH
-
-PACKAGES = {
-    "thumb": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
-    "riscv": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
-    "aarch64": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
-}
-"""Architecture -> the Debian packages with a GNU compiler and its C library."""
+from unfoldc.targets.tools import DEBIAN_PACKAGES
 
 _LINK_DEVICE = """\
     target_link_options(${program} PRIVATE "-T${CMAKE_CURRENT_SOURCE_DIR}/platform/emulator.ld")
@@ -56,6 +50,11 @@ def cmake_files(
     return found
 
 
+def gnu_packages(core: Core) -> str:
+    """The Debian packages with the GNU compiler and its C library."""
+    return DEBIAN_PACKAGES[f"{core.gnu_prefix}gcc"]
+
+
 def compiler_flags(core: Core, compiler: str) -> tuple[str, ...]:
     """The flags with which "gcc" or "clang" compiles for `core`."""
     flags = tuple(flag for flag in core.gnu_flags if flag != "-no-pie")  # the linker's: programs are static
@@ -74,7 +73,7 @@ def _compiler_values(core: Core, bits: int, place: Place) -> dict[str, str]:
         "SYSTEM": "Linux" if core.linux else "Generic",
         "PROCESSOR": {"thumb": "arm", "riscv": f"riscv{bits}", "aarch64": "aarch64"}[core.architecture],
         "PREFIX": core.gnu_prefix,
-        "PACKAGES": PACKAGES[core.architecture],
+        "PACKAGES": gnu_packages(core),
         "CLANG_TARGET": clang[core.architecture],
         "GNU_FLAGS": " ".join(core.gnu_flags),
         "EMULATOR_NAME": place.name,

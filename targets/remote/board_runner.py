@@ -28,16 +28,10 @@ class Board:
     ram: MemoryRegion
 
 
-_MIB = 1 << 20
 # Boards of the list of targets, with what is on them; the memories are the target's.
 _STM32F4 = ("port_stm32f4.c", ("UNFOLDC_CLOCK_HZ=16000000u",))
 _NRF52 = ("port_nrf52.c", ("UNFOLDC_CLOCK_HZ=64000000u",))
 _PORTS = {"stm32f407": _STM32F4, "stm32f411": _STM32F4, "stm32f429": _STM32F4, "nrf52840": _NRF52}
-# QEMU has no cycle counter in its Cortex-M: SysTick counts instead, in the time of the emulated board.
-MPS2_AN386 = Board(
-    "port_cmsdk_uart.c", ("UNFOLDC_CLOCK_SYSTICK",), MemoryRegion(0, 4 * _MIB), MemoryRegion(0x2000_0000, 4 * _MIB)
-)
-"""Cortex-M4 on QEMU's machine `mps2-an386`."""
 
 
 def board_of(target: Target) -> Board | None:

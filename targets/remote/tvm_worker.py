@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import IO, Any
 
+from unfoldc.errors import printable
 from unfoldc.targets.remote.channels import MARK
 from unfoldc.targets.remote.protocol import FRAME_BYTES, HEADER_BYTES
 
@@ -27,7 +28,7 @@ def main(ask: dict[str, Any], source: IO[bytes], sink: IO[bytes]) -> None:
     """Connect, bring the library there, pass requests on until the input ends."""
 
     def say(text: str) -> None:
-        sink.write(MARK + text.encode() + b"\n")
+        sink.write(MARK + printable(text).encode() + b"\n")
         sink.flush()
 
     import numpy as np
@@ -77,7 +78,7 @@ def _through_tracker(ask: dict[str, Any], say: Callable[[str], None]) -> Any:
 
     keys = sorted({s["key"].removeprefix("server:") for s in summary()["server_info"] if s.get("key")})
     if ask["key"] not in keys:
-        raise RuntimeError(f"the tracker knows no board '{ask['key']}'; it has {', '.join(keys) or 'none'}")
+        raise RuntimeError(printable(f"the tracker knows no board '{ask['key']}'; it has {', '.join(keys) or 'none'}"))
     got, lock = threading.Event(), threading.Lock()
 
     def watch() -> None:
@@ -85,7 +86,7 @@ def _through_tracker(ask: dict[str, Any], say: Callable[[str], None]) -> Any:
             pending = summary()["queue_info"].get(ask["key"], {}).get("pending", 0)
             with lock:
                 if not got.is_set():
-                    say(f"wait {pending}")
+                    say(f"wait {pending}")  # `say` makes one line of whatever a tracker calls a number
 
     threading.Thread(target=watch, daemon=True).start()
     tracker = rpc.connect_tracker(ask["host"], ask["port"])

@@ -17,6 +17,7 @@ import unfoldc
 from unfoldc import cli, pipeline
 from unfoldc.commands.common import status as progress_line
 from unfoldc.errors import InputError
+from unfoldc.targets.cuda.packages import Gpu
 
 Capture = pytest.CaptureFixture[str]
 
@@ -92,16 +93,30 @@ def test_targets(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     data = {t["name"]: t for t in json.loads(succeed(capsys, "targets", "--json"))}
     assert data["stm32f407"]["flash_bytes"] == 1024 * 1024 and data["stm32f407"]["kind"] == "emulated"
     assert data["host"]["flash_bytes"] is None
+    assert data["cuda"]["kind"] == "gpu" and bool(data["cuda"]["gpus"]) != bool(data["cuda"]["why_no_gpu"])
 
     monkeypatch.setattr("unfoldc.targets.tools.find_tool", lambda program: None)
     monkeypatch.setattr("unfoldc.targets.description.find_spec", lambda name: None)
     *_, packages, programs = succeed(capsys, "targets").splitlines()
-    assert packages == "to build and run: python -m pip install ziglang unicorn pyelftools capstone"
+    assert packages == "to build and run: python -m pip install ziglang 'unfoldc[cuda]' unicorn pyelftools capstone"
     assert programs.startswith(
         "for QEMU and GNU builds (Debian, Ubuntu): apt-get install gcc-aarch64-linux-gnu gcc-arm"
     )
     data = {t["name"]: t for t in json.loads(succeed(capsys, "targets", "--json"))}
     assert data["esp32-c3"]["missing_tools"] == ["qemu-system-riscv32", "riscv64-unknown-elf-gcc"]
+
+
+def test_targets_says_which_gpus_there_are(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Gpu("NVIDIA H200", 90, 141 << 30), Gpu("GTX 1080", 61, 8 << 30)
+    monkeypatch.setattr("unfoldc.targets.cuda.packages.gpus", lambda: (there, ""))
+    text = succeed(capsys, "targets")
+    assert "cuda: NVIDIA H200, compute capability 9.0, 141 GiB\n" in text
+    assert "cuda: GTX 1080, compute capability 6.1, 8 GiB, too old\n" in text
+    data = {t["name"]: t for t in json.loads(succeed(capsys, "targets", "--json"))}
+    assert [gpu["usable"] for gpu in data["cuda"]["gpus"]] == [True, False]
+    monkeypatch.setattr("unfoldc.targets.cuda.packages.gpus", lambda: ((), "no NVIDIA driver is installed"))
+    text = succeed(capsys, "targets")
+    assert "cuda: solvers can be built here, but not run: no NVIDIA driver is installed\n" in text
 
 
 def test_inspect(capsys: Capture, model: Path) -> None:

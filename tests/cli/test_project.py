@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +53,13 @@ def test_missing_tools_are_named_with_their_command(
     capsys: Capture, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unfoldc.targets.tools.find_tool", lambda program: None)
+    monkeypatch.setattr("shutil.which", lambda program, **_: "/elsewhere/python3" if program == "python3" else None)
     data = json.loads(command(capsys, "compile", model, "--target", "stm32f407", "-o", tmp_path / "p", "--json"))
     install, test = data["next"]
     assert install == "apt-get install cmake qemu-system-arm"
-    assert "cmake --preset zig && cmake --build --preset zig && ctest --preset zig" in test and data["kept"] == []
+    python = f"-DUNFOLDC_PYTHON={shlex.quote(sys.executable)}"  # CMake would find another one, without zig
+    assert f"cmake --preset zig {python} && cmake --build --preset zig && ctest --preset zig" in test
+    assert data["kept"] == []
 
 
 def test_compiling_again_keeps_what_people_did(capsys: Capture, model: Path, tiny: Any, tmp_path: Path) -> None:
@@ -122,3 +127,18 @@ def test_machine_code_of_tvm_is_linked(model: Path, tmp_path: Path) -> None:
     folder = pipeline.compile(model, "stm32f407", "tvm").save(tmp_path / "p")
     build(folder, "gcc")
     assert "100% tests passed" in run(folder, "ctest", "--preset", "gcc")
+
+
+def test_a_project_that_cannot_be_written_names_its_folder(
+    capsys: Capture, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    assert cli.main(["compile", str(model), "--target", "stm32f407", "-o", str(tmp_path / "p")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"unfoldc: {tmp_path / 'p'}: it cannot be written (No space left on device); allowed: a folder"
+    )
+    assert not (tmp_path / "p").exists() and not list(tmp_path.glob(".partial*"))

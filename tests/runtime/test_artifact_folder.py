@@ -69,10 +69,23 @@ def test_a_failed_save_leaves_the_old_build(solver: Solver, tmp_path: Path, monk
         return original(self, target)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="build: it cannot be written .disk full"):
         solver.save(folder)
     monkeypatch.undo()
     assert load(folder).iterations == 4 and [p.name for p in tmp_path.iterdir()] == ["build"]
+
+
+def test_a_disk_without_room_is_named_once(solver: Solver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, target: Path, **_: Any) -> None:
+        raise OSError(28, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(InputError) as error:
+        artifact_folder.copy_build(solver._build, tmp_path / "build")
+    assert (error.value.where, error.value.found) == (
+        str(tmp_path / "build"), "it cannot be written (No space left on device)",
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_save_leaves_nothing(solver: Solver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

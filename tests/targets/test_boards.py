@@ -11,7 +11,7 @@ KIB = 1024
 
 def test_every_target_is_found_by_its_name() -> None:
     names = [t.name for t in all_targets()]
-    assert names[:3] == ["host", "cortex-m0", "cortex-m4"]
+    assert names[:4] == ["host", "cuda", "cortex-m0", "cortex-m4"]
     assert len(set(names)) == len(names)
     for t in all_targets():
         assert find_target(t.name) is t
@@ -19,7 +19,7 @@ def test_every_target_is_found_by_its_name() -> None:
 
 def test_unknown_target_lists_the_names_and_guesses() -> None:
     with pytest.raises(
-        TargetError, match="target 'STM32F470'.*no target of this name.*host, cortex-m0, cortex-m4.*stm32f407"
+        TargetError, match="target 'STM32F470'.*no target of this name.*host, cuda, cortex-m0, cortex-m4.*stm32f407"
     ) as e:
         find_target("STM32F470")
     assert e.value.do == "Did you mean 'stm32f407'?"

@@ -58,6 +58,7 @@ def test_iterations_cost_the_same_whatever_the_problem(emulator: Emulator, probl
     assert 2 * 81 < counts.iterate[0] < 12 * 81
     assert 0 < counts.end < counts.begin < counts.iterate[0]
     assert counts.total == counts.begin + K * counts.iterate[0] + counts.end
+    assert counts.solve is not None and 0.8 * counts.total < counts.solve < 1.1 * counts.total
     assert emulator.count([problems[1]]) == emulator.count() == counts
 
 

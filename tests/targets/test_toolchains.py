@@ -109,6 +109,18 @@ def test_first_error(output: str, expected: str) -> None:
     assert toolchains.first_error(output) == expected
 
 
+@pytest.mark.parametrize(
+    ("output", "do"),
+    [
+        ("error: in backend: No space left on device", "Make room"),
+        ("error: unknown CPU: 'nix'", "cpu= in the address"),
+        ("x.c:1:1: error: expected ';'", "report this"),
+    ],
+)
+def test_what_to_do_about_a_compilers_error(output: str, do: str) -> None:
+    assert do in toolchains.CompilerError("a build", output, 1).do
+
+
 def test_a_compiler_that_dies_in_silence_is_reported() -> None:
     assert "exit status 9, no message" in str(toolchains.CompilerError("test", "", 9))
 

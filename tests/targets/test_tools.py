@@ -34,6 +34,9 @@ def test_what_is_missing_is_named_with_the_packages_that_bring_it(only_gcc: Path
     assert debian_command(["qemu-system-riscv32", "qemu-system-riscv64", "sshd"]) == (
         "apt-get install openssh-server qemu-system-misc"
     )
+    assert debian_command(["riscv64-unknown-elf-gcc", "cmake"]) == (  # a compiler without a C library links nothing
+        "apt-get install cmake gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf"
+    )
     require_tools(["arm-none-eabi-gcc"], "a build")
     with pytest.raises(
         ToolError, match="a second opinion: qemu-system-arm not installed.*`apt-get install qemu-system-arm`"

@@ -162,6 +162,9 @@ class Expressions:
 
     def extremum(self, e: Binary) -> Text:
         """`min` or `max` of floating-point numbers; one comparison does if one of them is known not to be NaN."""
+        limits = _limits(e) if self.helpers.freestanding else None
+        if limits is not None:
+            return self.call(self.helpers.call("clamp", e.dtype), *limits)
         a, b = (e.b, e.a) if self.never_nan(e.a) else (e.a, e.b)
         if self.helpers.freestanding and e.operator == "min" and self.never_nan(b):
             match a:
@@ -203,3 +206,16 @@ class Expressions:
             return index
         call = f"{self.helpers.call('index', index.dtype)}({self.text(index)}, {n})"
         return Local(call, index.dtype)  # prints as it stands
+
+
+def _limits(e: Binary) -> tuple[Expr, Const, Const] | None:
+    """What is kept between two literals, and these, if that is what the expression does."""
+    inner = e.a if isinstance(e.a, Binary) else e.b
+    own = e.b if inner is e.a else e.a
+    if not isinstance(inner, Binary) or {e.operator, inner.operator} != {"min", "max"} or not isinstance(own, Const):
+        return None
+    other, value = (inner.b, inner.a) if isinstance(inner.b, Const) else (inner.a, inner.b)
+    if not isinstance(other, Const):
+        return None
+    low, high = (other, own) if e.operator == "min" else (own, other)
+    return (value, low, high) if low.value <= high.value else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import ITERATION, LoopProgram, Step, Stmt, Var
+from unfoldc.kernels.loops import ITERATION, Let, LoopProgram, Step, Stmt, Var
 from unfoldc.kernels.passes.find_streams import Streams
 from unfoldc.kernels.printers.c.statements import Statements, without_unread
 from unfoldc.kernels.printers.c.streaming import callers, guarded, step_head
@@ -52,6 +52,11 @@ class Functions:
     def iterate(self) -> list[str]:
         """One function for a solver whose iterations are alike, else one for each kind and one that chooses."""
         steps, k = self.program.steps, f"const int32_t {ITERATION} = s->k;"
+        if self._at_once():
+            return [
+                *self._all_steps(steps[0]),
+                *callers(self.symbol, self.streams, self.heads, self.count, at_once=True),
+            ]
         if self.streams.inputs:
             return [*self._step_on_slices(steps[0]), *callers(self.symbol, self.streams, self.heads, self.count)]
         if len(steps) == 1:
@@ -80,7 +85,7 @@ class Functions:
             )
             self._enter(step)
             declared = [k] * needs_k + self._pointers(step.body, ())
-            functions += self._function(head, declared or ["(void)s;"], [], step.body)
+            functions += self._function(head, _using_state(declared), [], step.body)
             test = f"if ({ITERATION} < {step.first + step.count}) " if number < len(steps) - 1 else ""
             lines += [f"{_PAD * 2}{'} else ' if number else ''}{test}{{"]
             lines += [f"{_PAD * 3}{self.symbol}_step_{number}(s);"]
@@ -88,10 +93,42 @@ class Functions:
             return [self.heads["iterate"] + " {", f"{_PAD}(void)s;", "}", ""]
         return [*functions, *lines, f"{_PAD * 2}}}", f"{_PAD * 2}s->k = {ITERATION} + 1;", f"{_PAD}}}", "}", ""]
 
+    def _at_once(self) -> bool:
+        """Whether there is one function for some iterations: where they are so short that a call of each counts."""
+        steps = self.program.steps
+        short = len(steps) == 1 and any(isinstance(s, Let) and s.placed for s in build.statements(steps[0].body))
+        return short and not self.streams.outputs
+
+    def _all_steps(self, step: Step) -> list[str]:
+        """The iterations up to `last`; slices of streams start with that of the first of them."""
+        self._enter(step)
+        slices = [f"const {self.statements.expressions.element_type(s.name)} *{s.name}" for s in self.streams.inputs]
+        parameters = [f"{self.symbol}_state *s", *(f"{line}_first" for line in slices), "int32_t last"]
+        head = "\n".join(wrap(f"static void {self.symbol}_steps({', '.join(parameters)})"))
+        pointers = self._pointers(step.body, [s.name for s in self.streams.inputs])
+        moved = [
+            f"{line} = &{s.name}_first[({ITERATION} - first) * {s.size}];"
+            for line, s in zip(slices, self.streams.inputs, strict=True)
+        ]
+        return [
+            *self._note(step),
+            head + " {",
+            *([f"{_PAD}const int32_t first = s->k;"] if moved else []),
+            *(_PAD + line for line in pointers),
+            "",
+            f"{_PAD}for (int32_t {ITERATION} = {'first' if moved else 's->k'}; {ITERATION} < last; {ITERATION}++) {{",
+            *(_PAD * 2 + line for line in moved),
+            *self.statements.block(step.body, 2),
+            f"{_PAD}}}",
+            f"{_PAD}s->k = last;",
+            "}",
+            "",
+        ]
+
     def end(self) -> list[str]:
         """Writes the outputs."""
         declared = self._pointers(self.program.end, self.program.outputs, constant=not self.layout.end_writes)
-        return self._function(self.heads["end"], declared or ["(void)s;"], [], self.program.end)
+        return self._function(self.heads["end"], _using_state(declared), [], self.program.end)
 
     def solve(self) -> list[str]:
         """All of it in one call."""
@@ -99,12 +136,20 @@ class Functions:
         return [
             self.heads["solve"] + " {",
             *wrap(f"    {self.symbol}_begin({inputs});"),
-            f"    while (s->k < {self.count}) {{",
-            f"        {self.symbol}_iterate(s);",
-            "    }",
+            *self._solved(),
             *wrap(f"    {self.symbol}_end({outputs});"),
             "}",
             "",
+        ]
+
+    def _solved(self) -> list[str]:
+        if self._at_once():
+            arguments = ["s", *(s.name for s in self.streams.inputs), self.count]
+            return wrap(f"    {self.symbol}_steps({', '.join(arguments)});")
+        return [
+            f"    while (s->k < {self.count}) {{",
+            f"        {self.symbol}_iterate(s);",
+            "    }",
         ]
 
     def _function(
@@ -139,7 +184,7 @@ class Functions:
         Scratch buffers that are not in use at the same time may share memory; those go without.
         """
         used, written = buffers_used(body), buffers_written(body)
-        lines = []
+        lines = self.statements.hidden(body, used)
         for name, buffer in self.program.buffers.items():
             if name not in used or name in parameters or buffer.space == "constant":
                 continue
@@ -161,6 +206,11 @@ class Functions:
             return [f"/* Iteration {step.first}. */"]
         numbers = f"Iterations {step.first} to {step.first + step.count - 1}"
         return [f"/* {numbers}, which are alike: the comments name the nodes of one of them. */"]
+
+
+def _using_state(lines: list[str]) -> list[str]:
+    """The lines, and one against a warning where none of them reads the state."""
+    return lines if any("s->" in line for line in lines) else [*lines, "(void)s;"]
 
 
 def _sharing(program: LoopProgram) -> dict[str, frozenset[str]]:

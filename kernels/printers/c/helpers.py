@@ -42,10 +42,27 @@ _FLOAT: Mapping[str, tuple[str, str]] = {
     "min_known": ("T a, T b", "return (b < a) ? b : a; /* b is never NaN */"),
     "max_known": ("T a, T b", "return (b > a) ? b : a; /* b is never NaN */"),
     "abs": ("T a", "return (a < ZERO) ? -a : a;"),
+    "clamp": (
+        "T a, T low, T high",
+        "#if defined(__riscv_flen) && (__riscv_flen >= BITS)\n"
+        "const T r = (a == a) ? FMIN(FMAX(a, low), high) : a; /* the instructions lose NaN */\n"
+        "#else\n"
+        "const T b = (low > a) ? low : a;\n"
+        "const T r = (high < b) ? high : b;\n"
+        "#endif\n"
+        "return r;",
+    ),
     "isnan": ("T a", "return a != a;"),
     # NaN passes neither test. A number between LOW32 - 1 and LOW32 is cut to LOW32, the answer for it as well.
     "to_int32": ("T a", "return ((a >= LOW32) && (a < HIGH32)) ? (int32_t)a : INT32_MIN;"),
     "to_int64": ("T a", "return ((a >= LOW64) && (a < HIGH64)) ? (int64_t)a : INT64_MIN;"),
+}
+# Where no loop over vectors has to be found in what a helper does, it may be an instruction of the processor.
+_METAL: Mapping[str, tuple[str, str]] = {
+    "abs": (
+        "T a",
+        "#if defined(__GNUC__)\nconst T r = FABS(a);\n#else\nconst T r = (a < ZERO) ? -a : a;\n#endif\nreturn r;",
+    ),
 }
 _INTEGER: Mapping[str, tuple[str, str]] = {
     "min": ("T a, T b", "return (a < b) ? a : b;"),
@@ -153,13 +170,22 @@ class Helpers:
         if name in EXTREMA and self.freestanding:
             return extremum_text(name, f"{self.symbol}_{name}_{dtype}", dtype, C_TYPES[dtype])
         floating = dtype.startswith("float")
-        parameters, body = (_FLOAT if floating else _INTEGER)[name]
+        table = _INTEGER if not floating else {**_FLOAT, **_METAL} if self.freestanding else _FLOAT
+        parameters, body = table[name]
         words = {"T": C_TYPES[dtype], "U": f"u{C_TYPES[dtype]}"}
         words |= {word: number(value, dtype) for word, value in _LITERALS.items()}
+        suffix = "f" if dtype == "float32" else ""
+        words |= {
+            "FMIN": f"__builtin_fmin{suffix}",
+            "FMAX": f"__builtin_fmax{suffix}",
+            "BITS": dtype[-2:],
+            "FABS": f"__builtin_fabs{suffix}",
+        }
         body, parameters = (_WORD.sub(lambda m: words.get(m[0], m[0]), text) for text in (body, parameters))
         result = {"isnan": "uint8_t", "to_int32": "int32_t", "to_int64": "int64_t"}.get(name, words["T"])
         head = f"static inline {result} {self.symbol}_{name}_{dtype}({parameters}) {{"
-        return [head, *(line for text in body.splitlines() for line in wrap(f"    {text}")), "}"]
+        lines = [text if text.startswith("#") else f"    {text}" for text in body.splitlines()]
+        return [head, *(line for text in lines for line in wrap(text)), "}"]
 
 
 def library_name(operator: str, dtype: str) -> str:

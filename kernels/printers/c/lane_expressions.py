@@ -11,15 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from unfoldc.kernels import build
-from unfoldc.kernels.index_bounds import half_turned
-from unfoldc.kernels.lane_indices import border, moves_along, stopping
+from unfoldc.kernels.lane_indices import border
 from unfoldc.kernels.loops import (
     COMPARISONS,
     ITERATION,
-    Assign,
     Binary,
     Cast,
-    Const,
     Expr,
     For,
     Let,
@@ -28,7 +25,6 @@ from unfoldc.kernels.loops import (
     LoopProgram,
     Select,
     Unary,
-    Var,
 )
 from unfoldc.kernels.printers.c.expressions import CHOICE, LOGIC, PREFIX, Expressions, Text
 from unfoldc.kernels.printers.c.helpers import Helpers
@@ -36,6 +32,7 @@ from unfoldc.kernels.printers.c.lane_helpers import exchange_name
 from unfoldc.kernels.printers.c.lane_sums import SUMS
 from unfoldc.kernels.printers.c.vector_comparisons import COMPARED
 from unfoldc.kernels.printers.c_api.lane_interface import vector_type
+from unfoldc.kernels.printers.lanes import moves, neighbours, square_of_row_sums, varies
 from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
 
 _BITWISE = {"and": "&", "or": "|"}
@@ -71,21 +68,7 @@ class LaneExpressions(Expressions):
 
     def varies(self, e: Expr) -> bool:
         """Whether the value differs from problem to problem."""
-        match e:
-            case Const() | Var():
-                return False
-            case Local(name):
-                return name in self._varying_scalars
-            case Load(buffer, indices):
-                if any(self.varies(i) for i in indices):
-                    raise NotVectorisable("an index depends on data")
-                return buffer in self.varying or self._moves(indices)
-            case Unary(a=a) | Cast(a=a):
-                return self.varies(a)
-            case Binary(a=a, b=b):
-                return self.varies(a) or self.varies(b) or bool(self.lane and border(e, self.lane))
-            case Select(condition, a, b):
-                return self.varies(condition) or self.varies(a) or self.varies(b)
+        return varies(e, self._varying_scalars, self.varying, self.lane)
 
     def element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
         """One element of a buffer, to be read or written."""
@@ -105,13 +88,11 @@ class LaneExpressions(Expressions):
 
     def at_once(self, loop: For) -> str:
         """The sums of the rows of a square, which its vectors give together."""
-        match loop.body:
-            case (Assign(name, Binary("add", Local(total), Load(buffer, (*lead, Var(row), Var(column))))),):
-                shape = self.program.buffers[buffer].shape[-2:]
-                square = loop.extent == shape[0] == shape[1] and self.ranges.get(row) == (0, shape[0] - 1)
-                if square and name == total and row == self.lane and column == loop.var:
-                    first = super().element(buffer, (*lead, build.ZERO, build.ZERO))
-                    return f"{name} += {self.helpers.call(f'{SUMS}{shape[0]}', self.dtype, lanes=True)}(&{first});"
+        found = square_of_row_sums(loop, self.lane, lambda name: self.program.buffers[name].shape, self.ranges)
+        if found is not None:
+            name, buffer, lead, rows = found
+            first = super().element(buffer, (*lead, build.ZERO, build.ZERO))
+            return f"{name} += {self.helpers.call(f'{SUMS}{rows}', self.dtype, lanes=True)}(&{first});"
         return ""
 
     def stored(self, e: Expr) -> str:
@@ -199,28 +180,18 @@ class LaneExpressions(Expressions):
         return bool(self.ranges.keys() - {ITERATION, self.lane}) and isinstance(last, int) and last % 16 == 15
 
     def _moves(self, indices: tuple[Expr, ...]) -> bool:
-        return bool(self.lane) and any(Var(self.lane) in build.walk(i) for i in indices)
+        return moves(indices, self.lane)
 
     def _in_memory(self, e: Expr) -> bool:
         """Whether a value has the type of vectors anywhere in memory, which is another one."""
         return isinstance(e, Load) and self._moves(e.indices)
 
     def _vector_at(self, constant: str, buffer: str, indices: tuple[Expr, ...]) -> str:
-        if half_turned(indices[-1], self.lane):
-            turned = self.helpers.call("turned", self.dtype, lanes=True)
-            return f"{turned}({self._vector_at(constant, buffer, (*indices[:-1], Var(self.lane)))})"
-        places = list(indices)
-        exchange = ""
-        for axis, index in enumerate(indices):
-            if Var(self.lane) in build.walk(index) and not moves_along(index, self.lane):
-                found = stopping(index, self.lane, self._lanes, self.program.buffers[buffer].shape[axis])
-                if found is None:
-                    raise NotVectorisable("elements of a vector at any places")
-                places[axis] = build.index(found.start)
-                exchange = self.helpers.call(exchange_name(found, self._lanes), self.dtype, lanes=True)
-        first = super().element(buffer, tuple(build.map_expr(i, self._first) for i in places))
-        vector = f"(({constant}{memory_vector(self.vector)} *)&{first})[0]"
-        return f"{exchange}({vector})" if exchange else vector
+        places, exchange, turned = neighbours(indices, self.program.buffers[buffer].shape, self.lane, self._lanes)
+        text = f"(({constant}{memory_vector(self.vector)} *)&{super().element(buffer, places)})[0]"
+        if exchange is not None:
+            text = f"{self.helpers.call(exchange_name(exchange, self._lanes), self.dtype, lanes=True)}({text})"
+        return f"{self.helpers.call('turned', self.dtype, lanes=True)}({text})" if turned else text
 
     @property
     def _lanes(self) -> int:
@@ -240,9 +211,6 @@ class LaneExpressions(Expressions):
         a = self.side(e.a, PREFIX) if self.varies(e.a) else f"{name}({self.spread(e.a)})"
         b = f"{name}({self.spread(e.b)})"
         return super().binary(replace(e, a=Local(a, self.dtype), b=Local(b, self.dtype)))  # print as they stand
-
-    def _first(self, e: Expr) -> Expr | None:
-        return build.ZERO if e == Var(self.lane) else None
 
     def _choice(self, e: Select) -> Text:
         if not self.varies(e.condition):

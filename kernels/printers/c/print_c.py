@@ -65,6 +65,27 @@ _ROUND_MARK = """\
 """
 
 
+# For a compiler that would compute in another order, for which registers do not suffice.
+_HERE_MARK = """\
+#if defined(__GNUC__) && defined(__riscv_flen)
+#define @(x) __asm__ volatile("" : "+f"(x) : : "memory")
+#elif defined(__GNUC__) && defined(__arm__) && defined(__ARM_FP)
+#define @(x) __asm__ volatile("" : "+t"(x) : : "memory")
+#else
+#define @(x) ((void)0)
+#endif
+"""
+
+# For a compiler that would read a constant early, since it knows that nothing changes it.
+_AT_MARK = """\
+#if defined(__GNUC__)
+#define @(x) __asm__ volatile("" : "+r"(x))
+#else
+#define @(x) ((void)0)
+#endif
+"""
+
+
 @dataclass(frozen=True)
 class _Dialect:
     """What kind of C: see `c_sources`. `freestanding`: without a C library."""
@@ -132,6 +153,7 @@ def _solver_text(
     statements = Statements(
         Expressions(sliced, place, helpers), mark, vectors,
         loads=loads, rolled_mark=f"{symbol}_ROLLED", round_mark=rounds, numbers=dialect.freestanding,
+        here_mark=f"{symbol}_HERE",
     )  # fmt: skip
     functions = Functions(symbol, sliced, layout, heads, statements, f"{symbol}_ITERATIONS", streams)
     bodies = [*functions.begin(), *functions.iterate(), *functions.end(), *functions.solve()]
@@ -141,6 +163,10 @@ def _solver_text(
     head += [*_IN_ORDER.splitlines(), ""] if dialect.in_order else []
     if statements.rounds:
         head += [*_ROUND_MARK.replace("@", rounds).splitlines(), ""]
+    if statements.placed:
+        head += [*_HERE_MARK.replace("@", f"{symbol}_HERE").splitlines(), ""]
+    if statements.hides:
+        head += [*_AT_MARK.replace("@", f"{symbol}_HERE_AT").splitlines(), ""]
     if statements.rolled_loops:
         head += [*_ROLLED_MARK.replace("@", f"{symbol}_ROLLED").splitlines(), ""]
     if statements.vector_loops:

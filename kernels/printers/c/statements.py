@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
@@ -38,13 +38,32 @@ class Statements:
         rolled_mark: str = "",
         round_mark: str = "",
         numbers: bool = False,
+        here_mark: str = "",
     ) -> None:
         self.expressions = expressions
+        self._place = expressions.place
         self.vector_loops = False
         self._mark, self._unroll_mark, self._rolled_mark = vector_mark, unroll_mark, rolled_mark
-        self._round_mark, self._numbers = round_mark, numbers
-        self.rolled_loops = self.rounds = False
+        self._round_mark, self._here_mark, self._numbers = round_mark, here_mark, numbers
+        self.rolled_loops = self.rounds = self.placed = self.hides = False
         self._vectors, self._loads = vectors, loads
+
+    def hidden(self, body: Sequence[Stmt], used: Collection[str]) -> list[str]:
+        """Prepares for a function; where it has scalars that are not to be moved, lines with pointers to constants.
+
+        A compiler that knows a constant reads it once and puts it aside in memory, where it is already.
+        """
+        self.expressions.place = self._place
+        mark, buffers = self._here_mark, self.expressions.program.buffers
+        if not mark or not any(isinstance(s, Let) and s.placed for s in build.statements(tuple(body))):
+            return []
+        names = {n: f"{n}_here" for n, b in buffers.items() if n in used and b.space == "constant"}
+        self.expressions.place = {**self._place, **names}
+        self.hides |= bool(names)
+        return [
+            line for n, own in names.items()
+            for line in (f"const {self.expressions.element_type(n)} *{own} = {self._place[n]};", f"{mark}_AT({own});")
+        ]  # fmt: skip
 
     def block(self, body: Sequence[Stmt], depth: int) -> list[str]:
         """The lines of a body."""
@@ -81,6 +100,9 @@ class Statements:
                 return self._loop(s, depth)
             case Let(name):
                 kind, value = self.expressions.declared(s)
+                if s.placed and self._here_mark:
+                    self.placed = True
+                    return [*wrap(f"{pad}{kind} {name} = {value};"), f"{pad}{self._here_mark}({name});"]
                 line = f"{'' if s.mutable else 'const '}{kind} {name} = {value};"
             case Assign(name, value):
                 line = self._assign(name, value)
@@ -159,7 +181,7 @@ def without_unread(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
 def _without_unread(body: Sequence[Stmt], unread: frozenset[str]) -> tuple[Stmt, ...]:
     kept: list[Stmt] = []
     for i, s in enumerate(body):
-        if isinstance(s, Let):
+        if isinstance(s, Let) and not s.placed:
             unread = unread - {s.name} if _reads(body[i + 1 :], s.name) else unread | {s.name}
         if isinstance(s, For | Nest):
             inner = _without_unread(s.body, unread)

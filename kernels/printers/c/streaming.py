@@ -18,15 +18,22 @@ def step_head(symbol: str, program: LoopProgram, streams: Streams) -> str:
     return "\n".join(wrap(f"static void {symbol}_step({', '.join(parameters)})"))
 
 
-def callers(symbol: str, streams: Streams, heads: Mapping[str, str], count: str) -> list[str]:
-    """`iterate` on slices of the arrays that `begin` was given, and `next` on the caller's."""
+def callers(symbol: str, streams: Streams, heads: Mapping[str, str], count: str, at_once: bool = False) -> list[str]:
+    """`iterate` on slices of the arrays that `begin` was given, and `next` on the caller's.
+
+    `at_once`: there is a function for all iterations up to a number.
+    """
+    name, last = (f"{symbol}_steps", ["s->k + 1"]) if at_once else (f"{symbol}_step", [])
     slices = [f"&s->{s.name}[{_start('s->k', s)}]" for s in streams.inputs]
     lines = [heads["iterate"] + " {", f"{_PAD}if (s->k < {count}) {{"]
-    lines += wrap(f"{_PAD * 2}{symbol}_step({', '.join(['s', *slices])});")
-    lines += [f"{_PAD}}}", "}", "", heads["next"] + " {"]
+    lines += wrap(f"{_PAD * 2}{name}({', '.join(['s', *slices, *last])});")
+    lines += [f"{_PAD}}}", "}", ""]
+    if not streams.inputs:
+        return lines
+    lines += [heads["next"] + " {"]
     lines += [f"{_PAD}const int32_t k = s->k;", ""] if streams.outputs else []
     lines += [f"{_PAD}if ({'k' if streams.outputs else 's->k'} < {count}) {{"]
-    lines += wrap(f"{_PAD * 2}{symbol}_step({', '.join(['s', *(s.name for s in streams.inputs)])});")
+    lines += wrap(f"{_PAD * 2}{name}({', '.join(['s', *(s.name for s in streams.inputs), *last])});")
     for stream in streams.outputs:
         lines += guarded(stream.name, _copy(stream), 2)
     return [*lines, f"{_PAD}}}", "}", ""]

@@ -11,25 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from unfoldc.kernels import build
-from unfoldc.kernels.index_bounds import half_turned
-from unfoldc.kernels.lane_indices import border, moves_along, stopping
+from unfoldc.kernels.lane_indices import border
 from unfoldc.kernels.loops import (
     COMPARISONS,
     Assign,
     Binary,
-    Cast,
     Const,
     Expr,
     For,
     Let,
-    Load,
-    Local,
     Select,
     Store,
     Unary,
-    Var,
 )
 from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
+from unfoldc.kernels.printers.lanes import moves, neighbours, square_of_row_sums, varies
 from unfoldc.kernels.printers.not_vectorisable import NotVectorisable
 from unfoldc.kernels.printers.python_text import ATOM, Text
 from unfoldc.kernels.printers.tvm.expressions import TvmExpressions
@@ -68,22 +64,7 @@ class VectorExpressions(TvmExpressions):
 
     def varies(self, e: Expr) -> bool:
         """Whether the value differs from element to element."""
-        if self.lanes == 1:
-            return False
-        match e:
-            case Local(name):
-                return name in self.vectors
-            case Load(buffer, indices):
-                if any(self.varies(i) for i in indices):
-                    raise NotVectorisable("an index depends on data")
-                return buffer in self.varying or self._moves(indices)
-            case Unary(a=a) | Cast(a=a):
-                return self.varies(a)
-            case Binary(a=a, b=b):
-                return self.varies(a) or self.varies(b) or bool(self.lane and border(e, self.lane))
-            case Select(condition, a, b):
-                return self.varies(condition) or self.varies(a) or self.varies(b)
-        return False
+        return self.lanes > 1 and varies(e, self.vectors, self.varying, self.lane)
 
     def spread(self, e: Expr) -> str:
         """The expression as a vector."""
@@ -138,14 +119,12 @@ class VectorExpressions(TvmExpressions):
 
         The middle item is how the first element of the square is written, without brackets around its position.
         """
-        match loop.body:
-            case (Assign(name, Binary("add", Local(total), Load(buffer, (*lead, Var(row), Var(column))))),):
-                shape = self._shape(buffer)[-2:]
-                square = loop.extent == shape[0] == shape[1] and ranges.get(row) == (0, shape[0] - 1)
-                if square and name == total and row == self.lane and column == loop.var:
-                    start = self._position(buffer, (*lead, build.ZERO, build.ZERO))
-                    return name, f"{self._own(buffer)}[T.Ramp({start} + {{}}, 1, {shape[0]})]", int(shape[0])
-        return None
+        found = square_of_row_sums(loop, self.lane, self._shape, ranges)
+        if found is None:
+            return None
+        name, buffer, lead, rows = found
+        start = self._position(buffer, (*lead, build.ZERO, build.ZERO))
+        return name, f"{self._own(buffer)}[T.Ramp({start} + {{}}, 1, {rows})]", rows
 
     # -- operators -------------------------------------------------------------------------------------------------
 
@@ -207,23 +186,16 @@ class VectorExpressions(TvmExpressions):
     # -- places ----------------------------------------------------------------------------------------------------
 
     def _moves(self, indices: tuple[Expr, ...]) -> bool:
-        return bool(self.lane) and any(Var(self.lane) in build.walk(i) for i in indices)
+        return moves(indices, self.lane)
 
     def _neighbours(self, buffer: str, indices: tuple[Expr, ...]) -> str:
-        if half_turned(indices[-1], self.lane):
-            own = self._neighbours(buffer, (*indices[:-1], Var(self.lane)))
-            return self._exchanged(own, [(i + self.lanes // 2) % self.lanes for i in range(self.lanes)])
-        places = list(indices)
-        order: list[int] = []
-        for axis, index in enumerate(indices):
-            if Var(self.lane) in build.walk(index) and not moves_along(index, self.lane):
-                found = stopping(index, self.lane, self.lanes, self._shape(buffer)[axis])
-                if found is None:
-                    raise NotVectorisable("elements of a vector at any places")
-                places[axis] = build.index(found.start)
-                order = [min(max(i + found.step, found.first), found.last) for i in range(self.lanes)]
-        vector = self._at(buffer, tuple(build.map_expr(i, self._first) for i in places), vector=True)
-        return self._exchanged(vector, order) if order else vector
+        places, exchange, turned = neighbours(indices, self._shape(buffer), self.lane, self.lanes)
+        text = self._at(buffer, places, vector=True)
+        if exchange is not None:
+            order = (min(max(i + exchange.step, exchange.first), exchange.last) for i in range(self.lanes))
+            text = self._exchanged(text, list(order))
+        half = self.lanes // 2
+        return self._exchanged(text, [(i + half) % self.lanes for i in range(self.lanes)]) if turned else text
 
     @staticmethod
     def _exchanged(vector: str, order: list[int]) -> str:
@@ -242,9 +214,6 @@ class VectorExpressions(TvmExpressions):
         place = simplify(Binary("add", place, Const(self._shared.get(buffer, ("", 0))[1], place.dtype), place.dtype))
         place = simplify(Binary("mul", place, Const(step, place.dtype), place.dtype))
         return self.text(build.cast(place, "int32"))
-
-    def _first(self, e: Expr) -> Expr | None:
-        return build.ZERO if e == Var(self.lane) else None
 
 
 _SIGNS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}

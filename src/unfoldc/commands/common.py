@@ -53,7 +53,7 @@ def add_dimensions(parser: argparse.ArgumentParser) -> None:
 def add_compilation(parser: argparse.ArgumentParser) -> None:
     """Everything that `unfoldc.compile` takes."""
     parser.add_argument("--target", help="device to compile for (`unfoldc targets` lists them); host")
-    parser.add_argument("--backend", help="auto, c, numba, tvm, reference or onnxruntime; auto")
+    parser.add_argument("--backend", help="auto, c, numba, tvm, cuda, reference or onnxruntime; auto")
     parser.add_argument(
         "--provider", action="append", metavar="NAME", help="execution provider of ONNX Runtime; CPUExecutionProvider"
     )

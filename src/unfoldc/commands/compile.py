@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +104,13 @@ def _next(solver: Solver, folder: Path) -> list[str]:
 
     preset = "zig" if missing_tools(gnu_tools(target)) else "gcc"
     lacking = missing_tools(("cmake", place_of(target.core).program))
-    build = f"cmake --preset {preset} && cmake --build --preset {preset} && ctest --preset {preset}"
+    zig = f" -DUNFOLDC_PYTHON={shlex.quote(sys.executable)}" if preset == "zig" and not _finds_zig() else ""
+    build = f"cmake --preset {preset}{zig} && cmake --build --preset {preset} && ctest --preset {preset}"
     lines = [debian_command(lacking)] if lacking else []
     return [*lines, f"cd {shlex.quote(str(folder))} && {build}"]
+
+
+def _finds_zig() -> bool:
+    """Whether CMake finds a zig by itself: the program, or that of this Python, if it is the first one."""
+    first = shutil.which("python3")
+    return bool(shutil.which("zig")) or (first is not None and Path(first).parent == Path(sys.executable).parent)

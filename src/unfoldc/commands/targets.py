@@ -32,9 +32,10 @@ def run(arguments: argparse.Namespace) -> None:
     for t in targets:
         clock = f"{t.clock_hz / 1e6:g} MHz" if t.clock_hz else ""
         core = t.core.name if t.core else t.kind
-        rows.append([t.name, core, _kib(t.spec.flash_bytes), _kib(t.spec.ram_bytes), clock, *_installed(t), t.summary])
+        sizes = ("", "") if t.core and t.core.linux else (_kib(t.spec.flash_bytes), _kib(t.spec.ram_bytes))
+        rows.append([t.name, core, *sizes, clock, *_installed(t), t.summary])
     print(table(rows, right=(2, 3, 4)))
-    for line in _commands(targets):
+    for line in (*_gpu_lines(targets), *_commands(targets)):
         print(line)
 
 
@@ -55,14 +56,28 @@ def _facts(t: Target) -> dict[str, Any]:
         "missing_packages": list(t.missing()),
         "install_packages": t.install_command(),
         "missing_tools": list(missing),
+        **_gpus(t),
         "install_tools": debian_command(missing),
     }
+
+
+def _gpus(t: Target) -> dict[str, Any]:
+    """The GPUs of a target that is one, and why there are none."""
+    if t.kind != "gpu":
+        return {}
+    from unfoldc.targets.cuda.packages import gpus
+
+    found, reason = gpus()
+    return {"gpus": [{**vars(gpu), "usable": gpu.usable} for gpu in found], "why_no_gpu": reason}
 
 
 def _installed(t: Target) -> list[str]:
     """Whether it can be built and run, whether on QEMU, whether with the GNU compiler."""
     from unfoldc.targets.tools import emulator_tools, gnu_tools, missing_tools
 
+    if t.kind == "gpu":
+        runs = any(gpu["usable"] for gpu in _gpus(t)["gpus"])
+        return ["no" if t.missing() else "yes" if runs else "build", "", ""]
     qemu = emulator_tools(t)
     runs_on_qemu = t.core is not None and t.core.emulator == "qemu"
     lacks = bool(t.missing()) or (runs_on_qemu and bool(missing_tools(qemu)))
@@ -70,6 +85,20 @@ def _installed(t: Target) -> list[str]:
         "no" if lacks else "yes",
         *("" if not p else "no" if missing_tools(p) else "yes" for p in (qemu, gnu_tools(t))),
     ]
+
+
+def _gpu_lines(targets: tuple[Target, ...]) -> list[str]:
+    """The GPUs that there are, or why there are none."""
+    lines = []
+    for t in (t for t in targets if t.kind == "gpu"):
+        facts = _gpus(t)
+        for gpu in facts["gpus"]:
+            old = "" if gpu["usable"] else ", too old"
+            size = f"{gpu['memory_bytes'] / 2**30:.0f} GiB"
+            lines.append(f"{t.name}: {gpu['name']}, compute capability {gpu['architecture'] / 10}, {size}{old}")
+        if facts["why_no_gpu"]:
+            lines.append(f"{t.name}: solvers can be built here, but not run: {facts['why_no_gpu']}")
+    return lines
 
 
 def _commands(targets: tuple[Target, ...]) -> list[str]:

@@ -27,6 +27,20 @@ def test_blocked_rows_share_one_reduction(products: Any) -> None:
     assert sum(isinstance(s, Assign) for s in build.statements((nest,))) == 4
 
 
+@pytest.mark.parametrize(("rows", "sums"), [(12, 1), (9, 1), (12, 2)])
+def test_more_rows_of_one_sum_where_they_leave_no_rest(rows: int, sums: int, products: Any) -> None:
+    program = products.product(rows, 5, transposed=False)
+    if sums > 1:
+        other = Let("other", build.literal(0, "float32"), mutable=True)
+        (nest,) = program.steps[0].body
+        program = products.changed(program, (Nest(nest.origins, (For("i", rows, (other, *nest.body[0].body)),)),), {})
+    blocked = products.changed(program, block_rows(program.steps[0].body, 4, of_one_sum=6), {})
+    inside = [s for s in build.statements(blocked.steps[0].body) if isinstance(s, For) and s.var == "j"]
+    most = max(sum(isinstance(s, Assign) for s in loop.body) for loop in inside)
+    assert most == (6 if rows == 12 and sums == 1 else 4)
+    np.testing.assert_allclose(products.answer(blocked), products.answer(program), rtol=1e-5)
+
+
 def test_one_accumulator_changes_nothing(products: Any) -> None:
     body = products.product(8, 5, transposed=False).steps[0].body
     assert block_rows(body, 1) == body

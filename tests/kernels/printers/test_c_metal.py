@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from unfoldc.kernels.interpret_loops import run
-from unfoldc.kernels.loops import UNARY_OPERATORS, Cast, Unary
+from unfoldc.kernels.loops import UNARY_OPERATORS, Binary, Cast, Const, Expr, Unary
 from unfoldc.kernels.printers.c.helpers import library_name
 from unfoldc.kernels.printers.elementary import FUNCTIONS
 from unfoldc.targets import find_target
@@ -35,9 +35,9 @@ cases = build.load("c_cases")
 TARGET = find_target("cortex-m4")
 
 
-def emulate(case: Any, folder: Path) -> Emulator:
-    artifact = replace(case, spec=TARGET.spec, freestanding=True).artifact("solver")
-    return Emulator(build_firmware(artifact, TARGET, folder, strict=True), artifact, TARGET)
+def emulate(case: Any, folder: Path, target: Any = TARGET) -> Emulator:
+    artifact = replace(case, spec=target.spec, freestanding=True).artifact("solver")
+    return Emulator(build_firmware(artifact, target, folder, strict=True), artifact, target)
 
 
 def test_every_operator_links_and_keeps_nan_and_infinities(tmp_path: Path) -> None:
@@ -69,6 +69,28 @@ def test_numbers_that_no_integer_holds_become_the_least_one(tmp_path: Path) -> N
         limit = 2.0**31 if t == "int32" else 2.0**63
         want = [int(v) if -limit <= v < limit else np.iinfo(t).min for v in x.astype("float64")]
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "rv32imfc", "rv64gc"])
+def test_numbers_between_limits_and_absolute_values(core: str, tmp_path: Path) -> None:
+    """RISC-V has instructions for these, which on their own would answer NaN with a limit."""
+    x = np.array([np.nan, -np.inf, -2, -0.5, 0, 0.25, 1, 3, np.inf], "float32")
+
+    def limited(x: Expr, first: str, second: str, limits: tuple[float, float]) -> Expr:
+        inner = Binary(first, x, Const(limits[0], "float32"), "float32")
+        return Binary(second, Const(limits[1], "float32"), inner, "float32")
+
+    program = build.elementwise({"x": x}, {
+        "low_first": lambda x: limited(x, "max", "min", (-0.75, 1.5)),
+        "high_first": lambda x: limited(x, "min", "max", (1.5, -0.75)),
+        "high_wins": lambda x: limited(x, "max", "min", (2.0, 1.0)),
+        "absolute": lambda x: Unary("abs", x, "float32"),
+    })  # fmt: skip
+    case = build.Case(program, {"x": x})
+    assert "_clamp_float32(" in replace(case, freestanding=True).sources("s")[0]["s.c"]
+    wanted = run(program, case.inputs)
+    for name, got in zip(program.outputs, emulate(case, tmp_path, find_target(core)).solve([x]), strict=True):
+        np.testing.assert_array_equal(got, wanted[name], err_msg=name)
 
 
 @pytest.mark.parametrize("operator", [o for o in UNARY_OPERATORS if o not in ("not", "isnan")])

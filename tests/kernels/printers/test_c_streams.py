@@ -68,7 +68,8 @@ def test_only_solvers_with_streams_have_next(workshop: Any) -> None:
     for solver in every(workshop):
         sources = solver.artifact.sources
         assert f"void {solver.symbol}_next({solver.symbol}_state *s, const " in sources[f"{solver.symbol}.h"]
-        assert sources[f"{solver.symbol}.c"].count(f"{solver.symbol}_step(") == 3  # the body stands there once
+        text = sources[f"{solver.symbol}.c"]  # the body stands there once
+        assert (text.count(f"{solver.symbol}_step("), text.count(f"{solver.symbol}_steps(")) in ((3, 0), (0, 4))
 
 
 def test_the_header_says_what_belongs_where(workshop: Any) -> None:

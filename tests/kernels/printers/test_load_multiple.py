@@ -11,8 +11,9 @@ import numpy as np
 from unfoldc.kernels import build
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.kernels.loops import Assign, Buffer, Let, Load, Local, Stmt, Var
-from unfoldc.kernels.pipeline import compile_onnx
+from unfoldc.kernels.pipeline import build_artifact, load_program
 from unfoldc.kernels.printers.c.load_multiple import LoadMultiple
+from unfoldc.kernels.schedule_choices import default_for
 from unfoldc.targets import find_target
 from unfoldc.targets.emulator import Emulator
 from unfoldc.targets.firmware import build_firmware
@@ -66,7 +67,9 @@ def without(artifact: Artifact) -> Artifact:
 
 def test_the_device_answers_the_same_with_and_without_and_counts_less_with(workshop: Any, tmp_path: Path) -> None:
     target = find_target("cortex-m4")
-    artifact = compile_onnx(workshop.saved("wide", 2), target.spec, "c")
+    model, program = load_program(workshop.saved("wide", 2))
+    choices = replace(default_for(target.spec, "c"), straight=0)
+    artifact = build_artifact(model, program, target.spec, "c", "solver", False, choices=choices)
     x = np.random.default_rng(5).standard_normal(artifact.inputs[0].shape).astype(F)
     counts, answers = [], []
     for form in (artifact, without(artifact)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,3 +142,17 @@ def test_presets_and_toolchain_files_agree(write: Write) -> None:
     presets = json.loads((folder / "CMakePresets.json").read_text())
     names = {p["name"] for p in presets["configurePresets"] if not p.get("hidden")}
     assert names == {p.stem for p in (folder / "cmake").glob("*.cmake")} - {"emulator"}
+
+
+@needs_tool("cmake")
+def test_a_python_without_zig_is_told_what_to_do(write: Write, tmp_path: Path) -> None:
+    """The first python3 need not be the one that has ziglang."""
+    folder, programs = write("admm", "stm32f407"), tmp_path / "bin"
+    programs.mkdir()
+    for name in ("python3", "python"):
+        (programs / name).write_text("#!/bin/sh\nexit 1\n")
+        (programs / name).chmod(0o755)
+    path = f"PATH={programs}:/usr/bin:/bin"
+    said = " ".join(run(folder, "env", path, "cmake", "--preset", "zig", status=1).split())
+    assert "Run `python3 -m pip install ziglang`, or name another Python that has it: -DUNFOLDC_PYTHON=" in said
+    run(folder, "env", path, "cmake", "--preset", "zig", f"-DUNFOLDC_PYTHON={sys.executable}")

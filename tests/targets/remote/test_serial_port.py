@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from emulated_board import emulated
 from fake_board import Answer, FakeBoard
 from remote_runners import job
 from tools_at_hand import needs_tool
@@ -22,7 +19,7 @@ from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets import find_target
 from unfoldc.targets.description import MemoryRegion
 from unfoldc.targets.remote.address import parse_address
-from unfoldc.targets.remote.board_runner import MPS2_AN386, Board, board_of, build_board_runner
+from unfoldc.targets.remote.board_runner import Board, board_of, build_board_runner
 from unfoldc.targets.remote.connect import connect
 from unfoldc.targets.remote.device import Device
 from unfoldc.targets.remote.protocol import ANSWER, Frame, Refusal, Request
@@ -41,19 +38,10 @@ def greeting_only(then: Answer) -> Answer:
     return lambda board, r: board.right(r) if r.kind == Request.HELLO else then(board, r)
 
 
-@contextlib.contextmanager
-def emulated(machine: str, elf: Path, before: int = 0) -> Iterator[str]:
-    """The pseudo-terminal of the machine's UART behind the first `before`."""
-    command = ["qemu-system-arm", "-M", machine, "-kernel", str(elf), "-display", "none", "-monitor", "none"]
-    command += [*["-serial", "null"] * before, "-serial", "pty"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as qemu:
-        assert qemu.stdout
-        found = re.search(r"/dev/\S+", qemu.stdout.readline())
-        assert found
-        yield found[0]
-        qemu.kill()
-
-
+# QEMU has no cycle counter in its Cortex-M: SysTick counts instead, in the time of the emulated board.
+MPS2_AN386 = Board(
+    "port_cmsdk_uart.c", ("UNFOLDC_CLOCK_SYSTICK",), MemoryRegion(0, 4 << 20), MemoryRegion(0x2000_0000, 4 << 20)
+)
 # QEMU has the nRF52's predecessor, whose UART is the same.
 NRF51 = Board("port_nrf52.c", (), MemoryRegion(0, 256 << 10), MemoryRegion(0x2000_0000, 16 << 10))
 SLOWER = replace(STM32F407, macros=(*STM32F407.macros, "UNFOLDC_CLOCK_SYSTICK"))  # QEMU has no cycle counter
@@ -73,7 +61,7 @@ def test_an_emulated_board_solves_and_counts_its_cycles(
 ) -> None:
     artifact = lista.artifact(target)
     elf = build_board_runner(artifact, find_target(target), board, tmp_path)
-    with emulated(machine, elf, before) as port:
+    with emulated(("qemu-system-arm", "-M", machine), elf, before) as port:
         for y in problems[:2]:  # a connection each: the board goes on
             device = connect(parse_address(f"serial:{port}?timeout=20"), job(artifact, elf, target))
             for k in (0, 3, 4):

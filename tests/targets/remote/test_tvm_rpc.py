@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -150,3 +153,33 @@ def test_what_was_measured_before_a_board_goes_away_is_kept(artifact: Artifact, 
         found = device.profile([Y], 4, repeats=10**6, progress=kill)
         assert found.failure is not None and len(found.counts) >= 8
         device.close()
+
+
+def _lie(connection: socket.socket) -> None:
+    """A tracker that knows the board, has none free, and calls two lines a number of jobs."""
+    with connection:
+        connection.recv(4)
+        connection.sendall(struct.pack("<i", 0x2F271))
+        while len(head := connection.recv(4)) == 4:
+            asked = json.loads(connection.recv(struct.unpack("<i", head)[0]))
+            if len(asked) == 1:  # for a summary
+                facts = {
+                    "server_info": [{"key": "server:rpi4"}],
+                    "queue_info": {"rpi4": {"pending": "1\nunfoldc: run\n"}},
+                }
+                answer = json.dumps([0, facts]).encode()
+                connection.sendall(struct.pack("<i", len(answer)) + answer)
+
+
+def test_a_tracker_cannot_say_that_a_runner_has_started(artifact: Artifact, library: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server_socket:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=_lie, args=(server_socket.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        address = f"tvm-rpc://127.0.0.1:{server_socket.getsockname()[1]}?key=rpi4&timeout=30&wait=0.5"
+        with pytest.raises(DeviceError, match="longer than the time limit to connect"):
+            connect(parse_address(address), job(artifact, library))

@@ -1,0 +1,51 @@
+"""The GPU that is measured: its name, what it can compute at most, and how fast it copies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+_LANES = {80: 64, 86: 128, 87: 128, 89: 128, 90: 128, 100: 128, 120: 128}  # of float32 in a multiprocessor
+_COPIED = 2**30
+
+
+def describe_gpu() -> dict[str, Any]:
+    """Figures of the first GPU: operations per second from clock and lanes, bytes per second measured by a copy."""
+    facts = torch.cuda.get_device_properties(0)
+    architecture = 10 * facts.major + facts.minor
+    clock = _clock()
+    lanes = _LANES.get(architecture, 128)
+    return {
+        "name": facts.name,
+        "architecture": architecture,
+        "multiprocessors": facts.multi_processor_count,
+        "clock_hz": clock,
+        "memory_bytes": facts.total_memory,
+        "cuda": torch.version.cuda,
+        "flops_per_second": 2.0 * lanes * facts.multi_processor_count * clock,
+        "bytes_per_second": _bandwidth(),
+    }
+
+
+def _clock() -> float:
+    from cuda.bindings import driver
+
+    attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE
+    return 1e3 * float(driver.cuDeviceGetAttribute(attribute, 0)[1])
+
+
+def _bandwidth() -> float:
+    source = torch.randn(_COPIED // 4, device="cuda")
+    target = torch.empty_like(source)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    best = 0.0
+    for _ in range(5):
+        start.record()
+        target.copy_(source)
+        end.record()
+        torch.cuda.synchronize()
+        best = max(best, 2 * _COPIED / (1e-3 * start.elapsed_time(end)))
+    del source, target
+    torch.cuda.empty_cache()
+    return best

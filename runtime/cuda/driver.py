@@ -1,0 +1,141 @@
+"""NVIDIA's driver, whose failures become errors that a user can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from unfoldc.errors import DeviceError, TargetError, ToolError, UnfoldcError
+from unfoldc.targets.cuda.packages import NO_DRIVER
+
+_PREFIX = "CUDA_ERROR_"
+_CRASHES = (
+    "ILLEGAL_ADDRESS", "LAUNCH_FAILED", "ASSERT", "MISALIGNED_ADDRESS", "ILLEGAL_INSTRUCTION", "HARDWARE_STACK_ERROR",
+    "INVALID_ADDRESS_SPACE", "INVALID_PC", "LAUNCH_TIMEOUT", "ECC_UNCORRECTABLE", "CONTEXT_IS_DESTROYED",
+)  # fmt: skip
+# What the driver says -> the class of error, what was found, what is allowed, what to do.
+_MEANINGS: dict[str, tuple[type[UnfoldcError], str, str, str]] = {
+    "NO_DEVICE": (ToolError, "the driver finds no GPU", "an NVIDIA GPU", "Run on another machine."),
+    "SYSTEM_DRIVER_MISMATCH": (
+        ToolError, "the driver was updated while it was loaded", "one version of it", "Restart the machine.",
+    ),
+    "OUT_OF_MEMORY": (
+        TargetError, "the GPU's memory is full", "problems and weights that fit beside what is there",
+        "Solve fewer problems at once, or end other programs on the GPU.",
+    ),
+    "NO_BINARY_FOR_GPU": (
+        ToolError, "the code is for another GPU", "code for this one", "Compile the model again on this machine.",
+    ),
+    "INVALID_IMAGE": (
+        ToolError, "the driver does not know this form of code", "code as new as the driver",
+        "Update the driver, or compile the model again on this machine.",
+    ),
+    "UNSUPPORTED_PTX_VERSION": (
+        ToolError, "the code is newer than the driver", "code as new as the driver",
+        "Update the driver, or compile the model again on this machine.",
+    ),
+    "INVALID_PTX": (
+        ToolError, "the driver refuses the code", "code as new as the driver", "Compile the model again here.",
+    ),
+    "LAUNCH_OUT_OF_RESOURCES": (
+        TargetError, "a block takes more registers or threads than the GPU has", "what one multiprocessor has",
+        "Compile the model again on this machine.",
+    ),
+    "COOPERATIVE_LAUNCH_TOO_LARGE": (
+        TargetError, "more blocks than can run at once", "blocks that all run at once",
+        "End other programs on the GPU, or compile the model again on this machine.",
+    ),
+    "STREAM_CAPTURE_UNSUPPORTED": (
+        DeviceError, "a stream that is being captured into a graph cannot do this", "calls that were made before",
+        "Call the solver once with these shapes before the capture.",
+    ),
+}  # fmt: skip
+
+
+class Driver:
+    """The driver's functions by name: `driver("cuMemAlloc", size)` gives what it returns beside the status.
+
+    `api` is `cuda.bindings.driver`, or what behaves alike, and so is `blas` for `nvmath.bindings.cublas`; `doing` in the messages says what a call is for. Raises
+    ToolError where the package or the driver is not installed.
+    """
+
+    def __init__(self, api: Any = None, blas: Any = None) -> None:
+        self.blas = blas
+        self.api = _bindings() if api is None else api
+        try:
+            self("cuInit", 0)
+        except UnfoldcError:
+            raise
+        except Exception as error:  # what the library raises for a missing driver lies deep within it
+            raise ToolError(
+                "back end cuda",
+                f"{NO_DRIVER} ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+                "a driver of NVIDIA for CUDA 12 or later, and a GPU",
+                "Install it, or use another back end; NUMBA_ENABLE_CUDASIM=1 simulates a GPU, for checking only.",
+            ) from None
+
+    def __call__(self, name: str, *arguments: Any, doing: str = "") -> Any:
+        """What the driver's function returns: nothing, one value, or several."""
+        error, *values = getattr(self.api, name)(*arguments)
+        if int(error):
+            raise self.failure(error, doing or name)
+        return values[0] if len(values) == 1 else tuple(values) if values else None
+
+    def failure(self, error: Any, doing: str) -> UnfoldcError:
+        """The error that a status stands for."""
+        name = str(getattr(error, "name", error)).removeprefix(_PREFIX)
+        where = f"back end cuda, {doing}"
+        if name in _MEANINGS:
+            kind, found, allowed, do = _MEANINGS[name]
+            return kind(where, f"{found} ({_PREFIX}{name})", allowed, do)
+        if name in _CRASHES:
+            return DeviceError(
+                where,
+                f"a kernel crashed, of this or another library ({_PREFIX}{name}), and the GPU is lost to this process",
+                "kernels that stay within their arrays",
+                "Start a new process; look with compute-sanitizer for the kernel that did it.",
+            )
+        return DeviceError(
+            where, f"the driver answers {_PREFIX}{name}", "success", "See NVIDIA's list of errors for this name."
+        )
+
+    def open(self, ordinal: int) -> tuple[Any, Any]:
+        """A device, and its context that all libraries of this process share, retained."""
+        count = self("cuDeviceGetCount")
+        if not 0 <= ordinal < count:
+            found = "the driver finds no GPU" if not count else f"there is no GPU {ordinal}"
+            allowed = "an NVIDIA GPU" if not count else f"0 to {count - 1}"
+            raise ToolError("back end cuda", found, allowed, "Run on another machine, or see CUDA_VISIBLE_DEVICES.")
+        device = self("cuDeviceGet", ordinal)
+        return device, self("cuDevicePrimaryCtxRetain", device, doing="opening the GPU")
+
+    @contextmanager
+    def within(self, context: Any) -> Iterator[None]:
+        """Makes a context this thread's, and gives the thread back the one that it had."""
+        before = self("cuCtxGetCurrent")
+        same = int(before) == int(context)
+        if not same:
+            self("cuCtxSetCurrent", context)
+        try:
+            yield
+        finally:
+            if not same and int(before):
+                self("cuCtxSetCurrent", before)
+
+    def quietly(self, name: str, *arguments: Any) -> bool:
+        """Call without raising, to give something back; whether it succeeded."""
+        return not int(getattr(self.api, name)(*arguments)[0])
+
+
+def _bindings() -> Any:
+    try:
+        from cuda.bindings import driver
+    except ImportError as error:
+        raise ToolError(
+            "back end cuda",
+            f"the package cuda-bindings cannot be imported ({error})",
+            "cuda-bindings 12.9 or later, with which solvers run",
+            'Install it: python -m pip install "unfoldc[cuda]".',
+        ) from None
+    return driver
