@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from unfoldc.kernels.gpu.choices import GRID, LARGEST_BLOCK, WARP, GpuChoices
-from unfoldc.kernels.gpu.estimate import latency, private_words
+from unfoldc.kernels.gpu.estimate import far_bytes, latency, private_words
 from unfoldc.kernels.gpu.mapping import Mapped, map_program
 from unfoldc.kernels.loops import LoopProgram
 
@@ -20,6 +20,7 @@ _REGISTERS = 64 * 1024
 _SHARED = 220 * 1024  # bytes of a processor
 _ENOUGH = 8  # warps by which a processor hides how long memory takes
 _AROUND = 30  # registers that a lane takes beside what it keeps
+_FETCHED = 64 * 1024  # bytes
 _FAR_GROUP = 256  # lanes that a problem gets at least if its state does not fit shared memory
 _BLOCK = 128  # threads of a block of many small groups
 _SPILLED = 4.0  # how much longer it takes when a lane keeps more than its registers hold
@@ -41,7 +42,7 @@ def default_gpu_choices(program: LoopProgram, inputs: Sequence[Port], batch: int
             if _is_far(mapped) and group < _FAR_GROUP:
                 continue  # each problem of each block has its part of the workspace
             found.append((_per_problem(mapped), mapped.choices))
-        if _is_far(mapped) and group == LARGEST_BLOCK and batch < PROCESSORS:
+        if group == LARGEST_BLOCK and batch < PROCESSORS and (_is_far(mapped) or _reads_far(mapped)):
             grid = GpuChoices(GRID)
             found.append((latency(map_program(program, grid, unbatched)), grid))
     return min(found, key=lambda weighed: weighed[0])[1]
@@ -79,6 +80,11 @@ def _filled(mapped: Mapped) -> GpuChoices:
 def _is_far(mapped: Mapped) -> bool:
     """Whether some of the state lies in the workspace."""
     return any(place.kind == "work" for place in mapped.places.values())
+
+
+def _reads_far(mapped: Mapped) -> bool:
+    """Whether an iteration reads more than a processor should fetch alone."""
+    return any(far_bytes(mapped, step) > _FETCHED for step in mapped.steps)
 
 
 def _per_problem(mapped: Mapped) -> float:

@@ -10,7 +10,7 @@ import pytest
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.gpu.choices import GRID, GpuChoices
 from unfoldc.kernels.gpu.defaults import default_gpu_choices
-from unfoldc.kernels.gpu.estimate import latency, private_words
+from unfoldc.kernels.gpu.estimate import far_bytes, latency, private_words
 from unfoldc.kernels.gpu.mapping import map_program
 from unfoldc.kernels.gpu_build import cuda_forms
 from unfoldc.kernels.loops import Binary, Buffer, For, Load, LoopProgram, Nest, Step, Store, Var
@@ -66,6 +66,14 @@ def test_what_fits_no_block_takes_the_grid_for_one_problem() -> None:
     one, many = cuda_forms(turning(500), port(500 * 500))
     assert one.choices.is_grid and 2 <= many.from_batch <= 132  # some are solved one by one before blocks take over
     assert many.choices.problems == 1 and many.choices.group >= 256  # so that few problems have memory at once
+
+
+def test_large_weights_are_fetched_by_the_whole_grid_for_one_problem() -> None:
+    large, small = (programs.lista(m=m, n=2 * m, iterations=2) for m in (250, 16))
+    assert default_gpu_choices(large, port(250), 1).is_grid
+    assert not default_gpu_choices(small, port(16), 1).is_grid
+    mapped = map_program(large, GpuChoices(1024))
+    assert far_bytes(mapped, mapped.steps[0]) == 4 * 500 * 500  # W2; a row of theta is in shared memory
 
 
 def test_forms_are_one_where_there_is_no_batch() -> None:
