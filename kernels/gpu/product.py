@@ -146,7 +146,9 @@ def _product(
     return Product(weights, transposed, x, y, rows, extents[i], extents[j], term.sign, adds, term.w.dtype)
 
 
-def rows_of(load: Load, buffer: Buffer, column: str, leads: Sequence[str], extents: Mapping[str, int]) -> Rows | None:
+def rows_of(
+    load: Load, buffer: Buffer, column: str, leads: Sequence[str], extents: Mapping[str, int]
+) -> Rows | None:
     """Where the elements of a buffer of each problem are rows, one for each run of the loops `leads`; else None."""
     found = strides(load, buffer, {column, *leads})
     if found is None:

@@ -43,7 +43,9 @@ def split_products(program: LoopProgram, shared: Collection[str], least: int) ->
     return replace(split, buffers=buffers)
 
 
-def _part(body: Sequence[Stmt], buffers: dict[str, Buffer], shared: Collection[str], least: int) -> tuple[Stmt, ...]:
+def _part(
+    body: Sequence[Stmt], buffers: dict[str, Buffer], shared: Collection[str], least: int
+) -> tuple[Stmt, ...]:
     apart: list[Stmt] = []
     for s in body:
         work = _Nest(buffers, shared, least)
@@ -51,7 +53,9 @@ def _part(body: Sequence[Stmt], buffers: dict[str, Buffer], shared: Collection[s
     return _rest_joined(apart, buffers, shared)
 
 
-def _rest_joined(body: Sequence[Stmt], buffers: Mapping[str, Buffer], shared: Collection[str]) -> tuple[Stmt, ...]:
+def _rest_joined(
+    body: Sequence[Stmt], buffers: Mapping[str, Buffer], shared: Collection[str]
+) -> tuple[Stmt, ...]:
     """What stands between products joined, so that values stay in registers where that is possible."""
     pieces: list[list[Stmt]] = [[]]
     for s in body:
