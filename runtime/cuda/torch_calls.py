@@ -10,8 +10,8 @@ import numpy as np
 
 from unfoldc.runtime.cuda.calls import Given
 from unfoldc.runtime.cuda.code import Arguments, DeviceCode, Kernel
+from unfoldc.runtime.cuda.engine import CudaEngine
 from unfoldc.runtime.cuda.libraries import Torch
-from unfoldc.runtime.engine_cuda import CudaEngine
 
 _MANY_SHAPES = 256
 

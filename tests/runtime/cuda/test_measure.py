@@ -15,7 +15,7 @@ from unfoldc.errors import UnfoldcError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.cuda.driver import Driver
-from unfoldc.runtime.engine_cuda import CudaEngine
+from unfoldc.runtime.cuda.engine import CudaEngine
 from unfoldc.runtime.solver_cuda import CudaSolver
 
 

@@ -17,7 +17,7 @@ from unfoldc.errors import DeviceError, InputError, TargetError, ToolError, Unfo
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.cuda.code import Arguments
 from unfoldc.runtime.cuda.driver import Driver
-from unfoldc.runtime.engine_cuda import CudaEngine, check_batch
+from unfoldc.runtime.cuda.engine import CudaEngine, check_batch
 
 ALLOCATIONS = ("cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "cuModuleLoadData", "cuEventCreate")
 
