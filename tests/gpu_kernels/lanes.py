@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from unfoldc.kernels.gpu.mapping import Mapped
+from unfoldc.kernels.gpu.mapping import Mapped, all_leaves
 from unfoldc.kernels.gpu.parts import LANE, All, Barrier, Combine, InStep, One, Part, Settle, Share, Work
 from unfoldc.kernels.gpu.places import GIVEN
 from unfoldc.kernels.interpret_loops import _Machine, _poison
@@ -167,16 +167,16 @@ def run_lanes(
     iterations: int | None = None,
     order: str = "forwards",
     problems: int = 1,
-    grid: int = 6,
+    grid: int = 8,
     seed: int = 0,
     watched: bool = True,
 ) -> dict[str, np.ndarray]:
-    """The outputs for one problem, solved `problems` times in a row by one group; `grid` lanes where that is the grid.
+    """The outputs for one problem, solved `problems` times in a row by one group; at least `grid` lanes where that is the grid.
 
     Raises RaceError where lanes meet, if memory is `watched`, and AssertionError where they come to different barriers.
     """
     program = mapped.program
-    count = mapped.choices.group or grid
+    count = mapped.choices.group or max([grid, *(p.team for p in all_leaves(mapped) if isinstance(p, Share))])
     k = program.iterations if iterations is None else iterations
     private = {n for n, p in mapped.places.items() if p.is_private}
     memory: dict[str, Shared] = {}

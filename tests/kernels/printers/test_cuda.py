@@ -122,6 +122,11 @@ def test_batches_that_do_not_fill_the_blocks(simulator: Simulator, choices: GpuC
     agree(simulator, programs.lista(), {"y": y[:1]}, choices, 2)
 
 
+def test_more_rounds_than_are_written_out(simulator: Simulator) -> None:
+    y = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    agree(simulator, programs.lista(m=3, n=70, iterations=2), {"y": y}, GpuChoices(4, private=400))
+
+
 def test_nan_and_infinity_of_one_problem_stay_with_it(simulator: Simulator) -> None:
     y = np.ones((4, 5), np.float32)
     y[1, 2], y[2, 0] = np.nan, np.inf
@@ -198,8 +203,9 @@ def test_stamps_grow_and_end_with_the_iterations_that_ran(simulator: Simulator) 
     ports = tuple(programs.ports(program, names) for names in (program.inputs, program.outputs))
     y = np.ones((2, 5), np.float32)
     _, ticks = simulator.launch(program, ports, GpuChoices(4), {"y": y}, 2, 3)
-    assert ticks.shape == (2, 6)
-    assert (np.diff(ticks[:, :5]) > 0).all() and (ticks[:, 0] > 0).all() and not ticks[:, 5].any()
+    assert ticks.shape == (2, 7)
+    ran = ticks[:, [0, 1, 2, 3, 4, 6]]
+    assert (np.diff(ran) > 0).all() and (ran > 0).all() and not ticks[:, 5].any()
 
 
 # -- compiled --------------------------------------------------------------------------------------------------------

@@ -134,10 +134,10 @@ def test_stamps_become_the_mean_of_the_blocks(artifact: Artifact, report: Path) 
     ticks, x = np.zeros(K + 2, np.uint64), np.zeros((20, N), np.float32)
     for _ in range(2):
         engine.profile(problems(20), [x], 20, K, ticks)
-    assert ticks.tolist() == [20] * (K + 1) + [0]
+    assert ticks.tolist() == [20] * (K + 1) + [200]
     np.testing.assert_allclose(x, solution(artifact, *problems(20)), atol=1e-5)
     engine.profile(problems(20), [x], 20, 2, early := np.zeros(K + 2, np.uint64))
-    assert early.tolist() == [10, 10, 10, 0, 0, 0, 0]
+    assert early.tolist() == [10, 10, 10, 0, 0, 0, 100]
 
 
 def test_code_of_the_same_generation_is_chosen(artifact: Artifact, report: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_artifact import K, N, cuda_artifact, problems, solution
+from cuda_artifact import cuda_artifact, problems, solution
 
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.artifact_folder import Build
