@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.gpu.defaults import default_gpu_choices, from_batch
+from unfoldc.kernels.gpu.product_form import product_form
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.passes.fuse_results import results_fused
 from unfoldc.kernels.passes.plan_memory import plan_memory
 from unfoldc.kernels.printers.cuda import CudaForm, cuda_sources
+from unfoldc.kernels.printers.tvm_cuda import tvm_cuda_sources
 
 _MANY = 1 << 16
 
@@ -36,4 +38,13 @@ def cuda_artifact_sources(
     symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port]
 ) -> dict[str, str]:
     """The module of kernels and the facts of their launch."""
-    return cuda_sources(symbol, program, inputs, outputs, cuda_forms(program, inputs))
+    products = product_form(program, inputs, outputs)
+    forms = [f for f in cuda_forms(program, inputs) if products is None or f.from_batch < products.from_batch]
+    return cuda_sources(symbol, program, inputs, outputs, forms, products)
+
+
+def tvm_cuda_artifact_sources(
+    symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port]
+) -> dict[str, str]:
+    """The same kernels for TVM, and the facts of their launch; all forms are kernels, none a list of products."""
+    return tvm_cuda_sources(symbol, program, inputs, outputs, cuda_forms(program, inputs))

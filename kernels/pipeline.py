@@ -13,7 +13,7 @@ from unfoldc.kernels.batch_form import side_by_side
 from unfoldc.kernels.check_batch import STRUCTURE, coupled
 from unfoldc.kernels.cost import cost
 from unfoldc.kernels.element_types import ELEMENT_TYPES
-from unfoldc.kernels.gpu_build import cuda_artifact_sources, cuda_program
+from unfoldc.kernels.gpu_build import cuda_artifact_sources, cuda_program, tvm_cuda_artifact_sources
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.passes.doubt_guesses import doubt_guesses
@@ -219,7 +219,8 @@ def build_artifact(
     choices = choices or default
     lowered = lower(program)
     plain = repeat_nests(lowered) if choices.repeated else lowered
-    if backend == "cuda":  # mapped onto lanes instead of scheduled for caches
+    on_gpu = spec.name == "cuda"
+    if on_gpu:  # mapped onto lanes instead of scheduled for caches
         scheduled = cuda_program(plain)
     else:
         swept = in_sweeps(plain, spec, choices=choices)
@@ -234,7 +235,8 @@ def build_artifact(
     if choices != default:
         notes["schedule"] = changes(choices, default)
     sources: dict[str, str] = {}
-    if backend in ("c", "tvm"):
+    reason = kept_apart = ""
+    if backend in ("c", "tvm") and not on_gpu:
         scheduled, wide, lanes, kept_apart = side_by_side(plain, scheduled, model.inputs, spec, choices)
     if backend == "c":
         if choices.load_blocks:
@@ -249,12 +251,14 @@ def build_artifact(
         sources = numba_sources(symbol, scheduled, model.inputs, model.outputs)
     elif backend == "cuda":
         sources = cuda_artifact_sources(symbol, scheduled, model.inputs, model.outputs)
+    elif backend == "tvm" and on_gpu:
+        sources = tvm_cuda_artifact_sources(symbol, scheduled, model.inputs, model.outputs)
     elif backend == "tvm":
         sources, reason = tvm_sources(
             symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes,
             vector_bits=choices.vector_bits,
         )  # fmt: skip
-    if backend in ("c", "tvm"):
+    if backend in ("c", "tvm") and not on_gpu:
         notes["one_by_one"] = reason or kept_apart
     return Artifact(
         symbol=symbol,

@@ -33,12 +33,20 @@ BACKENDS = {
     for b in (
         Backend("c", ("onnx", "ziglang"), ("host", "emulated"), True, "C99, compiled by zig"),
         Backend("numba", ("onnx", "numba"), ("host",), True, "Python source, compiled by Numba"),
-        Backend("tvm", ("onnx", "tvm", "ziglang"), ("host", "emulated"), True, "TVM's TIR, compiled by LLVM"),
+        Backend(
+            "tvm",
+            ("onnx", "tvm", "ziglang"),
+            ("host", "emulated", "gpu"),
+            True,
+            "TVM's TIR, compiled by LLVM; for NVIDIA GPUs by NVRTC",
+        ),
         Backend("reference", ("onnx",), ("host",), False, "NumPy, operation by operation; slow"),
         Backend("cuda", ("onnx", "numba_cuda"), ("gpu",), True, "one kernel for NVIDIA GPUs, compiled by numba-cuda"),
         Backend("onnxruntime", ("onnx", "onnxruntime"), ("host",), True, "ONNX Runtime, any operator, any provider"),
     )
 }
+# Other packages than those that it needs elsewhere: (back end, kind of target) -> packages.
+_NEEDS_ON = {("tvm", "gpu"): ("onnx", "tvm", "cuda.bindings")}
 _AUTOMATIC = {"host": ("c", "numba", "reference"), "emulated": ("c",), "gpu": ("cuda",)}
 # What "auto" measures against C, and the largest source in bytes for which compiling that takes at most a second: Numba
 # takes 0.1 s per kB. TVM takes part only where the caller has imported it already, since that alone takes 4 s.
@@ -47,7 +55,7 @@ _RIVALS = {"numba": 10_000, "tvm": 120_000}
 _THREADED = ("c", "numba", "tvm", "onnxruntime")
 # Runs what the compilers refuse.
 _FALLBACK = {"host": "onnxruntime"}
-_DISTRIBUTIONS = {"tvm": "apache-tvm", "numba_cuda": '"unfoldc[cuda]"'}
+_DISTRIBUTIONS = {"tvm": "apache-tvm", "numba_cuda": '"unfoldc[cuda]"', "cuda.bindings": '"unfoldc[cuda]"'}
 
 
 def has_stamps(backend: str) -> bool:
@@ -55,9 +63,10 @@ def has_stamps(backend: str) -> bool:
     return BACKENDS[backend].stamps
 
 
-def missing(backend: str) -> list[str]:
-    """Names, as pip knows them, of the packages this back end needs and does not find."""
-    return [_DISTRIBUTIONS.get(name, name) for name in BACKENDS[backend].needs if not _installed(name)]
+def missing(backend: str, kind: str = "") -> list[str]:
+    """Names, as pip knows them, of the packages this back end needs, for a kind of target, and does not find."""
+    needs = _NEEDS_ON.get((backend, kind), BACKENDS[backend].needs)
+    return [_DISTRIBUTIONS.get(name, name) for name in needs if not _installed(name)]
 
 
 def choose(backend: str, target: str, kind: str) -> tuple[str, str]:
@@ -70,7 +79,7 @@ def choose(backend: str, target: str, kind: str) -> tuple[str, str]:
         return _asked_for(backend, target, kind)
     skipped: list[str] = []
     for name in automatic:
-        lacking = missing(name)
+        lacking = missing(name, kind)
         if not lacking:
             why = (
                 f"auto: {name}, the fastest on {target}"
@@ -117,7 +126,7 @@ def _asked_for(backend: str, target: str, kind: str) -> tuple[str, str]:
         raise InputError(
             f"backend {backend} on target {target}", found, ", ".join(["auto", *usable]), "Choose one of these."
         )
-    lacking = missing(backend)
+    lacking = missing(backend, kind)
     if lacking:
         raise ToolError(
             f"backend {backend}", f"{' and '.join(lacking)} not installed", "a Python environment that has it",
@@ -223,7 +232,7 @@ def _open_engine(build: Build, progress: Callable[[str], None] | None) -> Engine
 def _open_gpu(build: Build) -> Engine:
     from unfoldc.targets.cuda.packages import in_simulator
 
-    if in_simulator():
+    if in_simulator() and build.artifact.backend == "cuda":  # it is Numba's
         from unfoldc.runtime.cuda.simulator import SimulatorEngine
 
         return SimulatorEngine(build.artifact)
@@ -235,4 +244,7 @@ def _open_gpu(build: Build) -> Engine:
 def _installed(name: str) -> bool:
     if name in sys.modules:
         return sys.modules[name] is not None
-    return importlib.util.find_spec(name) is not None
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is missing
+        return False

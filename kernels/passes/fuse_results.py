@@ -30,9 +30,13 @@ def fuse_results(body: Sequence[Stmt], buffers: Mapping[str, Buffer]) -> tuple[S
 
     So it does in loops over nests. It may pass over nests that have nothing to do with it.
     """
-    result = _fused(body)
-    wanted = reads(result) | {name for name, b in buffers.items() if b.space != "scratch"}
-    return tuple(_storing(s, wanted) for s in result)
+    return storing_what_is_read(_fused(body), buffers)
+
+
+def storing_what_is_read(body: Sequence[Stmt], buffers: Mapping[str, Buffer]) -> tuple[Stmt, ...]:
+    """The statements of a part without stores to scratch that nothing in it reads."""
+    wanted = reads(body) | {name for name, b in buffers.items() if b.space != "scratch"}
+    return tuple(_storing(s, wanted) for s in body)
 
 
 def _fused(body: Sequence[Stmt]) -> list[Stmt]:

@@ -57,6 +57,16 @@ class Units:
         for store, place in zip(stores, self.graph.stored, strict=True):
             self.before[store] |= readers.get(place, set()) - {store}
 
+    @property
+    def operations(self) -> int:
+        """How many units compute."""
+        return sum(unit.place is None for unit in self.units)
+
+    @property
+    def loads(self) -> int:
+        """How many scalars are read from memory."""
+        return sum(map(self.is_load, self.uses))
+
     def is_load(self, number: int) -> bool:
         """Whether a scalar can be read from memory as long as it is needed."""
         return isinstance(self.graph.scalars[number].shape, Load) and number not in self.copied

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import struct
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,53 +14,16 @@ import numpy as np
 
 from unfoldc.errors import TargetError, ToolError
 from unfoldc.kernels.artifact import Artifact
+from unfoldc.runtime.cuda.cublas import Cublas
 from unfoldc.runtime.cuda.driver import Driver
+from unfoldc.runtime.cuda.kernel import Arguments, Kernel
 from unfoldc.runtime.cuda.launch_facts import Form, LaunchFacts, gathered
+from unfoldc.runtime.cuda.launch_list import LaunchList
+from unfoldc.runtime.cuda.listed import ListKernel
 from unfoldc.runtime.cuda.memory import Memory
 
 _LOWEST = 80
 _FREE_SHARED = 48 * 1024  # what a block may take without asking
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A form's kernel on one GPU: `function` is the driver's, `resident` the blocks that run at once on it."""
-
-    form: Form
-    name: str
-    function: Any
-    resident: int
-    per_multiprocessor: int
-
-    def blocks(self, batch: int) -> int:
-        """The blocks of a launch: one for each group of problems, but no more than run at once."""
-        if self.form.cooperative:
-            return min(self.resident, self.form.blocks or self.resident)
-        return min(-(-batch // self.form.problems), self.resident)
-
-    def workspace_bytes(self) -> int:
-        """What the largest launch needs."""
-        form = self.form
-        return form.workspace_bytes * (1 if form.cooperative else self.resident)
-
-
-class Arguments:
-    """The arguments of one launch, packed: a word for each, and a table of the words' addresses as the driver wants."""
-
-    __slots__ = ("_memory", "pack", "table")
-
-    def __init__(self, count: int) -> None:
-        words = struct.Struct(f"={count}Q")
-        self._memory = ctypes.create_string_buffer(16 * count)
-        first = ctypes.addressof(self._memory)
-        struct.pack_into(f"={count}Q", self._memory, 8 * count, *range(first, first + 8 * count, 8))
-        memory = self._memory
-        self.pack: Callable[..., None] = lambda values: words.pack_into(memory, 0, *values)
-        self.table = first + 8 * count
-
-    def words(self) -> bytes:
-        """What the words hold."""
-        return self._memory.raw[: len(self._memory) // 2]
 
 
 class DeviceCode:
@@ -78,8 +39,9 @@ class DeviceCode:
         self.driver, self.ordinal, self.facts = driver, ordinal, facts
         self._device, self.context = driver.open(ordinal)
         self._module: Any = None
+        self._blas: Cublas | None = None
         self._kernels: dict[tuple[int, bool], Kernel] = {}
-        self._workspaces: dict[int, int] = {}
+        self._workspaces: dict[tuple[int, str], int] = {}
         self._lock = threading.RLock()
         self._arguments: list[Arguments] = []
         self.memory = Memory(driver)
@@ -122,7 +84,7 @@ class DeviceCode:
         if found is None:
             with self._lock, self.driver.within(self.context):
                 found = self._kernels[key] = self._prepare(self.facts.forms[key[0]], stamped)
-        return found
+        return found.at(batch)
 
     def arguments(
         self, kernel: Kernel, inputs: Sequence[int], outputs: Sequence[int], batch: int, iterations: int,
@@ -140,6 +102,9 @@ class DeviceCode:
 
     def launch(self, kernel: Kernel, words: Sequence[int], blocks: int, stream: Any) -> None:
         """Put a launch into a stream; the words are copied before this returns. The context is current."""
+        if isinstance(kernel, ListKernel):
+            kernel.run(self.driver, words, stream)
+            return
         try:
             packed = self._arguments.pop()
         except IndexError:
@@ -157,15 +122,16 @@ class DeviceCode:
     def workspace(self, kernel: Kernel, stream: Any) -> int:
         """The address of the workspace for launches into a stream, which run one after the other; 0 for none.
 
+        Each form has its own: the words at which the blocks of a grid wait for each other must stay as they left them.
         A launch that is being captured into a graph gets one of its own, since graphs run when they like.
         """
-        size = max((k.workspace_bytes() for k in (kernel, *self._kernels.values())), default=0)
-        if not kernel.workspace_bytes():
+        size = kernel.workspace_bytes()
+        if not size:
             return 0
-        api, key = self.driver.api, int(stream)
+        api, key = self.driver.api, (int(stream), kernel.form.name)
         status = self.driver("cuStreamIsCapturing", stream)
         if status != api.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE:
-            return self._captured_workspace(kernel.workspace_bytes())
+            return self._captured_workspace(size)
         with self._lock:
             known = self._workspaces.get(key, 0)
             if not known or self.memory.size(known) < size:
@@ -228,6 +194,8 @@ class DeviceCode:
         _, *before = driver.api.cuCtxGetCurrent()
         driver.quietly("cuCtxSetCurrent", context)
         self.memory.close()
+        if self._blas is not None:
+            self._blas.close()
         if self._module is not None:
             driver.quietly("cuModuleUnload", self._module)
         driver.quietly("cuCtxSetCurrent", *(before or [0]))
@@ -237,6 +205,8 @@ class DeviceCode:
         return bytes(self.driver("cuDeviceGetName", 256, self._device)).split(b"\0")[0].decode(errors="replace")
 
     def _prepare(self, form: Form, stamped: bool) -> Kernel:
+        if form.launches is not None:
+            return self._prepare_list(form, form.launches, stamped)
         driver, api = self.driver, self.driver.api
         name = form.stamped if stamped else form.kernel
         function = driver("cuModuleGetFunction", self._module, name.encode(), doing=f"looking for the kernel {name}")
@@ -255,6 +225,20 @@ class DeviceCode:
                 "blocks that its registers and shared memory hold", "Compile the model again on this machine.",
             )  # fmt: skip
         return Kernel(form, name, function, each * self.multiprocessors, each)
+
+    def _prepare_list(self, form: Form, launches: LaunchList, stamped: bool) -> ListKernel:
+        with self._outside_of_graphs():
+            self._blas = self._blas or Cublas(launches.tf32, self.driver.blas)
+        functions = {
+            name: self.driver("cuModuleGetFunction", self._module, name.encode(), doing=f"looking for {name}")
+            for name in launches.kernels
+        }
+        main = launches.main_kernel().kernel
+        each = int(self.driver("cuOccupancyMaxActiveBlocksPerMultiprocessor", functions[main], form.threads, 0))
+        return ListKernel(
+            form, main, functions[main], each * self.multiprocessors, each, launches, functions, self._blas,
+            self.architecture, self.facts.parameters, stamped,
+        )  # fmt: skip
 
     def _fixed(self, role: str, index: int) -> int:
         return self._weights[index] if role == "weights" else 0
@@ -278,11 +262,16 @@ class DeviceCode:
         return address
 
     def _captured_workspace(self, size: int) -> int:
-        """Allocated and zeroed outside of the graph, which the driver allows where it is told that this is meant."""
+        with self._outside_of_graphs():
+            return self._zeroed(size, self.stream, wait=True)
+
+    @contextmanager
+    def _outside_of_graphs(self) -> Iterator[None]:
+        """What is done while a stream is captured, as the driver allows where it is told that this is meant."""
         modes = self.driver.api.CUstreamCaptureMode
         before = self.driver("cuThreadExchangeStreamCaptureMode", modes.CU_STREAM_CAPTURE_MODE_RELAXED)
         try:
-            return self._zeroed(size, self.stream, wait=True)
+            yield
         finally:
             self.driver.quietly("cuThreadExchangeStreamCaptureMode", before)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from unfoldc.errors import ToolError
 from unfoldc.kernels.artifact import Artifact
+from unfoldc.runtime.cuda.launch_list import LaunchList, launch_list
 
 _ROLES = ("input", "output", "weights", "workspace", "batch", "iterations", "ticks")
 
@@ -36,6 +37,8 @@ class Form:
     cooperative: bool
     blocks: int = 0
     """The blocks of a cooperative launch at most; 0: as many as can run at once."""
+    launches: LaunchList | None = None
+    """In place of a kernel: what solves all problems together; `workspace_bytes` are those of a problem then."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ def _form(item: dict[str, Any]) -> Form:
         stamped=str(item["stamped"]),
         cooperative=bool(item["cooperative"]),
         blocks=int(item.get("blocks", 0)),
+        launches=launch_list(item["list"]) if "list" in item else None,
         **sizes,
     )
 

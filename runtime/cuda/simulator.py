@@ -12,6 +12,7 @@ import numpy as np
 from unfoldc.errors import ToolError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.cuda.launch_facts import Form, gathered, launch_facts
+from unfoldc.runtime.cuda.simulated_list import run_list
 from unfoldc.runtime.cuda.stamps import block_means
 
 _BLOCKS = 2  # enough to see blocks that stride over the batch
@@ -63,18 +64,31 @@ class SimulatorEngine:
             "input": [_flat(a) for a in inputs],
             "output": [_flat(np.zeros(a.shape, a.dtype)) for a in outputs],
             "weights": self._weights,
-            "workspace": [_workspace(form, blocks, kind) for kind in [self._workspace_type()]],
+            "workspace": [_workspace(form, blocks, batch, kind) for kind in [self._workspace_type()]],
             "ticks": [stamps.reshape(-1)],
             "batch": [np.int32(batch)],
             "iterations": [np.int32(iterations)],
         }
-        arguments = [arrays[p.role][p.index] for p in self.facts.parameters]
-        kernel = self._module[form.stamped if stamped else form.kernel]
         with self._lock:
-            self._cuda.jit(kernel)[blocks, form.threads, 0, form.shared_bytes](*arguments)
+            self._launch(form, blocks, arrays, stamped)
         for array, answer in zip(outputs, arrays["output"], strict=True):
             array[...] = answer[: array.size].view(array.dtype).reshape(array.shape)
         return stamps
+
+    def _launch(self, form: Form, blocks: int, arrays: dict[str, list[Any]], stamped: bool) -> None:
+        """One kernel, or all launches of a list."""
+        parameters = self.facts.parameters
+        if form.launches is None:
+            kernel = self._module[form.stamped if stamped else form.kernel]
+            arguments = [arrays[p.role][p.index] for p in parameters]
+            self._cuda.jit(kernel)[blocks, form.threads, 0, form.shared_bytes](*arguments)
+            return
+
+        def launch(name: str, blocks: int, threads: int, arguments: Sequence[Any]) -> None:
+            self._cuda.jit(self._module[name])[blocks, threads](*arguments)
+
+        found = {(role, i): value for role, values in arrays.items() for i, value in enumerate(values)}
+        run_list(form.launches, parameters, found, launch, stamped)
 
     def _workspace_type(self) -> str:
         return next((p.type.rstrip("*") for p in self.facts.parameters if p.role == "workspace"), "uint8")
@@ -86,8 +100,10 @@ def _flat(array: np.ndarray) -> np.ndarray:
     return flat.view(np.uint8) if flat.dtype == np.bool_ else flat
 
 
-def _workspace(form: Form, blocks: int, kind: str) -> np.ndarray:
+def _workspace(form: Form, blocks: int, batch: int, kind: str) -> np.ndarray:
     size = form.workspace_bytes * (1 if form.cooperative else blocks)
+    if form.launches is not None:
+        size = form.workspace_bytes * form.launches.reserved(batch)
     return np.zeros(max(1, -(-size // np.dtype(kind).itemsize)), kind)
 
 

@@ -1,4 +1,4 @@
-"""Kernels printed for numba-cuda -> machine code for GPUs, with the assembler's report; no driver or GPU is needed."""
+"""Kernels printed for numba-cuda or TVM -> machine code for GPUs, with the assembler's report; a GPU is not needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from unfoldc.targets.toolchains import Progress, build_folder, publish
 ARCHITECTURES = (80, 90)
 """Compute capabilities, times ten, that every build is for; code for 80 runs on 8.0 to 8.9, for 90 on 9.0."""
 REPORT_FORMAT = 1
+_CUDA_C = "kernels.cu"  # what TVM makes
 _SCRIPT = Path(__file__).with_name("compile_kernels.py")
+_TVM_SCRIPT = Path(__file__).with_name("compile_tvm.py")
 
 
 def build_cubins(
@@ -39,11 +41,15 @@ def build_cubins(
     """
     purpose = f"building {artifact.symbol} for NVIDIA GPUs"
     texts = _texts(artifact, purpose)
-    report: dict[str, Any] = {"format": REPORT_FORMAT, "simulator": in_simulator(), "architectures": {}}
+    simulator = in_simulator() and artifact.backend != "tvm"  # it is Numba's
+    report: dict[str, Any] = {"format": REPORT_FORMAT, "simulator": simulator, "architectures": {}}
     with build_folder(folder, texts) as temporary:
         if not report["simulator"]:
             wanted = sorted({*ARCHITECTURES, *also})
-            _compile(list(texts), temporary, wanted, purpose, progress, timeout)
+            script = _TVM_SCRIPT if artifact.backend == "tvm" else _SCRIPT
+            _compile(script, list(texts), temporary, wanted, purpose, progress, timeout)
+            if (temporary / _CUDA_C).exists():
+                publish(temporary / _CUDA_C, folder / f"{artifact.symbol}.cu")
             report |= json.loads((temporary / "compiled.json").read_text(encoding="utf-8"))
             for architecture in wanted:
                 name = f"sm_{architecture}"
@@ -54,7 +60,8 @@ def build_cubins(
 
 
 def _texts(artifact: Artifact, purpose: str) -> dict[str, str]:
-    names = (f"{artifact.symbol}.py", f"{artifact.symbol}_launch.json")
+    made = (".tir", ".cuh") if artifact.backend == "tvm" else (".py",)
+    names = tuple(f"{artifact.symbol}{end}" for end in (*made, "_launch.json"))
     lacking = [name for name in names if name not in artifact.sources]
     if lacking:
         raise ToolError(
@@ -81,10 +88,16 @@ def _product(artifact: Artifact, temporary: Path, folder: Path, name: str) -> di
 
 
 def _compile(
-    names: list[str], folder: Path, architectures: list[int], purpose: str, progress: Progress | None, timeout: float
+    script: Path,
+    names: list[str],
+    folder: Path,
+    architectures: list[int],
+    purpose: str,
+    progress: Progress | None,
+    timeout: float,
 ) -> None:
     """Run the compiler in a process of its own: numba reads its settings when it is imported."""
-    command = [sys.executable, "-P", str(_SCRIPT), *names, ".", *map(str, architectures)]
+    command = [sys.executable, "-P", str(script), *names, ".", *map(str, architectures)]
     if progress:
         progress(f"{purpose} ({', '.join(f'sm_{a}' for a in architectures)})")
     try:

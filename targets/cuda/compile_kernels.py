@@ -36,7 +36,7 @@ def main(module: str, launch: str, folder: str, *architectures: str) -> None:
         (Path(folder) / f"sm_{architecture}.cubin").write_bytes(image)
         (Path(folder) / f"sm_{architecture}.txt").write_text(log, encoding="utf-8")
     ptx_version = next((m[1] for text in texts.values() if (m := _VERSION.search(text))), "")
-    found = {"tools": _versions(), "ptx_version": ptx_version}
+    found = {"tools": _versions(_TOOLS), "ptx_version": ptx_version}
     (Path(folder) / "compiled.json").write_text(json.dumps(found), encoding="utf-8")
 
 
@@ -45,7 +45,16 @@ def _kernels(facts: dict[str, Any]) -> list[tuple[str, int]]:
     found = {
         form[key]: int(form["threads"]) for form in facts["forms"] for key in ("kernel", "stamped") if form.get(key)
     }
+    for form in facts["forms"]:
+        if "list" in form:
+            found |= dict.fromkeys(_listed(form["list"]), int(form["threads"]))
     return list(found.items())
+
+
+def _listed(found: dict[str, Any]) -> list[str]:
+    """The kernels of a list of launches."""
+    launches = [*found["begin"], *(x for step in found["steps"] for x in step["launches"]), *found["end"]]
+    return [found["stamp"], *(x["kernel"] for x in launches if "kernel" in x)]
 
 
 def _ptx(namespace: dict[str, Any], name: str, threads: int, parameters: list[Any], architecture: int) -> str:
@@ -96,9 +105,9 @@ def _link(texts: dict[str, str], architecture: int) -> tuple[bytes, str]:
     return bytes(image), log.decode(errors="replace").strip("\0 \n")
 
 
-def _versions() -> dict[str, str]:
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
     found = {}
-    for name in _TOOLS:
+    for name in names:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

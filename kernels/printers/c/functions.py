@@ -85,7 +85,7 @@ class Functions:
             )
             self._enter(step)
             declared = [k] * needs_k + self._pointers(step.body, ())
-            functions += self._function(head, declared or ["(void)s;"], [], step.body)
+            functions += self._function(head, _using_state(declared), [], step.body)
             test = f"if ({ITERATION} < {step.first + step.count}) " if number < len(steps) - 1 else ""
             lines += [f"{_PAD * 2}{'} else ' if number else ''}{test}{{"]
             lines += [f"{_PAD * 3}{self.symbol}_step_{number}(s);"]
@@ -128,7 +128,7 @@ class Functions:
     def end(self) -> list[str]:
         """Writes the outputs."""
         declared = self._pointers(self.program.end, self.program.outputs, constant=not self.layout.end_writes)
-        return self._function(self.heads["end"], declared or ["(void)s;"], [], self.program.end)
+        return self._function(self.heads["end"], _using_state(declared), [], self.program.end)
 
     def solve(self) -> list[str]:
         """All of it in one call."""
@@ -206,6 +206,11 @@ class Functions:
             return [f"/* Iteration {step.first}. */"]
         numbers = f"Iterations {step.first} to {step.first + step.count - 1}"
         return [f"/* {numbers}, which are alike: the comments name the nodes of one of them. */"]
+
+
+def _using_state(lines: list[str]) -> list[str]:
+    """The lines, and one against a warning where none of them reads the state."""
+    return lines if any("s->" in line for line in lines) else [*lines, "(void)s;"]
 
 
 def _sharing(program: LoopProgram) -> dict[str, frozenset[str]]:

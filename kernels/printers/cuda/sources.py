@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unfoldc.kernels.gpu import GpuChoices, Mapped, map_program
+from unfoldc.kernels.gpu.product_form import ProductForm
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.cuda.arguments import Arguments, arguments
 from unfoldc.kernels.printers.cuda.kernel import KernelPrinter
+from unfoldc.kernels.printers.cuda.launch_list import ListPrinter
 from unfoldc.kernels.printers.cuda.prelude import PRELUDE
 from unfoldc.kernels.printers.python_text import Names
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 _OWN = (
     "thread lane lanes at group problem first valid words workspace batch iterations ticks turn start mine warp pass "
-    "range abs type"
+    "range abs type rows"
 )
 _PREFIXES = ("shared_", "work_", "weights_", "exchange_", "first_", "team_", "lane_", "solve_")
 _RESERVED = frozenset(_OWN.split()) | frozenset(compile(PRELUDE, "prelude", "exec").co_names)
@@ -40,11 +42,13 @@ def cuda_sources(
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     forms: Sequence[CudaForm],
+    products: ProductForm | None = None,
 ) -> dict[str, str]:
     """A module to compile and what its caller must know; a pure function of the arguments.
 
     `<symbol>.py` defines for each form the kernels `solve_<name>` and `solve_<name>_stamped`, which take the same
-    arguments. `<symbol>_launch.json` says which, and how each form is launched.
+    arguments. `<symbol>_launch.json` says which, and how each form is launched. `products` is a form that is a list of
+    launches (`launch_list.py`).
     """
     own = arguments(program, inputs, outputs)
     unbatched = frozenset(n for n in program.inputs if not own.ports[n].batched)
@@ -55,6 +59,10 @@ def cuda_sources(
             name = f"solve_{form.name}{'_stamped' if stamped else ''}"
             kernels.append(KernelPrinter(mapped, own, _names(own), name, stamped).text())
         facts.append(_form(form, mapped))
+    if products is not None:
+        listed = ListPrinter(products, own, lambda: _names(own))
+        facts.append(listed.facts())
+        kernels += listed.texts
     head = f"# The solver {symbol}: begin, {program.iterations} iterations, end.\n"
     launch = {
         "forms": facts,

@@ -7,7 +7,7 @@ import pytest
 from symmetric_solver import K, answer, matrix, solver
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import ITERATION, Buffer, For, Load, LoopProgram, Nest, Step, Store, Var
+from unfoldc.kernels.loops import ITERATION, Buffer, Expr, For, Load, LoopProgram, Nest, Step, Store, Var
 from unfoldc.kernels.passes.block_rows import block_rows
 from unfoldc.kernels.passes.fuse_results import results_fused
 from unfoldc.kernels.passes.triangle_products import triangle_products
@@ -122,17 +122,39 @@ def test_nan_and_infinity_reach_what_they_reached(order: int, value: float) -> N
         np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def test_what_is_made_of_a_result_is_made_with_its_rows_and_later_passes_leave_them_alone() -> None:
-    """z is read by the product, so the step, which writes it, joins only where it writes something else."""
-    program = solver(matrix(19, "float32"))
-    buffers = {**program.buffers, "o": Buffer("o", "float32", (19,), "scratch")}
-    value = build.sub(Load("z", (Var("e"),), "float32"), Load("t", (Var("e"),), "float32"))
-    aside = Nest(("aside",), (For("e", 19, (Store("o", (Var("e"),), value),)),))
-    back = Nest((), (For("i", 19, (Store("z", (Var("i"),), Load("o", (Var("i"),), "float32")),)),))
-    program = replace(program, buffers=buffers, steps=(Step(0, K, (program.steps[0].body[0], aside, back)),))
-    changed = halved(results_fused(program))
-    blocks = [s for s in changed.steps[0].body if isinstance(s, Nest) and s.origins == ("product", "aside")]
-    assert len(blocks) == 1
-    after = changed.mapped(lambda body: unroll_terms(unroll_results(block_rows(body, 4), 4), 8))
-    assert blocks[0] in after.steps[0].body
-    np.testing.assert_array_equal(answer(after), answer(program))
+def behind(program: LoopProgram, *nests: Nest) -> LoopProgram:
+    """The solver with these nests behind its product, instead of its own step."""
+    buffers = {**program.buffers, "o": Buffer("o", "float32", program.buffers["z"].shape, "scratch")}
+    return replace(program, buffers=buffers, steps=(Step(0, K, (program.steps[0].body[0], *nests)),))
+
+
+E = Var("e")
+
+
+def step(to: str, at: Expr = E, read: Expr = E) -> Nest:
+    value = build.sub(Load("z", (Var("e"),), "float32"), Load("t", (read,), "float32"))
+    return Nest((f"step to {to}",), (For("e", 19, (Store(to, (at,), value),)),))
+
+
+BACK = Nest(("back",), (For("i", 19, (Store("z", (Var("i"),), Load("o", (Var("i"),), "float32")),)),))
+LAST = build.sub(build.index(18), Var("e"))
+
+
+def test_what_follows_writes_over_x_block_by_block() -> None:
+    """The result and its copy are kept nowhere else; later passes leave the blocks alone."""
+    for program in (solver(matrix(19, "float32")), behind(solver(matrix(19, "float32")), step("o"), BACK)):
+        changed = halved(results_fused(program))
+        stored = {s.buffer for s in build.statements(changed.steps[0].body) if isinstance(s, Store)}
+        assert stored == {"half0", "z"}
+        after = changed.mapped(lambda body: unroll_terms(unroll_results(block_rows(body, 4), 4), 8))
+        assert changed.steps[0].body[1] in after.steps[0].body
+        for found in (changed, after):
+            np.testing.assert_array_equal(answer(found), answer(program))
+
+
+@pytest.mark.parametrize("nest", [step("z", at=LAST), step("z", read=LAST)])
+def test_what_writes_elsewhere_or_needs_other_results_waits(nest: Nest) -> None:
+    program = behind(solver(matrix(19, "float32")), nest)
+    changed = halved(program)
+    assert nest in changed.steps[0].body and "w" not in changed.constants
+    np.testing.assert_array_equal(answer(changed), answer(program))

@@ -1,0 +1,100 @@
+"""NVIDIA's library of matrix products, by way of its bindings in nvmath-python."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from unfoldc.errors import DeviceError, ToolError
+
+INSTALL = 'python -m pip install nvmath-python "nvidia-cublas>=13"'
+_KINDS = {"float32": ctypes.c_float, "float64": ctypes.c_double}
+
+
+class Cublas:
+    """A handle of the library for the context that is current. One thread at a time uses it, within `within`.
+
+    `api` is `nvmath.bindings.cublas`, or what behaves alike; `tf32` lets products of float32 round their factors to 10
+    bits, which nothing else does. Raises ToolError where the library is not installed.
+    """
+
+    def __init__(self, tf32: bool, api: Any = None) -> None:
+        self.api = _bindings() if api is None else api
+        self._lock = threading.Lock()
+        try:
+            self.handle = self.api.create()
+        except self.api.cuBLASError as error:
+            raise _failed("opening cuBLAS", error) from None
+        except Exception as error:  # the bindings' own classes for a library that is not there lie deep within them
+            raise _missing(f"cuBLAS cannot be loaded ({type(error).__name__})") from None
+        mode = self.api.Math.TF32_TENSOR_OP_MATH if tf32 else self.api.Math.DEFAULT_MATH
+        self.api.set_math_mode(self.handle, int(mode))
+        self._numbers = {t: {v: kind(v) for v in (-1, 0, 1)} for t, kind in _KINDS.items()}
+        self._operations = int(self.api.Operation.N), int(self.api.Operation.T)
+        self._functions = {"float32": self.api.sgemm, "float64": self.api.dgemm}
+
+    @contextmanager
+    def within(self, stream: int, workspace: int, size: int) -> Iterator[None]:
+        """Products go into a stream and have `size` bytes of memory there, so that they allocate none."""
+        with self._lock:
+            try:
+                self.api.set_stream(self.handle, stream)  # which forgets the workspace
+                self.api.set_workspace(self.handle, workspace, size)
+                yield
+            except self.api.cuBLASError as error:
+                raise _failed("a matrix product", error) from None
+
+    def arguments(
+        self, dtype: str, weights: tuple[int, int], x: tuple[int, int], out: tuple[int, int], shape: Sequence[int],
+        transposed: bool, sign: int, adds: bool,
+    ) -> tuple[Any, tuple[Any, ...]]:  # fmt: skip
+        """The function and arguments of `out = sign * x w^T (+ out)`; arrays are addresses and steps between rows.
+
+        shape: rows of x and out, their columns m and n: w is (m, n), or (n, m) where it is transposed. The library has
+        columns where we have rows: our C = X W^T, read its way, is C^T = W X^T, with W^T and X^T lying there as X and W.
+        """
+        rows, m, n = shape
+        none, transpose = self._operations
+        numbers = self._numbers[dtype]
+        alpha, beta = (ctypes.addressof(numbers[v]) for v in (sign, int(adds)))
+        return self._functions[dtype], (
+            self.handle, none if transposed else transpose, none, m, rows, n, alpha, *weights, *x, beta, *out,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Give the handle back."""
+        handle, self.handle = self.handle, 0
+        if handle:
+            try:
+                self.api.destroy(handle)
+            except self.api.cuBLASError:
+                pass  # the GPU is lost already, which other calls say
+
+
+def workspace_bytes(architecture: int) -> int:
+    """The memory that NVIDIA recommends for products on a GPU."""
+    return (32 if architecture >= 90 else 4) << 20
+
+
+def _bindings() -> Any:
+    try:
+        from nvmath.bindings import cublas
+    except ImportError as error:
+        raise _missing(f"the package nvmath-python cannot be imported ({error})") from None
+    return cublas
+
+
+def _missing(found: str) -> ToolError:
+    return ToolError(
+        "back end cuda, products of large weights", found, "cuBLAS with its bindings, for batches as large as this",
+        f"Install it: {INSTALL}.",
+    )  # fmt: skip
+
+
+def _failed(doing: str, error: Exception) -> DeviceError:
+    return DeviceError(
+        f"back end cuda, {doing}", f"cuBLAS answers {error}", "success", "See NVIDIA's list of cuBLAS errors."
+    )
