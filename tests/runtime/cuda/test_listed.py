@@ -22,7 +22,7 @@ from unfoldc.kernels.artifact import Artifact
 from unfoldc.kernels.pipeline import compile_onnx
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.cuda.driver import Driver
-from unfoldc.runtime.engine_cuda import CudaEngine
+from unfoldc.runtime.cuda.engine import CudaEngine
 from unfoldc.runtime.solver_cuda import CudaSolver
 from unfoldc.targets.cuda.target import CUDA
 
@@ -176,7 +176,9 @@ def test_a_profile_stamps_each_iteration(lista: Rig) -> None:
 def test_a_profile_says_how_many_launches_there_are(lista: Rig) -> None:
     profile = lista.solver.profile({"y": inputs(SOLVERS[1], 300)}, repeats=3)
     assert profile.gpu is not None and (profile.gpu.launches, profile.gpu.blocks) == (3 * K + 2, 12)
-    assert "form products: 14 launches, each for the whole batch; the largest kernel has 12 blocks of 256" in str(profile)
+    assert "form products: 14 launches, each for the whole batch; the largest kernel has 12 blocks of 256" in str(
+        profile
+    )
 
 
 def test_where_the_library_is_missing_or_fails_is_said(tmp_path: Path, forced: None) -> None:
