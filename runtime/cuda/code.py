@@ -14,8 +14,8 @@ import numpy as np
 
 from unfoldc.errors import TargetError, ToolError
 from unfoldc.kernels.artifact import Artifact
-from unfoldc.runtime.cuda.driver import Driver
 from unfoldc.runtime.cuda.cublas import Cublas
+from unfoldc.runtime.cuda.driver import Driver
 from unfoldc.runtime.cuda.kernel import Arguments, Kernel
 from unfoldc.runtime.cuda.launch_facts import Form, LaunchFacts, gathered
 from unfoldc.runtime.cuda.launch_list import LaunchList

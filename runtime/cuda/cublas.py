@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from unfoldc.errors import DeviceError, ToolError
@@ -29,7 +29,8 @@ class Cublas:
         except self.api.cuBLASError as error:
             raise _failed("opening cuBLAS", error) from None
         except Exception as error:  # the bindings' own classes for a library that is not there lie deep within them
-            raise _missing(f"cuBLAS cannot be loaded ({type(error).__name__})") from None
+            said = " ".join(str(error).split())[:200]
+            raise _missing(f"cuBLAS cannot be loaded ({type(error).__name__}: {said})") from None
         mode = self.api.Math.TF32_TENSOR_OP_MATH if tf32 else self.api.Math.DEFAULT_MATH
         self.api.set_math_mode(self.handle, int(mode))
         self._numbers = {t: {v: kind(v) for v in (-1, 0, 1)} for t, kind in _KINDS.items()}
@@ -54,7 +55,7 @@ class Cublas:
         """The function and arguments of `out = sign * x w^T (+ out)`; arrays are addresses and steps between rows.
 
         shape: rows of x and out, their columns m and n: w is (m, n), or (n, m) where it is transposed. The library has
-        columns where we have rows: our C = X W^T, read its way, is C^T = W X^T, with W^T and X^T lying there as X and W.
+        columns where we have rows: our C = X W^T, read its way, is C^T = W X^T, and it finds W^T and X^T in memory.
         """
         rows, m, n = shape
         none, transpose = self._operations
@@ -68,10 +69,8 @@ class Cublas:
         """Give the handle back."""
         handle, self.handle = self.handle, 0
         if handle:
-            try:
+            with suppress(self.api.cuBLASError):  # the GPU is lost then, which other calls say
                 self.api.destroy(handle)
-            except self.api.cuBLASError:
-                pass  # the GPU is lost already, which other calls say
 
 
 def workspace_bytes(architecture: int) -> int:

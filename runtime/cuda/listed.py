@@ -12,7 +12,7 @@ from unfoldc.runtime.cuda.cublas import Cublas, workspace_bytes
 from unfoldc.runtime.cuda.driver import Driver
 from unfoldc.runtime.cuda.kernel import Arguments, Kernel
 from unfoldc.runtime.cuda.launch_facts import Parameter
-from unfoldc.runtime.cuda.launch_list import Elementwise, LaunchList, MatrixProduct, Rows
+from unfoldc.runtime.cuda.launch_list import LaunchList, MatrixProduct, Rows
 
 _MOST_BLOCKS = 2**31 - 1
 
@@ -78,10 +78,9 @@ class Prepared:
             if isinstance(launch, MatrixProduct):
                 self._calls.append(self._product(launch, k, batch))
                 continue
-            own = isinstance(launch, Elementwise)
-            name, results = (launch.kernel, launch.results * batch) if own else (found.stamp, 0)
-            threads = self.kernel.form.threads if own else 1
-            shape = (self.kernel.functions[name], _blocks(results, threads), 1, 1, threads, 1, 1, 0)
+            results = launch.results * batch
+            threads = self.kernel.form.threads if results else 1
+            shape = (self.kernel.functions[launch.kernel], _blocks(results, threads), 1, 1, threads, 1, 1, 0)
             self._calls.append((None, (shape, (self._table(k), 0))))
 
     def run(self, driver: Driver, stream: Any) -> None:
@@ -107,9 +106,9 @@ class Prepared:
 
     def _product(self, p: MatrixProduct, k: int, batch: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         weights = replace(p.weights, first=p.weights.first + k * p.per_iteration)
-        arrays = [(self._address(r), r.step) for r in (weights, p.x, p.out)]
+        w, x, out = ((self._address(r), r.step) for r in (weights, p.x, p.out))
         shape = (batch * p.rows, p.m, p.n)
-        return self.kernel.blas.arguments(p.type, *arrays, shape, p.transposed, p.sign, p.adds)
+        return self.kernel.blas.arguments(p.type, w, x, out, shape, p.transposed, p.sign, p.adds)
 
     def _address(self, rows: Rows) -> int:
         """Where the first row of the first problem begins."""

@@ -54,7 +54,8 @@ class ListPrinter:
             "problems": ALL_PROBLEMS, "group": 1, "shared_bytes": 0, "workspace_bytes": self._workspace()[1],
             "cooperative": False,
             "list": {
-                "rows": ROWS, "stamp": stamp, "tf32": form.tf32, "buffers": self._buffers(), "begin": begin, "steps": steps, "end": end,
+                "rows": ROWS, "stamp": stamp, "tf32": form.tf32, "buffers": self._buffers(),
+                "begin": begin, "steps": steps, "end": end,
             },
         }  # fmt: skip
 
@@ -114,7 +115,7 @@ class ListPrinter:
     # -- kernels -------------------------------------------------------------------------------------------------
 
     def _signature(self, name: str) -> str:
-        """The arguments are those of the other kernels; in place of how many iterations there are stands which it is."""
+        """The arguments are those of other kernels; in place of the number of iterations stands that of the one."""
         k = self.names(ITERATION, "int32")
         return f"def {name}({', '.join(k if n == 'iterations' else n for n in self.arguments.names)}):\n"
 
@@ -131,10 +132,10 @@ class ListPrinter:
         lines.append(f"while at < batch * {task.results}:")  # a range would divide to know how often it runs
         lines.append(f"{PAD}problem = whole(at, {task.results})" if task.results > 1 else f"{PAD}problem = at")
         done = 1
-        for place, (variable, extent) in reversed(list(enumerate(zip(task.variables, task.extents, strict=True)))):
+        for variable, extent in reversed(list(zip(task.variables, task.extents, strict=True))):
             text = "at" if done == 1 else f"whole(at, {done})"
             text = f"rest({text}, {extent})" if extent > 1 else "0"
-            lines.append(f"{PAD}{self.names(task.variables[place], 'int32')} = {text}")
+            lines.append(f"{PAD}{self.names(variable, 'int32')} = {text}")
             done *= extent
         lines += [PAD + line for line in (*body, "at += cuda.gridDim.x * cuda.blockDim.x")]
         return self._signature(name) + "".join(f"{PAD}{line}\n" for line in lines)
