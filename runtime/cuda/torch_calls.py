@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from unfoldc.runtime.cuda.calls import Given
-from unfoldc.runtime.cuda.code import Arguments, DeviceCode, Kernel
+from unfoldc.runtime.cuda.code import DeviceCode
+from unfoldc.runtime.cuda.kernel import Arguments, Kernel
 from unfoldc.runtime.cuda.libraries import Torch
+from unfoldc.runtime.cuda.listed import ListKernel
 from unfoldc.runtime.engine_cuda import CudaEngine
 
 _MANY_SHAPES = 256
@@ -94,6 +96,9 @@ class TorchCalls:
         stream = self._stream(plan.ordinal)
         if plan.needs_workspace:
             code.put_workspace(words, plan.kernel, stream)
+        if isinstance(plan.kernel, ListKernel):
+            plan.kernel.run(code.driver, words, stream)
+            return answers[0] if len(answers) == 1 else tuple(answers)
         try:
             packed = self._pool.pop()
         except IndexError:
