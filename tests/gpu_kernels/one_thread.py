@@ -19,11 +19,17 @@ _CUDA = SimpleNamespace(
 )  # fmt: skip
 
 
-def kernels(artifact: Artifact, sizes: Callable[[int], int]) -> Mapping[str, Callable[[Launch], None]]:
-    """For `FakeDriver`: what each kernel of a list does; `sizes` gives the bytes of memory at an address."""
-    source = artifact.sources[f"{artifact.symbol}.py"].replace("from numba import config, cuda, types", "")
+def module_of(text: str) -> dict[str, Any]:
+    """A printed module, for a GPU of one thread."""
+    source = text.replace("from numba import config, cuda, types", "")
     module: dict[str, Any] = {"config": SimpleNamespace(ENABLE_CUDASIM=True), "cuda": _CUDA, "types": None}
     exec(compile(source, "solver.py", "exec"), module)
+    return module
+
+
+def kernels(artifact: Artifact, sizes: Callable[[int], int]) -> Mapping[str, Callable[[Launch], None]]:
+    """For `FakeDriver`: what each kernel of a list does; `sizes` gives the bytes of memory at an address."""
+    module = module_of(artifact.sources[f"{artifact.symbol}.py"])
     facts = json.loads(artifact.sources[f"{artifact.symbol}_launch.json"])
 
     def run(launch: Launch) -> None:

@@ -15,8 +15,8 @@ from fake_cuda import CUresult, FakeDriver
 
 from unfoldc.errors import DeviceError, InputError, TargetError, ToolError, UnfoldcError
 from unfoldc.kernels.artifact import Artifact
-from unfoldc.runtime.cuda.kernel import Arguments
 from unfoldc.runtime.cuda.driver import Driver
+from unfoldc.runtime.cuda.kernel import Arguments
 from unfoldc.runtime.engine_cuda import CudaEngine, check_batch
 
 ALLOCATIONS = ("cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "cuModuleLoadData", "cuEventCreate")
