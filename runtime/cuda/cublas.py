@@ -48,22 +48,21 @@ class Cublas:
             except self.api.cuBLASError as error:
                 raise _failed("a matrix product", error) from None
 
-    def arguments(
-        self, dtype: str, weights: tuple[int, int], x: tuple[int, int], out: tuple[int, int], shape: Sequence[int],
-        transposed: bool, sign: int, adds: bool,
-    ) -> tuple[Any, tuple[Any, ...]]:  # fmt: skip
-        """The function and arguments of `out = sign * x w^T (+ out)`; arrays are addresses and steps between rows.
+    def product(
+        self, dtype: str, shape: Sequence[int], transposed: bool, sign: int, adds: bool
+    ) -> tuple[Any, tuple[Any, ...], int]:
+        """The function for `out = sign * x w^T (+ out)`, its arguments before those of arrays, and that before out.
 
-        shape: rows of x and out, their columns m and n: w is (m, n), or (n, m) where it is transposed. The library has
-        columns where we have rows: our C = X W^T, read its way, is C^T = W X^T, and it finds W^T and X^T in memory.
+        The others are w's address and the step between its rows, those of x, and at the end those of out. shape: rows
+        of x and out, their columns m and n: w is (m, n), or (n, m) where it is transposed. The library has columns
+        where we have rows: our C = X W^T, read its way, is C^T = W X^T, and it finds W^T and X^T in memory.
         """
         rows, m, n = shape
         none, transpose = self._operations
         numbers = self._numbers[dtype]
         alpha, beta = (ctypes.addressof(numbers[v]) for v in (sign, int(adds)))
-        return self._functions[dtype], (
-            self.handle, none if transposed else transpose, none, m, rows, n, alpha, *weights, *x, beta, *out,
-        )  # fmt: skip
+        before = self.handle, none if transposed else transpose, none, m, rows, n, alpha
+        return self._functions[dtype], before, beta
 
     def close(self) -> None:
         """Give the handle back."""

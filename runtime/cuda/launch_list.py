@@ -61,6 +61,8 @@ class Elementwise:
 
     kernel: str
     results: int
+    counts: bool = True
+    """Whether it is told the number of the iteration; else it is told 0."""
 
 
 Launch = MatrixProduct | Elementwise
@@ -134,7 +136,9 @@ def launch_list(found: Mapping[str, Any]) -> LaunchList:
 
 def _launches(found: Sequence[Mapping[str, Any]], places: Mapping[str, Place]) -> tuple[Launch, ...]:
     return tuple(
-        _product(x["product"], places) if "product" in x else Elementwise(str(x["kernel"]), int(x["results"]))
+        _product(x["product"], places)
+        if "product" in x
+        else Elementwise(str(x["kernel"]), int(x["results"]), bool(x["counts"]))
         for x in found
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from unfoldc.kernels import build
 from unfoldc.kernels.gpu.launch_list import Elementwise, Task
 from unfoldc.kernels.gpu.places import element_type
 from unfoldc.kernels.gpu.product import Product, Rows
@@ -67,7 +68,7 @@ class ListPrinter:
                 continue
             name = f"solve_{self.form.name}_{part}_{len(result)}"
             self.texts.append(self._kernel(name, task))
-            result.append({"kernel": name, "results": task.results})
+            result.append({"kernel": name, "results": task.results, "counts": _counts(task)})
         return result
 
     @staticmethod
@@ -191,3 +192,11 @@ class ListPrinter:
         """Whether it is the variable of a loop that runs once."""
         runs = dict(zip(self._task.variables, self._task.extents, strict=True))
         return isinstance(e, Var) and runs.get(e.name) == 1
+
+
+def _counts(task: Elementwise) -> bool:
+    """Whether what a thread does depends on the number of the iteration."""
+    inside = build.statements(task.body)
+    tops = [e for s in task.body for e in build.expressions(s)]
+    tops += [s.extent for s in inside if isinstance(s, For) and not isinstance(s.extent, int)]
+    return any(e == Var(ITERATION) for top in tops for e in build.walk(top))
