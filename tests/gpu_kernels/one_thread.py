@@ -47,4 +47,4 @@ def kernels(artifact: Artifact, sizes: Callable[[int], int]) -> Mapping[str, Cal
 
 def _memory(address: int, size: int, dtype: str) -> np.ndarray:
     whole = size // np.dtype(dtype).itemsize * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_ubyte * whole).from_address(address), dtype)
+    return np.frombuffer(memoryview((ctypes.c_ubyte * whole).from_address(address)), dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from unfoldc.kernels.pipeline import load_program
 from unfoldc.kernels.verify import verify_loops
 
 F = "float32"
+Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 ROW, J, R = Var("i"), Var("j"), Var("r")
 ACC = Local("acc", F)
 
@@ -46,9 +48,7 @@ def load(name: str, *indices: Expr) -> Load:
     return Load(name, indices, F)
 
 
-def program(
-    shapes: dict[str, tuple[tuple[int, ...], str]], body: tuple[Stmt, ...], seed: int = 0
-) -> tuple[LoopProgram, dict[str, np.ndarray]]:
+def program(shapes: Shapes, body: tuple[Stmt, ...], seed: int = 0) -> tuple[LoopProgram, dict[str, np.ndarray]]:
     """The body, twice, over buffers of these shapes and spaces; inputs and constants are random, z comes out."""
     rng = np.random.default_rng(seed)
     buffers = {name: Buffer(name, F, shape, space) for name, (shape, space) in shapes.items()}
@@ -137,12 +137,12 @@ def test_weights_of_each_iteration_lie_behind_each_other() -> None:
 
 def test_rows_of_a_problem_are_rows_of_the_product() -> None:
     """Z = Y W^T for a matrix Y of each problem; columns of Y are copied first."""
-    shapes = {"y": ((3, 7), "input"), "z": ((3, 5), "state"), "w": ((5, 7), "constant")}
+    shapes: Shapes = {"y": ((3, 7), "input"), "z": ((3, 5), "state"), "w": ((5, 7), "constant")}
     sums = total(times(load("y", R, J), load("w", ROW, J)), 7)
     body = (For("r", 3, (For("i", 5, (*sums, Store("z", (R, ROW), ACC))),)),)
     found, (product,) = split(*program(shapes, body), {"w"})
     assert (product.rows, product.x, product.out, len(found)) == (3, Rows("y", 0, 7), Rows("z", 0, 5), 1)
-    shapes["y"] = (7, 3), "input"
+    shapes = {**shapes, "y": ((7, 3), "input")}
     sums = total(times(load("y", J, R), load("w", ROW, J)), 7)
     body = (For("r", 3, (For("i", 5, (*sums, Store("z", (R, ROW), ACC))),)),)
     found, (product,) = split(*program(shapes, body), {"w"})

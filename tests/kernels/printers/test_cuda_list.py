@@ -35,10 +35,10 @@ programs = _load(Path(__file__).with_name("loop_programs.py"))
 
 def sources(program: LoopProgram) -> dict[str, str]:
     """The module of a program that has this form alone, for weights of any size."""
-    ports = [programs.ports(program, names) for names in (program.inputs, program.outputs)]
-    shared = shared_buffers(program, *ports)
+    inputs, outputs = (programs.ports(program, names) for names in (program.inputs, program.outputs))
+    shared = shared_buffers(program, inputs, outputs)
     form = ProductForm(1, launches(split_products(program, shared, 1), shared, 1))
-    return cuda_sources("solver", program, *ports, [], form)
+    return cuda_sources("solver", program, inputs, outputs, [], form)
 
 
 def solve(program: LoopProgram, inputs: dict[str, np.ndarray], count: int | None = None) -> dict[str, np.ndarray]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from gpu_kernels.shared_weights import SOLVERS, K, Solver, inputs
 from unfoldc.errors import DeviceError, ToolError
 from unfoldc.kernels import gpu_build
 from unfoldc.kernels.artifact import Artifact
+from unfoldc.kernels.gpu.product_form import product_form
 from unfoldc.kernels.pipeline import compile_onnx
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.cuda.driver import Driver
@@ -54,11 +56,10 @@ class Rig:
 @pytest.fixture
 def forced(monkeypatch: pytest.MonkeyPatch) -> None:
     """The form for every batch, and for weights of any size."""
-    made = gpu_build.product_form
-    monkeypatch.setattr(gpu_build, "product_form", lambda *a, **k: made(*a, **k, from_batch=1, least=4))
+    monkeypatch.setattr(gpu_build, "product_form", partial(product_form, from_batch=1, least=4))
 
 
-def rig(solver: Solver, folder: Path, dtype: str = "float32", **options: bool) -> Rig:
+def rig(solver: Solver, folder: Path, dtype: str = "float32", **options: Any) -> Rig:
     artifact = compile_onnx(solver.save(folder, dtype), CUDA.spec, "cuda", **options)
     driver, blas = FakeDriver({}, 0), FakeCublas()
 

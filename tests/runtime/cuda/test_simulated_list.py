@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from gpu_kernels.ptx import needs_nvvm, ptx
 from gpu_kernels.shared_weights import SOLVERS
 
 from unfoldc.kernels import gpu_build
+from unfoldc.kernels.gpu.product_form import product_form
 from unfoldc.kernels.pipeline import compile_onnx
 from unfoldc.runtime.cuda.launch_list import MatrixProduct, Rows
 from unfoldc.runtime.cuda.simulated_list import multiply
@@ -74,8 +76,7 @@ def test_a_product_stays_within_its_buffers() -> None:
 @needs_nvvm
 def test_kernels_are_short_machine_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that a thread does is read, compute and write: no division, nothing in local memory."""
-    made = gpu_build.product_form
-    monkeypatch.setattr(gpu_build, "product_form", lambda *a, **k: made(*a, **k, from_batch=1, least=4))
+    monkeypatch.setattr(gpu_build, "product_form", partial(product_form, from_batch=1, least=4))
     artifact = compile_onnx(SOLVERS[0].save(tmp_path), CUDA.spec, "cuda")
     (text,) = ptx(artifact.sources, ["solve_products_iterate_1"])
     assert "st.global.f32" in text and "min.NaN.f32" in text
