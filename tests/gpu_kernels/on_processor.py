@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,11 @@ class Library:
 
     kernels: Sequence[Kernel]
     folder: Path
+    change: Callable[[str], str] = str
     text: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.text = cuda_c(self.kernels)
+        self.text = self.change(cuda_c(self.kernels))
         source, library = self.folder / "kernels.cpp", self.folder / "kernels.so"
         callers = "".join(map(_caller, self.kernels))
         source.write_text(_HEADER.read_text() + self.text + callers)
