@@ -7,8 +7,8 @@ Answers are checked in float64 before anything is timed; the candidates take tur
 after each row, and prints a table and how far the goals are. ONNX files and solvers are kept in build/gpu, which may be
 made elsewhere and brought along: only what is missing or was made from other sources is made again.
 
---dry-run makes everything that takes no GPU (files, machine code for several GPUs, their registers). unfoldc need not be
-installed; PyTorch must be, for a GPU.
+--dry-run makes everything that takes no GPU: files, machine code for several GPUs, their registers. unfoldc need not
+be installed; PyTorch must be, for a GPU.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def _straight(program: LoopProgram, choices: ScheduleChoices) -> LoopProgram | N
     """The program without loops but that over iterations; None if it is too long for that."""
     blocked = _in_loops(results_fused(start_sums(program)), 1, choices)
     moves = choices.straight_moves / 100
-    written = straight_line(blocked, choices.straight, choices.straight_registers, moves)
+    written = straight_line(blocked, choices.straight, choices.straight_registers, moves, choices.straight_growth)
     return None if written is None else plan_memory(written)
 
 

@@ -53,7 +53,8 @@ class ScheduleChoices:
     same terms are taken in one loop. rows_of_one_sum: results of one sum each that share a reduction loop in
     iterations, if that many leave no rest; 0: as many as others. straight: operations of an iteration up to which it
     has no loops at all, in an order for straight_registers; 0: it has. straight_moves: numbers that are read or put
-    aside then, for 100 operations, beyond which it has loops all the same.
+    aside then, for 100 operations, beyond which it has loops all the same; straight_growth: times, at most, that it is
+    as long then as its loops are.
     """
 
     vectors: bool
@@ -96,6 +97,7 @@ class ScheduleChoices:
     straight: int = 0
     straight_registers: int = 29
     straight_moves: int = NEVER
+    straight_growth: int = 4
     rows_of_one_sum: int = 0
 
     @property
@@ -182,6 +184,7 @@ def choices_for(spec: TargetSpec, backend: str) -> dict[str, tuple[Value, ...]]:
         tried |= {"triangles": (1, 4, 6, 8), "chained": (True, False), "shared_terms": (True, False)}
         if backend == "c" and default.straight:
             tried |= {"straight": (0, 1500, 3500, 6000), "straight_registers": (26, 29, 31)}
+            tried |= {"straight_moves": (default.straight_moves, NEVER), "straight_growth": (4, 16)}
         tried |= {"rows_of_one_sum": (0, 12, 16)}
         if spec.load_multiple and backend == "c":
             tried |= {"load_blocks": (True, False)}

@@ -63,13 +63,20 @@ class GpuFigures:
     resident_blocks: int
     occupancy: float
     multiprocessors: int
+    launches: int = 0
+    """Where a solver is many launches for the whole batch: how many; the other figures are of the largest kernel."""
 
     def lines(self) -> list[str]:
         """The figures as a person reads them."""
         several = "problem" if self.problems == 1 else "problems"
+        shape = f"{self.blocks} blocks of {self.threads} threads"
+        if self.launches:
+            shape = f"{self.launches} launches, each for the whole batch; the largest kernel has {shape}"
+        else:
+            shape += f", {self.problems} {several} at a time in each"
         return [
             f"{printable(self.device)} ({self.architecture}, code for {self.built_for}), form {printable(self.form)}: "
-            f"{self.blocks} blocks of {self.threads} threads, {self.problems} {several} at a time in each",
+            f"{shape}",
             f"{self.registers} registers and {self.local_bytes} bytes of local memory a thread (spills: "
             f"{self.spill_stores} bytes stored, {self.spill_loads} loaded), {self.shared_bytes} bytes of shared memory "
             f"a block; {self.resident_blocks} blocks on each of {self.multiprocessors} multiprocessors, occupancy "

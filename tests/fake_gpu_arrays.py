@@ -136,6 +136,7 @@ def install(api: FakeDriver, patch: pytest.MonkeyPatch) -> SimpleNamespace:
         strided="strided",
         is_grad_enabled=lambda: state.gradients,
         empty=empty(Tensor),
+        Tensor=Tensor,
         device=lambda kind, ordinal: _Device(ordinal),
         _C=SimpleNamespace(_cuda_getCurrentRawStream=lambda ordinal: state.streams["torch"]),
     )

@@ -117,7 +117,7 @@ def test_onnx_files_run_in_any_array_library(module: Module, tmp_path: Path) -> 
         "shape": np.array([0, -1]), "axes": np.array([1]), "two": np.array(2.0, np.float32), "last": np.array([-1]),
         "start": np.array([1]), "end": np.array([3]), "low": np.array(-0.5, np.float32), "places": np.array([2, 0]),
     }  # fmt: skip
-    steps = [
+    steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
         ("Transpose", ["x"], "t", {"perm": [1, 0]}), ("MatMul", ["x", "t"], "g", {}), ("Pow", ["g", "two"], "p", {}),
         ("ReduceSum", ["p", "axes"], "s", {"keepdims": 1}), ("Sqrt", ["s"], "q", {}), ("Div", ["g", "q"], "d", {}),
         ("Clip", ["d", "low"], "c", {}), ("Slice", ["c", "start", "end", "last"], "l", {}), ("Neg", ["l"], "n", {}),
@@ -133,7 +133,7 @@ def test_onnx_files_run_in_any_array_library(module: Module, tmp_path: Path) -> 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.save(model, tmp_path / "m.onnx")
     x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
-    expected = ReferenceEvaluator(model).run(None, {"x": x})[0]
+    (expected,) = list(ReferenceEvaluator(model).run(None, {"x": x}))
     np.testing.assert_allclose(function_of(tmp_path / "m.onnx", np)(x), expected, rtol=1e-6)
 
 

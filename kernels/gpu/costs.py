@@ -8,7 +8,7 @@ from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP
 from unfoldc.kernels.gpu.parts import Combine, Settle, Work
 from unfoldc.kernels.index_bounds import Ranges, longest, loop_range
-from unfoldc.kernels.loops import Binary, Expr, For, Load, Nest, Unary
+from unfoldc.kernels.loops import Binary, Expr, For, Load, Nest, Store, Unary
 
 _FUNCTION = 8.0  # a root, a quotient or an elementary function
 _SHUFFLE = 6.0
@@ -29,8 +29,11 @@ def combination(team: int) -> float:
     return _SHUFFLE * min(steps, 5) + (2 * _WAIT_BLOCK + 5 * _SHUFFLE) * (steps > 5)
 
 
-def work(body: Sequence[Work], ranges: Ranges) -> float:
-    """What statements take when one lane runs them; of a triangle half of the square."""
+def work(body: Sequence[Work], ranges: Ranges, free: frozenset[str] = frozenset()) -> float:
+    """What statements take when one lane runs them; of a triangle half of the square.
+
+    Reading and writing the buffers `free`, which are in registers, takes nothing.
+    """
     total = 0.0
     for s in body:
         if isinstance(s, Combine):
@@ -38,11 +41,12 @@ def work(body: Sequence[Work], ranges: Ranges) -> float:
         elif isinstance(s, Settle):
             total += 1.0
         elif isinstance(s, For):
-            total += runs_of(s.extent, ranges) * work(s.body, {**ranges, s.var: loop_range(s)})
+            total += runs_of(s.extent, ranges) * work(s.body, {**ranges, s.var: loop_range(s)}, free)
         elif isinstance(s, Nest):
-            total += work(s.body, ranges)
+            total += work(s.body, ranges, free)
         else:
-            total += 1.0 + sum(_expression(e) for e in build.expressions(s))
+            kept = isinstance(s, Store) and s.buffer in free
+            total += (not kept) + sum(_expression(e, free) for e in build.expressions(s))
     return total
 
 
@@ -51,11 +55,11 @@ def runs_of(extent: int | Expr, ranges: Ranges) -> int:
     return extent if isinstance(extent, int) else max(longest(extent, ranges) // 2, 1)
 
 
-def _expression(top: Expr) -> float:
+def _expression(top: Expr, free: frozenset[str]) -> float:
     total = 0.0
     for e in build.walk(top):
         if isinstance(e, Load):
-            total += 1.0
+            total += e.buffer not in free
         elif isinstance(e, Unary) and e.operator not in ("neg", "abs", "not"):
             total += _FUNCTION
         elif isinstance(e, Binary) and e.dtype.startswith("float"):

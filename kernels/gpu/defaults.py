@@ -18,11 +18,11 @@ PROCESSORS = 132  # of the GPUs of the day; estimates hang on it, answers do not
 _THREADS = 2048  # that a processor holds
 _REGISTERS = 64 * 1024
 _SHARED = 220 * 1024  # bytes of a processor
-_ENOUGH = 16  # warps by which a processor hides how long memory takes
-_AROUND = 40  # registers that a lane takes beside what it keeps
+_ENOUGH = 8  # warps by which a processor hides how long memory takes
+_AROUND = 30  # registers that a lane takes beside what it keeps
 _BLOCK = 128  # threads of a block of many small groups
 _SPILLED = 4.0  # how much longer it takes when a lane keeps more than its registers hold
-_MOST = 200  # words that a lane can keep in registers
+_MOST = 225  # words that a lane can keep in registers
 
 
 def default_gpu_choices(program: LoopProgram, inputs: Sequence[Port], batch: int) -> GpuChoices:

@@ -24,7 +24,10 @@ def latency(mapped: Mapped) -> float:
 
 
 def private_words(mapped: Mapped) -> int:
-    """Words of 4 bytes that a lane keeps to itself at once; scratch shares places as in the program's memory plan."""
+    """Words of 4 bytes that a lane keeps to itself at once, roughly.
+
+    Scratch shares places as in the program's memory plan, and half of it is used up as soon as it is made.
+    """
     total, scratch = 0.0, sum(b.nbytes for b in mapped.program.buffers.values() if b.space == "scratch")
     plan = mapped.program.scratch_bytes / scratch if scratch and mapped.program.scratch_bytes else 1.0
     for name, place in mapped.places.items():
@@ -32,12 +35,13 @@ def private_words(mapped: Mapped) -> int:
             buffer = mapped.buffers[name]
             group = max(mapped.choices.group, 1)
             size = buffer.size if place.owner is None else lane_elements(buffer, place.owner, group)
-            total += size * words(buffer.dtype) * (min(plan, 1.0) if buffer.space == "scratch" else 1.0)
+            total += size * words(buffer.dtype) * (min(plan, 1.0) / 2 if buffer.space == "scratch" else 1.0)
     return int(total)
 
 
 def _parts(mapped: Mapped, parts: Sequence[Part], ranges: Ranges) -> float:
     lanes = mapped.choices.group or GRID_LANES
+    free = frozenset(n for n, place in mapped.places.items() if place.is_private)
     total = 0.0
     for part in parts:
         if isinstance(part, Barrier):
@@ -48,9 +52,9 @@ def _parts(mapped: Mapped, parts: Sequence[Part], ranges: Ranges) -> float:
         elif isinstance(part, Share):
             inner = {**ranges, **{v: (0, max(runs_of(n, ranges) - 1, 0)) for v, n in _shape(part)}}
             rounds = -(-runs_of(part.runs, ranges) * part.team // lanes)
-            total += rounds * work(part.body, inner)
+            total += rounds * work(part.body, inner, free)
         elif isinstance(part, All | One):
-            total += work(part.body, ranges)
+            total += work(part.body, ranges, free)
     return total
 
 

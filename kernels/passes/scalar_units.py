@@ -58,6 +58,11 @@ class Units:
             self.before[store] |= readers.get(place, set()) - {store}
 
     @property
+    def operations(self) -> int:
+        """How many units compute."""
+        return sum(unit.place is None for unit in self.units)
+
+    @property
     def loads(self) -> int:
         """How many scalars are read from memory."""
         return sum(map(self.is_load, self.uses))

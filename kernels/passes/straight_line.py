@@ -14,7 +14,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Buffer, Const, Expr, Let, Load, Local, LoopProgram, Nest, Stmt, Store
+from unfoldc.kernels.loops import (
+    Binary,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    Let,
+    Load,
+    Local,
+    LoopProgram,
+    Nest,
+    Stmt,
+    Store,
+    Unary,
+)
 from unfoldc.kernels.passes.equal_scalars import equal_states, merged, regrouped
 from unfoldc.kernels.passes.find_streams import find_streams
 from unfoldc.kernels.passes.scalar_graph import NotScalarError, Place, ScalarGraph
@@ -23,6 +37,7 @@ from unfoldc.kernels.passes.scalar_registers import cost
 from unfoldc.kernels.passes.scalar_units import Units
 from unfoldc.kernels.passes.sweep_members import reads, writes
 
+_COPIED = 200  # elements
 _PLACED = "float32"  # what has registers of its own
 
 
@@ -33,11 +48,14 @@ class _Row:
         self.units, self.moves = units, best_moves(units, registers)
 
 
-def straight_line(program: LoopProgram, most: int, registers: int, moves: float = float("inf")) -> LoopProgram | None:
+def straight_line(
+    program: LoopProgram, most: int, registers: int, moves: float = float("inf"), growth: float = float("inf")
+) -> LoopProgram | None:
     """The program with its parts written out; None if an iteration has more than `most` operations.
 
     `registers` are those for floating-point numbers. None as well if more than `moves` numbers per operation are read
-    from memory or put aside in all iterations. A part that cannot be written out stays as it is.
+    from memory or put aside, or if the iterations become `growth` times as long as their loops are, blocks and all. A
+    part that cannot be written out stays as it is.
     """
     steps = [_graph(program, s.body, s.first, most) for s in program.steps]
     if not steps or None in steps:
@@ -50,18 +68,41 @@ def straight_line(program: LoopProgram, most: int, registers: int, moves: float 
         classes = equal_states(graphs[0], [g for g in steps if g is not None])
         graphs = [graphs[0], *(g and merged(g, classes) for g in graphs[1:])]
         graphs = [g and regrouped(g) for g in graphs]
+    others = [i for i in range(len(graphs)) if not 0 < i <= len(steps)]
+    graphs = [None if i in others and g is not None and _copies(g) else g for i, g in enumerate(graphs)]
     _drop_unread(graphs, bodies)
     units = [None if graph is None else Units(graph) for graph in graphs]
-    if any(u.loads > moves * len(u.units) for u in units[1 : 1 + len(steps)] if u is not None):
+    if any(u.loads > moves * u.operations for u in units[1 : 1 + len(steps)] if u is not None):
+        return None
+    long = sum(len(u.units) for u in units[1 : 1 + len(steps)] if u is not None)
+    if long > growth * sum(_operations(s.body) for s in program.steps):
         return None
     rows = [None if u is None else _Row(u, registers) for u in units]
-    if any(cost(row.moves) > moves * len(row.units.units) for row in rows[1 : 1 + len(steps)] if row is not None):
+    if any(cost(row.moves) > moves * row.units.operations for row in rows[1 : 1 + len(steps)] if row is not None):
         return None
     buffers = dict(program.buffers)
     made = [body if row is None else _written_out(row, buffers) for body, row in zip(bodies, rows, strict=True)]
     changed = tuple(replace(s, body=body) for s, body in zip(program.steps, made[1:], strict=False))
     end = tuple(s for body in made[1 + len(steps) :] for s in body)
     return replace(program, begin=made[0], steps=changed, end=end, buffers=buffers)
+
+
+def _operations(body: tuple[Stmt, ...]) -> int:
+    """Operations and stores that a body has, those in loops once."""
+    rows = [s for s in build.statements(body) if not isinstance(s, For | Nest)]
+    found = [e for s in rows for top in _values(s) for e in build.walk(top)]
+    return sum(isinstance(s, Store) for s in rows) + sum(
+        isinstance(e, Binary | Unary) and e.dtype.startswith("float") for e in found
+    )
+
+
+def _values(s: Stmt) -> list[Expr]:
+    return [s.value] if isinstance(s, Store) else build.expressions(s)
+
+
+def _copies(graph: ScalarGraph) -> bool:
+    """Whether a part that is run once does little but fill memory, for which a loop is as good and shorter."""
+    return len(graph.stored) > max(_COPIED, sum(not graph.scalars[x].is_leaf for x in graph.wanted()))
 
 
 def _end(program: LoopProgram) -> list[tuple[tuple[Stmt, ...], bool]]:

@@ -69,8 +69,8 @@ class DeviceCode:
         self._weights = [self._upload(array) for array in weights]
         self._template = [self._fixed(p.role, p.index) for p in self.facts.parameters]
         places: dict[tuple[str, int], int] = {(p.role, p.index): i for i, p in enumerate(self.facts.parameters)}
-        self._inputs = [places.get(("input", i)) for i in range(len(artifact.inputs))]
-        self._outputs = [places.get(("output", i)) for i in range(len(artifact.outputs))]
+        self.input_places = [places.get(("input", i)) for i in range(len(artifact.inputs))]
+        self.output_places = [places.get(("output", i)) for i in range(len(artifact.outputs))]
         self._numbers = tuple(places.get((role, 0)) for role in ("batch", "iterations", "workspace", "ticks"))
 
     def attribute(self, name: Any) -> int:
@@ -92,7 +92,7 @@ class DeviceCode:
     ) -> list[int]:  # fmt: skip
         """The words of a launch in the order of the kernel's parameters; `inputs` and `outputs` are addresses."""
         words = self._template.copy()
-        for place, address in zip((*self._inputs, *self._outputs), (*inputs, *outputs), strict=True):
+        for place, address in zip((*self.input_places, *self.output_places), (*inputs, *outputs), strict=True):
             if place is not None:
                 words[place] = address
         for place, value in zip(self._numbers, (batch, iterations, workspace, ticks), strict=True):
@@ -140,6 +140,12 @@ class DeviceCode:
                     self.memory.free(known)
                 known = self._workspaces[key] = self._zeroed(size, stream)
             return known
+
+    def put_workspace(self, words: list[int], kernel: Kernel, stream: Any) -> None:
+        """Write the address of the workspace for launches into a stream among the words of one."""
+        place = self._numbers[2]
+        if place is not None:
+            words[place] = self.workspace(kernel, stream)
 
     def new_workspace(self, kernel: Kernel) -> int:
         """A workspace for one bound call, for `memory.give_back`; 0 where the kernel needs none."""
@@ -226,7 +232,7 @@ class DeviceCode:
             name: self.driver("cuModuleGetFunction", self._module, name.encode(), doing=f"looking for {name}")
             for name in launches.kernels
         }
-        main = launches.main_kernel()
+        main = launches.main_kernel().kernel
         each = int(self.driver("cuOccupancyMaxActiveBlocksPerMultiprocessor", functions[main], form.threads, 0))
         return ListKernel(
             form, main, functions[main], each * self.multiprocessors, each, launches, functions, self._blas,

@@ -94,10 +94,11 @@ class LaunchList:
         parts = (self.begin, *(launches for _, _, launches in self.steps), self.end)
         return [x.kernel for part in parts for x in part if isinstance(x, Elementwise)] + [self.stamp]
 
-    def main_kernel(self) -> str:
-        """The kernel with most results in an iteration, else any."""
+    def main_kernel(self) -> Elementwise:
+        """The kernel with most results in an iteration, else in begin or end; that of the time where there is none."""
         inside = [x for _, _, launches in self.steps for x in launches if isinstance(x, Elementwise)]
-        return max(inside, key=lambda x: x.results).kernel if inside else self.kernels[0]
+        around = [x for x in (*self.begin, *self.end) if isinstance(x, Elementwise)]
+        return max(inside or around or [Elementwise(self.stamp, 1)], key=lambda x: x.results)
 
     def sequence(self, iterations: int, stamped: bool = False) -> Iterator[tuple[Launch, int]]:
         """The launches in order, each with the number of the iteration; of a stamp it is the stamp's."""

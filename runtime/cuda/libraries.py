@@ -79,7 +79,9 @@ class Torch:
         self._dtypes = {getattr(torch, n): np.dtype(n) for n in names if hasattr(torch, n)}
         self._own = {dtype: own for own, dtype in self._dtypes.items()}
         raw = getattr(getattr(torch, "_C", None), "_cuda_getCurrentRawStream", None)
-        self._stream: Callable[[int], int] = raw or (lambda ordinal: torch.cuda.current_stream(ordinal).cuda_stream)
+        self.current: Callable[[int], int] = raw or (lambda ordinal: torch.cuda.current_stream(ordinal).cuda_stream)
+        self.new: Callable[..., Any] = torch.empty
+        self.tensor: type = torch.Tensor
         self._devices: dict[int, Any] = {}
 
     def on_gpu(self, array: Any) -> bool:
@@ -96,17 +98,25 @@ class Torch:
         return View(address, tuple(array.shape), dtype, contiguous, array.get_device(), array)
 
     def stream(self, views: Sequence[View], code: DeviceCode) -> int:
-        return int(self._stream(code.ordinal))
+        return int(self.current(code.ordinal))
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any], code: DeviceCode, stream: int) -> tuple[Any, int]:
-        device = self._devices.get(code.ordinal)
-        if device is None:
-            device = self._devices[code.ordinal] = self._torch.device("cuda", code.ordinal)
-        tensor = self._torch.empty(shape, dtype=self._own[dtype], device=device)
+        tensor = self.new(shape, dtype=self._own[dtype], device=self.device(code.ordinal))
         return tensor, int(tensor.data_ptr())
 
     def finished(self, array: Any) -> Any:
         return array
+
+    def device(self, ordinal: int) -> Any:
+        """PyTorch's name of a GPU."""
+        found = self._devices.get(ordinal)
+        if found is None:
+            found = self._devices[ordinal] = self._torch.device("cuda", ordinal)
+        return found
+
+    def own(self, dtype: np.dtype[Any]) -> Any:
+        """PyTorch's element type for one of NumPy's; None where it has none."""
+        return self._own.get(dtype)
 
 
 class Cupy:
@@ -214,6 +224,8 @@ def library_of(array: Any) -> Library | None:
         library = _known[kind]
     except KeyError:
         library = _known[kind] = _find(kind)
+    if library is None and kind is not np.ndarray and hasattr(array, "__cuda_array_interface__"):
+        library = _the(Interface)  # of this one object, not of its class
     return library if library is not None and library.on_gpu(array) else None
 
 
@@ -225,8 +237,10 @@ def _find(kind: type) -> Library | None:
         make = Interface
     if make is None and hasattr(kind, "__dlpack__") and hasattr(kind, "__dlpack_device__"):
         make = Dlpack
-    if make is None:
-        return None
+    return None if make is None else _the(make)
+
+
+def _the(make: Callable[[], Library]) -> Library:
     if make not in _shared:
         _shared[make] = make()
     return _shared[make]

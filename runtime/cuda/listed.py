@@ -40,6 +40,10 @@ class ListKernel(Kernel):
         """What writes stamps: all of it together."""
         return 1
 
+    def main_blocks(self) -> int:
+        """The blocks of the largest kernel."""
+        return _blocks(self.launches.main_kernel().results * self.batch, self.form.threads)
+
     def workspace_bytes(self) -> int:
         """Whole buffers of all problems, and what products need."""
         return self._own_bytes() + workspace_bytes(self.architecture)
@@ -77,8 +81,7 @@ class Prepared:
             own = isinstance(launch, Elementwise)
             name, results = (launch.kernel, launch.results * batch) if own else (found.stamp, 0)
             threads = self.kernel.form.threads if own else 1
-            blocks = max(1, min(-(-results // threads), _MOST_BLOCKS))
-            shape = (self.kernel.functions[name], blocks, 1, 1, threads, 1, 1, 0)
+            shape = (self.kernel.functions[name], _blocks(results, threads), 1, 1, threads, 1, 1, 0)
             self._calls.append((None, (shape, (self._table(k), 0))))
 
     def run(self, driver: Driver, stream: Any) -> None:
@@ -116,3 +119,7 @@ class Prepared:
         if place.kind == "workspace":
             return start + place.first * self.kernel.launches.reserved(self.kernel.batch) + rows.first * width
         return start + (place.first + rows.first) * width
+
+
+def _blocks(results: int, threads: int) -> int:
+    return max(1, min(-(-results // threads), _MOST_BLOCKS))

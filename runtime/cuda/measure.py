@@ -11,6 +11,7 @@ import numpy as np
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.cuda.code import DeviceCode
 from unfoldc.runtime.cuda.kernel import Kernel
+from unfoldc.runtime.cuda.listed import ListKernel
 from unfoldc.runtime.cuda.memory import places
 from unfoldc.runtime.cuda.stamps import block_means
 from unfoldc.runtime.engine_cuda import CudaEngine
@@ -49,12 +50,13 @@ def measure_gpu(
         "dispatch_seconds": dispatch,
         "stamp_seconds": stamps / (artifact.iterations + 2),
         "stamp_overhead": stamps / p50,
-        "gpu": figures(code, code.kernel(batch), batch),
+        "gpu": figures(code, code.kernel(batch), batch, artifact.iterations),
     }
 
 
-def figures(code: DeviceCode, kernel: Kernel, batch: int) -> GpuFigures:
+def figures(code: DeviceCode, kernel: Kernel, batch: int, iterations: int) -> GpuFigures:
     """What a kernel takes, from the driver and from the assembler's report."""
+    listed = kernel if isinstance(kernel, ListKernel) else None
     driver, form = code.driver, kernel.form
     attribute = driver.api.CUfunction_attribute
     registers, local, fixed = (
@@ -71,9 +73,9 @@ def figures(code: DeviceCode, kernel: Kernel, batch: int) -> GpuFigures:
         architecture=f"sm_{code.architecture}",
         built_for=f"sm_{code.built_for}",
         form=form.name,
-        blocks=kernel.blocks(batch),
+        blocks=listed.main_blocks() if listed else kernel.blocks(batch),
         threads=form.threads,
-        problems=form.problems,
+        problems=1 if listed else form.problems,
         registers=registers,
         local_bytes=local,
         spill_stores=report.spill_stores,
@@ -82,6 +84,7 @@ def figures(code: DeviceCode, kernel: Kernel, batch: int) -> GpuFigures:
         resident_blocks=kernel.per_multiprocessor,
         occupancy=kernel.per_multiprocessor * form.threads / code.threads,
         multiprocessors=code.multiprocessors,
+        launches=len(list(listed.launches.sequence(iterations))) if listed else 0,
     )
 
 

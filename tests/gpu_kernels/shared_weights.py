@@ -30,6 +30,13 @@ class Graph:
         self.nodes.append(helper.make_node(operator, inputs, [f"v{len(self.nodes)}"], name=name))
         return self.nodes[-1].output[0]
 
+    def by_rows(self, x: str, weights: np.ndarray) -> str:
+        """x W^T, with W as it lies there."""
+        made = helper.make_node("Transpose", [self.constant(weights)], [f"v{len(self.nodes)}"], perm=[1, 0])
+        made.name = f"{self.part}/Transpose_{len(self.nodes)}"
+        self.nodes.append(made)
+        return self("MatMul", x, made.output[0])
+
     def constant(self, value: Any) -> str:
         array = np.asarray(value, self.dtype)
         for name, known in self.constants.items():
@@ -51,6 +58,10 @@ class Plain:
         }  # fmt: skip
         with np.errstate(all="ignore"):
             return found[operator](*(np.asarray(x, np.float64) for x in operands))
+
+
+    def by_rows(self, x: Any, weights: np.ndarray) -> Any:
+        return x @ weights.T.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,10 @@ def _lista(tied: bool) -> Solver:
         return (op("MatMul", y, np.zeros((m, n), np.float32)),)
 
     def step(op: Any, k: int, y: Any, x: Any) -> tuple[Any, ...]:
-        return (_soft(op, op("Add", op("MatMul", x, weights[k]), op("MatMul", y, inputs[k])), 0.02),)
+        by_input = op("MatMul", y, inputs[k])
+        if tied:
+            return (_soft(op, op("Add", op.by_rows(x, weights[k]), by_input), 0.02),)
+        return (_soft(op, op("Sub", by_input, op("MatMul", x, weights[k])), 0.02),)
 
     return Solver("lista" if tied else "lista-untied", m, n, start, step)
 

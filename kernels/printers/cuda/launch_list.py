@@ -11,7 +11,8 @@ from unfoldc.kernels.gpu.launch_list import Elementwise, Task
 from unfoldc.kernels.gpu.places import element_type
 from unfoldc.kernels.gpu.product import Product, Rows
 from unfoldc.kernels.gpu.product_form import ProductForm
-from unfoldc.kernels.loops import ITERATION, Assign, Binary, Cast, Const, Expr, For, Let, Nest, Stmt, Store
+from unfoldc.kernels.index_bounds import linear
+from unfoldc.kernels.loops import ITERATION, Assign, Binary, Cast, Const, Expr, For, Let, Nest, Stmt, Store, Var
 from unfoldc.kernels.printers.cuda.arguments import Arguments
 from unfoldc.kernels.printers.cuda.expressions import CudaExpressions
 from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
@@ -35,6 +36,7 @@ class ListPrinter:
 
     def __post_init__(self) -> None:
         self.names = self.fresh()
+        self._task = Elementwise((), (), ())
 
     def facts(self) -> dict[str, object]:
         """The form as `<symbol>_launch.json` has it; the kernels' texts are in `texts` then."""
@@ -117,7 +119,7 @@ class ListPrinter:
         return f"def {name}({', '.join(k if n == 'iterations' else n for n in self.arguments.names)}):\n"
 
     def _kernel(self, name: str, task: Elementwise) -> str:
-        self.names = self.fresh()
+        self.names, self._task = self.fresh(), task
         buffers, (places, _) = self.form.launches.program.buffers, self._workspace()
         lines = [*comment(task.origins), f"rows = whole(batch + {ROWS - 1}, {ROWS}) * {ROWS}"]
         body = self._body(task.body)
@@ -125,8 +127,8 @@ class ListPrinter:
         for buffer in used:
             dtype = element_type(buffers[buffer].dtype)
             lines.append(f"{self.names(buffer, 'buffer')} = elements(workspace, {places[buffer]} * rows, np.{dtype})")
-        first, step = "cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x", "cuda.gridDim.x * cuda.blockDim.x"
-        lines.append(f"for at in range({first}, batch * {task.results}, {step}):")
+        lines.append("at = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x")
+        lines.append(f"while at < batch * {task.results}:")  # a range would divide to know how often it runs
         lines.append(f"{PAD}problem = whole(at, {task.results})" if task.results > 1 else f"{PAD}problem = at")
         done = 1
         for place, (variable, extent) in reversed(list(enumerate(zip(task.variables, task.extents, strict=True)))):
@@ -134,7 +136,7 @@ class ListPrinter:
             text = f"rest({text}, {extent})" if extent > 1 else "0"
             lines.append(f"{PAD}{self.names(task.variables[place], 'int32')} = {text}")
             done *= extent
-        lines += [PAD + line for line in body]
+        lines += [PAD + line for line in (*body, "at += cuda.gridDim.x * cuda.blockDim.x")]
         return self._signature(name) + "".join(f"{PAD}{line}\n" for line in lines)
 
     def _body(self, body: Sequence[Stmt]) -> list[str]:
@@ -169,5 +171,22 @@ class ListPrinter:
         array = own.array(name) if buffer.space in ("input", "output") else self.names(name, "buffer")
         if name in own.ports and not own.ports[name].batched:
             return f"{array}[{text}]"
+        if buffer.size == self._task.results and self._is_own(place):
+            return f"{array}[at]"
         start = f"problem * {buffer.size}" if buffer.size > 1 else "problem"
         return f"{array}[{start}]" if text == "0" else f"{array}[{start} + {text}]"
+
+    def _is_own(self, place: Expr) -> bool:
+        """Whether a place among those of a problem is the number of the thread's result."""
+        wanted, step = dict[Expr, int](), 1
+        for variable, extent in reversed(list(zip(self._task.variables, self._task.extents, strict=True))):
+            if extent > 1:
+                wanted[Var(variable)] = step
+            step *= extent
+        form = linear(place)
+        return form.constant == 0 and {e: f for e, f in form.terms.items() if f and not self._single(e)} == wanted
+
+    def _single(self, e: Expr) -> bool:
+        """Whether it is the variable of a loop that runs once."""
+        runs = dict(zip(self._task.variables, self._task.extents, strict=True))
+        return isinstance(e, Var) and runs.get(e.name) == 1

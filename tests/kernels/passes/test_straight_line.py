@@ -74,6 +74,8 @@ def test_what_is_too_long_stays(products: Any) -> None:
     assert straight_line(program, 7 * 9, 29) is None
     assert straight_line(program, FAR, 29, moves=0.5) is None  # a weight is read for each product
     assert straight_line(program, FAR, 29, moves=2.0) is not None
+    assert straight_line(program, FAR, 29, growth=10) is None
+    assert straight_line(program, FAR, 29, growth=100) is not None
 
 
 def test_places_that_data_chooses_stay() -> None:

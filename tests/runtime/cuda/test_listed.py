@@ -12,6 +12,7 @@ import pytest
 from cuda_fakes import write_report
 from fake_cublas import FakeCublas
 from fake_cuda import FakeDriver
+from fake_gpu_arrays import Tensor, install
 from gpu_kernels import one_thread
 from gpu_kernels.shared_weights import SOLVERS, K, Solver, inputs
 
@@ -19,8 +20,10 @@ from unfoldc.errors import DeviceError, ToolError
 from unfoldc.kernels import gpu_build
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.kernels.pipeline import compile_onnx
+from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.cuda.driver import Driver
 from unfoldc.runtime.engine_cuda import CudaEngine
+from unfoldc.runtime.solver_cuda import CudaSolver
 from unfoldc.targets.cuda.target import CUDA
 
 
@@ -32,6 +35,11 @@ class Rig:
     engine: CudaEngine
     driver: FakeDriver
     blas: FakeCublas
+    report: Path
+
+    @property
+    def solver(self) -> CudaSolver:
+        return CudaSolver(Build(self.artifact, self.report.parent, "cuda", "gpu", self.report.name), self.engine)
 
     def solve(self, y: np.ndarray, iterations: int = K, ticks: np.ndarray | None = None) -> np.ndarray:
         n = self.artifact.outputs[0].shape[0]
@@ -55,7 +63,7 @@ def rig(solver: Solver, folder: Path, dtype: str = "float32") -> Rig:
     driver, blas = FakeDriver({}, 0), FakeCublas()
 
     def size(address: int) -> int:
-        for table in (driver.device_memory, driver.pinned):
+        for table in (driver.device_memory, driver.pinned, driver.others):
             for start, block in table.items():
                 if start <= address < start + block.size - 256:
                     return start + block.size - 256 - address
@@ -63,7 +71,8 @@ def rig(solver: Solver, folder: Path, dtype: str = "float32") -> Rig:
 
     driver.kernels = dict(one_thread.kernels(artifact, size))
     driver.count_words = len(json.loads(artifact.sources["solver_launch.json"])["parameters"])
-    return Rig(artifact, CudaEngine(artifact, write_report(folder), Driver(driver, blas)), driver, blas)
+    report = write_report(folder)
+    return Rig(artifact, CudaEngine(artifact, report, Driver(driver, blas)), driver, blas, report)
 
 
 @pytest.fixture(params=SOLVERS, ids=lambda s: s.name)
@@ -95,3 +104,91 @@ def test_nan_and_infinity_are_kept_in_their_problem(one: tuple[Solver, Rig]) -> 
     agree(x[2], right[2])
     assert np.isnan(x[0]).any() and np.isfinite(x[2]).all()
     assert (np.isnan(x) == np.isnan(right)).all()
+
+
+@pytest.fixture
+def lista(tmp_path: Path, forced: None) -> Iterator[Rig]:
+    made = rig(SOLVERS[1], tmp_path)
+    yield made
+    made.engine.close()
+    assert not made.driver.leaks() and not made.blas.handles
+
+
+def test_products_of_float64_are_of_that_type(tmp_path: Path, forced: None) -> None:
+    solver = SOLVERS[0]
+    found = rig(solver, tmp_path, "float64")
+    y = inputs(solver, 3).astype(np.float64)
+    agree(found.solve(y), solver.answer(y), 1e-13)
+    assert {call[0] for call in found.blas.calls} == {"float64"}
+    found.engine.close()
+
+
+def test_launches_go_into_the_callers_stream_and_allocate_nothing(lista: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(lista.driver, monkeypatch)
+    y = inputs(SOLVERS[1], 5)
+    tensor = Tensor(lista.driver, y)
+    agree(lista.solver(tensor).values(), SOLVERS[1].answer(y))
+    lista.driver.calls.clear()
+    lista.blas.calls.clear()
+    agree(lista.solver(tensor).values(), SOLVERS[1].answer(y))
+    names = [name for name in lista.driver.names() if not name.startswith(("cuCtx", "cuStreamIs"))]
+    assert names == ["cuLaunchKernel"] * (2 + K)
+    assert {launch.stream for launch in lista.driver.launches} == {71}  # torch's
+    assert [call[-1] for call in lista.blas.calls] == [71] * 2 * K
+
+
+def test_a_bound_call_has_its_own_memory_and_can_be_captured(lista: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(lista.driver, monkeypatch)
+    y = inputs(SOLVERS[1], 5)
+    tensor = Tensor(lista.driver, y)
+    one, other = lista.solver.bind({"y": tensor}), lista.solver.bind({"y": tensor}, iterations=2)
+    for _ in range(2):
+        agree(one().values(), SOLVERS[1].answer(y))
+        agree(other().values(), SOLVERS[1].answer(y, 2))
+    first, second = (call[7] for call in (lista.blas.calls[0], lista.blas.calls[2 * K]))
+    assert first == second  # the weights are shared
+    outs = {call[12] for call in lista.blas.calls}
+    assert len(outs) == 2  # the workspaces are not
+    lista.driver.capturing.add(71)
+    lista.blas.capturing.add(71)
+    lista.driver.calls.clear()
+    one()
+    lista.solver(tensor)
+    assert set(lista.driver.names()) <= {
+        "cuCtxGetCurrent", "cuCtxSetCurrent", "cuLaunchKernel", "cuStreamIsCapturing", "cuThreadExchangeStreamCaptureMode",
+        "cuMemAlloc", "cuMemsetD8Async", "cuStreamSynchronize",
+    }  # fmt: skip
+    del one, other
+
+
+def test_a_profile_stamps_each_iteration(lista: Rig) -> None:
+    y = inputs(SOLVERS[1], 4)
+    ticks = np.zeros(K + 2)
+    agree(lista.solve(y, ticks=ticks), SOLVERS[1].answer(y))
+    assert (ticks[: K + 1] > 0).all() and ticks[K + 1] == 0
+    stamps = [launch.words[-2] for launch in lista.driver.launches if launch.kernel.endswith("stamp")]
+    assert stamps == list(range(K + 2))
+    early = np.zeros(K + 2)
+    agree(lista.solve(y, 2, early), SOLVERS[1].answer(y, 2))
+    assert (early[:3] > 0).all() and not early[3:].any()
+
+
+def test_a_profile_says_how_many_launches_there_are(lista: Rig) -> None:
+    profile = lista.solver.profile({"y": inputs(SOLVERS[1], 300)}, repeats=3)
+    assert profile.gpu is not None and (profile.gpu.launches, profile.gpu.blocks) == (3 * K + 2, 12)
+    assert "form products: 14 launches, each for the whole batch; the largest kernel has 12 blocks of 256" in str(profile)
+
+
+def test_where_the_library_is_missing_or_fails_is_said(tmp_path: Path, forced: None) -> None:
+    found = rig(SOLVERS[0], tmp_path)
+    y = inputs(SOLVERS[0], 3)
+    found.blas.missing = True
+    with pytest.raises(ToolError, match=r"cuBLAS cannot be loaded.*pip install nvmath-python"):
+        found.solve(y)
+    found.blas.missing, found.blas.failing = False, True
+    with pytest.raises(DeviceError, match="cuBLAS answers CUBLAS_STATUS_EXECUTION_FAILED"):
+        found.solve(y)
+    found.blas.failing = False
+    agree(found.solve(y), SOLVERS[0].answer(y))
+    found.engine.close()
+    assert not found.driver.leaks()

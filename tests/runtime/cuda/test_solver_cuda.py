@@ -341,3 +341,64 @@ def test_nothing_leaks_wherever_a_call_fails(report: Path, monkeypatch: pytest.M
         api: FakeDriver = bench.api
         bench.engine.close()
         assert not api.leaks(), failing
+
+
+def test_known_shapes_go_the_fast_way_and_give_the_same(bench: Bench) -> None:
+    first = bench.inputs(Tensor, 3, 1)
+    bench.solver(*first)
+    bench.api.current = bench.engine.code().context
+    bench.api.calls.clear()
+    for batch, seed in ((3, 2), (70, 3), (70, 4), (3, 5)):
+        answer = bench.solver(*bench.inputs(Tensor, batch, seed))
+        np.testing.assert_allclose(answer.values(), bench.expected(batch, seed=seed), atol=1e-5)
+    assert [launch.kernel for launch in bench.api.launches] == ["solve_one"] * 2 + ["solve_many"] * 2 + ["solve_one"]
+    bench.api.calls.clear()
+    bench.solver(*bench.inputs(Tensor, 3, 6))
+    assert bench.api.names() == ["cuCtxGetCurrent", "cuLaunchKernel"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"contiguous": False}, "not contiguous"),
+        ({"numpy_type": np.dtype("f8")}, "element type float64"),
+        ({"requires_grad": True}, "requires a gradient"),
+        ({"ordinal": 1}, "on GPU 0; allowed: GPU 1"),
+    ],
+)
+def test_the_fast_way_lets_nothing_pass(bench: Bench, attributes: dict[str, Any], message: str) -> None:
+    b, matrix = bench.inputs(Tensor, 2)
+    bench.solver(b, matrix)
+    bench.api.current = bench.engine.code().context
+    with pytest.raises(InputError, match=message):
+        bench.solver(change(b, **attributes), matrix)
+    assert len(bench.api.launches) == 1
+
+
+def test_the_fast_way_has_workspaces_and_errors(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(cuda_artifact(workspace_bytes=64), report, monkeypatch)
+    inputs = bench.inputs(Tensor, 2)
+    for _ in range(3):
+        np.testing.assert_allclose(bench.solver(*inputs).values(), bench.expected(2), atol=1e-5)
+        bench.api.current = bench.engine.code().context
+    assert len({launch.words[4] for launch in bench.api.launches}) == 1
+    bench.api.calls.clear()
+    bench.solver(*inputs)
+    bench.api.failure, bench.api.fail_at = (
+        CUresult.CUDA_ERROR_ILLEGAL_ADDRESS,
+        bench.api.names().index("cuLaunchKernel"),
+    )
+    with pytest.raises(DeviceError, match="launching 1 blocks of 32 threads: a kernel crashed"):
+        bench.solver(*inputs)
+
+
+def test_after_the_engine_was_closed_a_call_opens_it_again(bench: Bench) -> None:
+    inputs = bench.inputs(Tensor, 2)
+    bench.solver(*inputs)
+    bench.engine.close()
+    for _ in range(2):
+        np.testing.assert_allclose(bench.solver(*inputs).values(), bench.expected(2), atol=1e-5)
+        bench.api.current = bench.engine.code().context
+    bench.api.calls.clear()
+    bench.solver(*inputs)
+    assert bench.api.names() == ["cuCtxGetCurrent", "cuLaunchKernel"]
