@@ -88,7 +88,8 @@ def compile(
     chosen, reason = choose("c" if elsewhere else backend, target, found.kind)
     if sparse and chosen != "c":
         raise InputError("compile", f"sparse with back end {chosen!r}", "back end c", "Leave one of them out.")
-    seconds, log = checked_tuning(tune, tune_log, chosen, sparse, on)
+    scheduled = f"{chosen} on {target}" if (chosen, found.kind) == ("tvm", "gpu") else chosen
+    seconds, log = checked_tuning(tune, tune_log, scheduled, sparse, on)
     request = Request(
         Path(path),
         read_model(Path(path)),

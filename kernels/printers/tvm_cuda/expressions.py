@@ -10,7 +10,7 @@ from unfoldc.kernels.printers.tvm.expressions import Places, TvmExpressions
 
 # TVM has functions for these, which it turns into less exact ones on a GPU, or none.
 _LIBRARY = frozenset({"exp", "log", "tanh", "erf", "sin", "cos"})
-# C computes these in 32 bits and keeps all of them; TVM takes a cast to the type that it believes them to have for none.
+# C computes these in 32 bits and keeps all of them; a cast to the type that TVM believes them to have is none to it.
 _NARROW = frozenset({"int8", "uint8", "int16", "uint16"})
 _COMPARISON = 1
 

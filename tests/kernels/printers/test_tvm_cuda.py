@@ -249,7 +249,9 @@ def test_operators_of_other_types(tmp_path: Path) -> None:
 def test_every_solver_on_every_group(workshop: Any, solver: Any, tmp_path: Path) -> None:
     model = workshop.imported(solver.make(4))
     program = cuda_program(repeat_nests(lower(optimise(model.program))))
-    feeds = [dict(zip(program.inputs, workshop.single(solver.problems(), model, i).values(), strict=True)) for i in (0, 1)]
+    feeds = [
+        dict(zip(program.inputs, workshop.single(solver.problems(), model, i).values(), strict=True)) for i in (0, 1)
+    ]
     inputs = {name: np.stack([f[name] for f in feeds]) for name in program.inputs}
     choices = [GpuChoices(1, 3), GpuChoices(8, 4), GpuChoices(32), GpuChoices(64), GpuChoices(GRID, threads=16)]
     library = Library([prepared(f"g{c.group}", program, c) for c in choices], tmp_path)
