@@ -222,8 +222,8 @@ def test_the_launch_is_that_of_the_other_back_end() -> None:
     program = programs.lista()
     ports = tuple(programs.ports(program, names) for names in (program.inputs, program.outputs))
     forms = [CudaForm("few", 1, GpuChoices(64)), CudaForm("many", 100, GpuChoices(4, 32))]
-    own = tvm_cuda_sources("solver", program, *ports, forms)
-    assert own["solver_launch.json"] == cuda_sources("solver", program, *ports, forms)["solver_launch.json"]
+    own = tvm_cuda_sources("solver", program, ports[0], ports[1], forms)
+    assert own["solver_launch.json"] == cuda_sources("solver", program, ports[0], ports[1], forms)["solver_launch.json"]
     assert sorted(own) == ["solver.cuh", "solver.tir", "solver_launch.json"]
     for name in ("solve_few", "solve_few_stamped", "solve_many", "solve_many_stamped"):
         assert f"def {name}(" in own["solver.tir"]
