@@ -92,7 +92,8 @@ def compile(
         raise InputError("compile", f"sparse with back end {chosen!r}", "back end c", "Leave one of them out.")
     if allow_tf32 and chosen != "cuda":
         raise InputError("compile", f"allow_tf32 with back end {chosen!r}", "back end cuda", "Leave one of them out.")
-    seconds, log = checked_tuning(tune, tune_log, chosen, sparse, on)
+    scheduled = f"{chosen} on {target}" if (chosen, found.kind) == ("tvm", "gpu") else chosen
+    seconds, log = checked_tuning(tune, tune_log, scheduled, sparse, on)
     request = Request(
         Path(path),
         read_model(Path(path)),
