@@ -2,9 +2,10 @@
 
     python benchmarks/gpu_products.py [--dry-run] [--seconds 120] [--output NAME]
 
-For LISTA of several sizes every form is built and timed on the GPU at batches from 16 to 65536, checked against float64,
-and written to benchmarks/results/NAME.json with the batch from which the compiler takes the form; with `--dry-run` they
-are only built. Times are those of a launch, or of all launches of a list, by the GPU's clock, arrays in its memory.
+For LISTA of several sizes every form is built and timed on the GPU at batches from 16 to 65536, checked against
+float64, and written to benchmarks/results/NAME.json with the batch from which the compiler takes the form; with
+`--dry-run` they are only built. Times are those of a launch, or of all launches of a list, by the GPU's clock, with
+arrays in its memory.
 """
 
 from __future__ import annotations
