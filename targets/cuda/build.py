@@ -26,6 +26,13 @@ _SCRIPT = Path(__file__).with_name("compile_kernels.py")
 _TVM_SCRIPT = Path(__file__).with_name("compile_tvm.py")
 
 
+_ASKED = {
+    "cuda": ("numba-cuda with NVVM and nvJitLink", INSTALL),
+    "tvm": ("apache-tvm 0.27, NVRTC and nvJitLink", f"{INSTALL} apache-tvm"),
+}
+"""What each back end compiles with, and how that is installed."""
+
+
 def build_cubins(
     artifact: Artifact,
     folder: Path,
@@ -46,8 +53,7 @@ def build_cubins(
     with build_folder(folder, texts) as temporary:
         if not report["simulator"]:
             wanted = sorted({*ARCHITECTURES, *also})
-            script = _TVM_SCRIPT if artifact.backend == "tvm" else _SCRIPT
-            _compile(script, list(texts), temporary, wanted, purpose, progress, timeout)
+            _compile(artifact.backend, list(texts), temporary, wanted, purpose, progress, timeout)
             if (temporary / _CUDA_C).exists():
                 publish(temporary / _CUDA_C, folder / f"{artifact.symbol}.cu")
             report |= json.loads((temporary / "compiled.json").read_text(encoding="utf-8"))
@@ -68,7 +74,7 @@ def _texts(artifact: Artifact, purpose: str) -> dict[str, str]:
             where=purpose,
             found=f"the back end '{artifact.backend}' made no {lacking[0]}",
             allowed="artifacts with CUDA kernels",
-            do="Compile with backend='cuda'.",
+            do="Compile with backend='cuda', or with target='cuda' and backend='tvm'.",
         )
     return {name: artifact.sources[name] for name in names}
 
@@ -88,7 +94,7 @@ def _product(artifact: Artifact, temporary: Path, folder: Path, name: str) -> di
 
 
 def _compile(
-    script: Path,
+    backend: str,
     names: list[str],
     folder: Path,
     architectures: list[int],
@@ -97,6 +103,7 @@ def _compile(
     timeout: float,
 ) -> None:
     """Run the compiler in a process of its own: numba reads its settings when it is imported."""
+    script = _TVM_SCRIPT if backend == "tvm" else _SCRIPT
     command = [sys.executable, "-P", str(script), *names, ".", *map(str, architectures)]
     if progress:
         progress(f"{purpose} ({', '.join(f'sm_{a}' for a in architectures)})")
@@ -112,7 +119,7 @@ def _compile(
             do="Try a smaller model, and see whether the machine is overloaded.",
         ) from None
     if done.returncode:
-        raise _failure(purpose, done.stderr, done.returncode)
+        raise _failure(backend, purpose, done.stderr, done.returncode)
 
 
 def _environment() -> dict[str, str]:
@@ -132,15 +139,15 @@ def _message(output: str) -> str:
     return " ".join(line.strip() for line in said)[:300]
 
 
-def _failure(purpose: str, output: str, status: int) -> ToolError:
+def _failure(backend: str, purpose: str, output: str, status: int) -> ToolError:
     last = _message(output) or f"exit status {status}, no message"
+    parts, install = _ASKED[backend]
     if "nsupported .version" in output:
-        found = f"NVVM and nvJitLink are of different versions ({last})"
-        return ToolError(purpose, found, "packages of one CUDA version", f"Update both: {INSTALL}.")
+        found = f"{parts.split(' with ')[-1]} are of different versions ({last})"
+        return ToolError(purpose, found, "packages of one CUDA version", f"Update them: {install}.")
     if "ModuleNotFoundError" in output or "DynamicLibNotFoundError" in output or "NvvmSupportError" in output:
         return ToolError(
-            purpose, f"a part of the compiler is not installed ({last})", "numba-cuda with NVVM and nvJitLink",
-            f"Run `{INSTALL}`.",
+            purpose, f"a part of the compiler is not installed ({last})", parts, f"Run `{install}`.",
         )  # fmt: skip
     return ToolError(
         purpose, f"the compiler stopped: {last}", "kernels as this version of unfoldc prints them",

@@ -53,10 +53,12 @@ def test_a_solver_is_built_and_saved_without_a_gpu(
 
 
 def test_the_target_takes_its_own_back_end_alone(model: Path) -> None:
-    with pytest.raises(InputError, match="backend c on target cuda: cannot run there; allowed: auto, .*cuda"):
+    with pytest.raises(InputError, match="backend c on target cuda: cannot run there; allowed: auto, tvm, cuda"):
         unfoldc.compile(model, "cuda", "c")
     with pytest.raises(InputError, match="sparse with back end 'cuda'"):
         unfoldc.compile(model, "cuda", sparse=True)
+    with pytest.raises(InputError, match="allow_tf32 with back end 'c'"):
+        unfoldc.compile(model, backend="c", allow_tf32=True)
     with pytest.raises(InputError, match="threads: 2 for backend cuda"):
         unfoldc.compile(model, "cuda", threads=2)
     with pytest.raises(InputError, match="tune: back end 'cuda'"):

@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,42 @@ from unfoldc.kernels.printers.tvm_cuda import tvm_cuda_sources
 _HEADER = Path(__file__).with_name("lanes_on_processor.h")
 _GUARD = 16  # elements behind an array that nobody may touch
 _FAILURES = ("", "lanes wait for ever", "a block touched more shared memory than it has")
+_C_TYPES = {"float32": "float", "float64": "double", "int32": "int", "int8": "signed char", "uint8": "uchar"}
 ORDERS = (0, 1, 7)
+"""Of lanes between barriers: forwards, backwards, another one each time."""
+
+
+class Code:
+    """Kernels in machine code of this processor. `parameters`: of each kernel the types of its parameters."""
+
+    def __init__(self, text: str, parameters: Mapping[str, Sequence[str]], folder: Path) -> None:
+        source, library = folder / "kernels.cpp", folder / "kernels.so"
+        callers = (line for item in parameters.items() for line in _caller(*item))
+        source.write_text(_HEADER.read_text() + text + "\n".join(callers))
+        compiler = ["g++"] if shutil.which("g++") else [sys.executable, "-m", "ziglang", "c++"]
+        flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC", "-w"]
+        command = [*compiler, *flags, str(source), "-o", str(library)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[:3000]
+        self._library = ctypes.CDLL(str(library))
+
+    def launch(
+        self, kernel: str, words: Sequence[int], blocks: int, threads: int, shared: int, cooperative: bool, order: int
+    ) -> None:
+        """Run a kernel whose parameters are these 64-bit words."""
+        packed = (ctypes.c_uint64 * len(words))(*words)
+        status = getattr(self._library, f"call_{kernel}")(packed, blocks, threads, shared, int(cooperative), order)
+        assert status == 0, _FAILURES[status]
+
+
+def _caller(kernel: str, parameters: Sequence[str]) -> Iterator[str]:
+    """Functions that call a kernel with its arguments unpacked, and that launch it."""
+    kinds = [_C_TYPES.get(k.rstrip("*"), f"{k.rstrip('*')}_t") + " *" * k.endswith("*") for k in parameters]
+    given = ", ".join(f"({kind})words[{i}]" for i, kind in enumerate(kinds))
+    words = "const uint64_t *words"
+    yield f"\nstatic void lane_{kernel}({words}) {{ {kernel}({given}); }}"
+    yield f'extern "C" int call_{kernel}({words}, int blocks, int threads, int shared, int all, int order) {{'
+    yield f"  return launch(lane_{kernel}, words, blocks, threads, shared, all, order);\n}}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +71,11 @@ class Kernel:
     script: str
     facts: Mapping[str, Any]
 
+    @property
+    def stamped(self) -> str:
+        """The name of the kernel with stamps."""
+        return str(self.facts["forms"][0]["stamped"])
+
 
 def kernel(
     program: LoopProgram, ports: tuple[Sequence[Port], Sequence[Port]], choices: GpuChoices, name: str
@@ -45,37 +85,23 @@ def kernel(
     return Kernel(program, ports, name, sources["solver.tir"], json.loads(sources["solver_launch.json"]))
 
 
-def cuda_c(kernels: Sequence[Kernel], plain: bool = False) -> str:
-    """The CUDA C of all kernels, without those that have no stamps unless they are asked for."""
-    from unfoldc.targets.cuda.compile_tvm import cuda_text
-
-    functions = []
-    for one in kernels:
-        _, stamped_not, stamped = one.script.split("    @T.prim_func")
-        functions += [stamped_not, stamped] if plain else [stamped]
-    return cuda_text("@I.ir_module\nclass Module:\n" + "".join(f"    @T.prim_func{f}" for f in functions), 80)
-
-
 @dataclass
 class Library:
-    """Kernels in machine code of this processor."""
+    """The stamped kernels of many programs; `change` alters their text."""
 
     kernels: Sequence[Kernel]
     folder: Path
+    change: Callable[[str], str] = str
     text: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.text = cuda_c(self.kernels)
-        source, library = self.folder / "kernels.cpp", self.folder / "kernels.so"
-        callers = "".join(map(_caller, self.kernels))
-        source.write_text(_HEADER.read_text() + self.text + callers)
-        compiler = ["g++"] if shutil.which("g++") else [sys.executable, "-m", "ziglang", "c++"]
-        flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC", "-w"]
-        done = subprocess.run(
-            [*compiler, *flags, str(source), "-o", str(library)], capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr[:3000]
-        self._library = ctypes.CDLL(str(library))
+        from unfoldc.targets.cuda.compile_tvm import cuda_text
+
+        head = "    @T.prim_func"
+        functions = [head + k.script.split(head)[2] for k in self.kernels]
+        self.text = self.change(cuda_text("@I.ir_module\nclass Module:\n" + "".join(functions), 80))
+        parameters = {k.stamped: [str(row[1]) for row in k.facts["parameters"]] for k in self.kernels}
+        self._code = Code(self.text, parameters, self.folder)
 
     def launch(
         self, name: str, arrays: Mapping[str, np.ndarray], batch: int, iterations: int | None = None,
@@ -85,65 +111,48 @@ class Library:
         own = next(k for k in self.kernels if k.name == name)
         program, form = own.program, own.facts["forms"][0]
         count = program.iterations if iterations is None else iterations
-        buffers = {"input": program.inputs, "output": program.outputs}
-        batched = {name: port.batched for names, ports in zip(buffers.values(), own.ports, strict=True)
-                   for name, port in zip(names, ports, strict=True)}  # fmt: skip
-        values: list[Any] = []
-        for _, _, kind, *number in own.facts["parameters"]:
-            if kind == "input":
-                values.append(_guarded(arrays[buffers[kind][number[0]]]))
-            elif kind == "output":
-                port = buffers[kind][number[0]]
-                facts = program.buffers[port]
-                values.append(_guarded(np.zeros((batch if batched[port] else 1, *facts.shape), facts.dtype)))
-            elif kind == "weights":
-                dtype, size, entries = own.facts["weights"][number[0]]
-                values.append(_guarded(np.zeros(size, dtype)))
-                for constant, first in entries:
-                    plain = _plain(program.constants[constant])
-                    values[-1][first : first + plain.size] = plain
-            elif kind == "workspace":
-                each = 1 if form["cooperative"] else blocks
-                values.append(_guarded(np.zeros(form["workspace_bytes"] * each, np.uint8)))
-            elif kind == "ticks":
-                values.append(_guarded(np.zeros(blocks * (program.iterations + 2), np.int64)))
-            else:
-                values.append({"batch": batch, "iterations": count}[kind])
+        values = [
+            _argument(own, kind, number, arrays, (batch, count, blocks))
+            for _, _, kind, *number in own.facts["parameters"]
+        ]
         words = [v.ctypes.data if isinstance(v, np.ndarray) else v for v in values]
-        packed = (ctypes.c_uint64 * len(words))(*words)
-        code = getattr(self._library, f"call_{name}")(
-            packed, blocks, form["threads"], form["shared_bytes"], int(form["cooperative"]), order
-        )
-        assert code == 0, _FAILURES[code]
+        shape = blocks, form["threads"], form["shared_bytes"], form["cooperative"]
+        self._code.launch(own.stamped, words, *shape, order)
         outputs = {}
         for (_, _, kind, *number), value in zip(own.facts["parameters"], values, strict=True):
             if isinstance(value, np.ndarray):
-                assert (value[value.size - _GUARD :].view(np.uint8) == 0xA5).all(), f"{kind} {number}: written beyond"
+                assert (value[-_GUARD:].view(np.uint8) == 0xA5).all(), f"{kind} {number}: written beyond its end"
             if kind == "output":
-                facts = program.buffers[buffers[kind][number[0]]]
+                facts = program.buffers[program.outputs[number[0]]]
                 outputs[facts.name] = value[:-_GUARD].view(facts.dtype).reshape(-1, *facts.shape)
         return outputs, values[-1][:-_GUARD].reshape(blocks, -1)
 
 
-def _caller(one: Kernel) -> str:
-    """Functions that call a kernel with its arguments unpacked, and that launch it."""
-    kinds = [str(row[1]) for row in one.facts["parameters"]]
-    given = ", ".join(
-        f"({'uchar' if k == 'uint8*' else f'{_c(k[:-1])}'} *)a[{i}]" if k.endswith("*") else f"({_c(k)})a[{i}]"
-        for i, k in enumerate(kinds)
-    )
-    name = one.facts["forms"][0]["stamped"]
-    return (
-        f"\nstatic void lane_{one.name}(const uint64_t *a) {{ {name}({given}); }}\n"
-        f'extern "C" int call_{one.name}(const uint64_t *a, int blocks, int threads, int shared, int all, int order) {{\n'
-        f"  return launch(lane_{one.name}, a, blocks, threads, shared, all, order);\n}}\n"
-    )
-
-
-def _c(dtype: str) -> str:
-    return {"float32": "float", "float64": "double", "int32": "int", "int8": "signed char", "uint8": "uchar"}.get(
-        dtype, f"{dtype}_t"
-    )
+def _argument(
+    own: Kernel, kind: str, number: Sequence[int], arrays: Mapping[str, np.ndarray], counts: tuple[int, int, int]
+) -> Any:
+    """A number, or an array with a guard behind it."""
+    program, form = own.program, own.facts["forms"][0]
+    batch, iterations, blocks = counts
+    match kind:
+        case "input":
+            return _guarded(arrays[program.inputs[number[0]]])
+        case "output":
+            facts = program.buffers[program.outputs[number[0]]]
+            problems = batch if own.ports[1][number[0]].batched else 1
+            return _guarded(np.zeros((problems, *facts.shape), facts.dtype))
+        case "weights":
+            dtype, size, entries = own.facts["weights"][number[0]]
+            array = _guarded(np.zeros(size, dtype))
+            for constant, first in entries:
+                plain = _plain(program.constants[constant])
+                array[first : first + plain.size] = plain
+            return array
+        case "workspace":
+            return _guarded(np.zeros(form["workspace_bytes"] * (1 if form["cooperative"] else blocks), np.uint8))
+        case "ticks":
+            return _guarded(np.zeros(blocks * (program.iterations + 2), np.int64))
+    return {"batch": batch, "iterations": iterations}[kind]
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

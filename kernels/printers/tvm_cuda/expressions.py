@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from unfoldc.kernels.loops import Const, Expr, Load, Local, Unary, Var
+from unfoldc.kernels.loops import COMPARISONS, Binary, Cast, Const, Expr, Load, Local, Unary, Var
 from unfoldc.kernels.printers.python_text import ATOM, Names, Text
 from unfoldc.kernels.printers.tvm.expressions import Places, TvmExpressions
 
 # TVM has functions for these, which it turns into less exact ones on a GPU, or none.
 _LIBRARY = frozenset({"exp", "log", "tanh", "erf", "sin", "cos"})
+# C computes these in 32 bits and keeps all of them; a cast to the type that TVM believes them to have is none to it.
+_NARROW = frozenset({"int8", "uint8", "int16", "uint16"})
 _COMPARISON = 1
 
 Element = Callable[[str, tuple[Expr, ...]], str]
@@ -56,7 +58,15 @@ class KernelExpressions(TvmExpressions):
         if e.operator in _LIBRARY and e.dtype.startswith("float"):
             name = e.operator + ("f" if e.dtype == "float32" else "")
             return f'T.call_pure_extern("{e.dtype}", "{name}", {self.text(e.a)})', ATOM
+        if e.dtype in _NARROW:
+            return self.cast(Unary(e.operator, Cast(e.a, "int32"), "int32"), e.dtype)
         return super().unary(e)
+
+    def binary(self, e: Binary) -> Text:
+        """An operator of two operands."""
+        if e.dtype in _NARROW and e.operator not in COMPARISONS:
+            return self.cast(Binary(e.operator, Cast(e.a, "int32"), Cast(e.b, "int32"), "int32"), e.dtype)
+        return super().binary(e)
 
     def _kept(self, e: Expr) -> Expr:
         """A factor as it is, but a literal 0 as a scalar, which TVM does not look into."""

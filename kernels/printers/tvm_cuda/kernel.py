@@ -9,7 +9,7 @@ import numpy as np
 from unfoldc.kernels.gpu.choices import WARP
 from unfoldc.kernels.gpu.mapping import Mapped, MappedStep, all_leaves
 from unfoldc.kernels.gpu.parts import Barrier, Combine, InStep, Parts, Remark, Share
-from unfoldc.kernels.gpu.places import element_type, lane_elements
+from unfoldc.kernels.gpu.places import GIVEN, element_type, lane_elements
 from unfoldc.kernels.loops import ITERATION
 from unfoldc.kernels.printers.cuda.arguments import Arguments
 from unfoldc.kernels.printers.python_text import Names, comment
@@ -145,12 +145,34 @@ class KernelPrinter:
                     "valid: T.let[T.bool] = group < batch - first",
                     _constant("problem", "T.Select(valid, first + group, batch - 1)"),
                 ]
+        lines += self._stage()
         for name in (*program.inputs, *program.outputs):
             if self.arguments.ports[name].batched:
                 size = program.buffers[name].size
                 array = self.arguments.array(name)
                 lines.append(f'first_{array}: T.let[T.int64] = T.Cast("int64", problem) * T.int64({size})')
         return [head, *deeper([*lines, *inner] or ["pass"])]
+
+    def _stage(self) -> list[str]:
+        """The block's problems lie in a row: neighbouring threads bring neighbouring elements of them."""
+        choices, mapped = self.mapped.choices, self.mapped
+        if not mapped.staged:
+            return []
+        first, count = "problem", "1"
+        if choices.problems > 1:
+            first, count = "first", f"T.min({choices.problems}, batch - first)"
+        lines = [WAIT_BLOCK]
+        for name in mapped.staged:
+            buffer, place = mapped.buffers[name], mapped.places[name if name not in mapped.copied else GIVEN + name]
+            dtype, size, threads = element_type(buffer.dtype), buffer.size, choices.block_threads
+            turn, head = self.kernel.loop("turn", f"T.truncdiv({count} * {size} - thread + {threads - 1}, {threads})")
+            at, line = self.kernel.constant("at", f"thread + {turn} * {threads}")
+            group = f"T.truncdiv({at}, {size}) * {mapped.shared.steps[dtype]} + T.truncmod({at}, {size})"
+            given = f'T.Cast("int64", {first}) * T.int64({size}) + T.Cast("int64", {at})'
+            array = self.arguments.array(name)
+            stored = f"shared_{dtype}[{group} + {place.offset}] = {array}[{given}]"
+            lines += [head, *deeper([line, stored])]
+        return [*lines, WAIT_BLOCK]
 
     def _step(self, step: MappedStep, dealer: Dealer) -> list[str]:
         """The loop over some iterations."""

@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from unfoldc.kernels.gpu.copies import GIVEN
 from unfoldc.kernels.gpu.mapping import Mapped
-from unfoldc.kernels.gpu.places import element_type
+from unfoldc.kernels.gpu.places import GIVEN, element_type
 from unfoldc.kernels.loops import Binary, Cast, Const, Expr
 from unfoldc.kernels.printers.cuda.arguments import Arguments
 from unfoldc.kernels.printers.expressions import bounded, flatten, simplify

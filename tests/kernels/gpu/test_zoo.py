@@ -34,7 +34,7 @@ def simulator() -> Iterator[Simulator]:
 def apart(found: np.ndarray, right: np.ndarray) -> float:
     """Relative to the norm; NaN where one of them is."""
     a, b = found.astype(np.float64), right.astype(np.float64)
-    return float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-9))
+    return float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-9)
 
 
 @pytest.mark.slow

@@ -211,21 +211,30 @@ def test_stamps_grow_and_end_with_the_iterations_that_ran(simulator: Simulator) 
 # -- compiled --------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def compiled() -> list[str]:
+    """LISTA 32 -> 64 by a warp, by a block with stamps, and by the grid."""
+    made = sources(programs.lista(m=32, n=64), GpuChoices(32), GpuChoices(128), GpuChoices(GRID))
+    return ptx(made, ["solve_form0", "solve_form1_stamped", "solve_form2"])
+
+
 @needs_nvvm
-def test_a_warp_keeps_its_rows_in_registers() -> None:
+def test_a_warp_keeps_its_rows_in_registers(compiled: list[str]) -> None:
     """32 lanes, two rows of 64 each: 128 multiply-adds per iteration, and nothing goes to local memory."""
-    (text,) = ptx(sources(programs.lista(m=32, n=64), GpuChoices(32)), ["solve_form0"])
-    assert ".local" not in text and ".f64" not in text and "call" not in text.replace(".callprototype", "")
+    text = compiled[0]
+    assert ".local" not in text and "call" not in text.replace(".callprototype", "")
     body = text[text.index("bar.warp.sync") :]
-    assert len(re.findall(r"fma\.rn\.f32", body)) == 128 and len(re.findall(r"ld\.shared", body)) <= 80
+    assert len(re.findall(r"fma\.rn\.f32", body)) == 128
+    assert len(re.findall(r"ld\.shared\.v4\.f32", body)) == 16 and len(re.findall(r"ld\.shared", body)) <= 20
 
 
 @needs_nvvm
-@pytest.mark.parametrize("choices", [GpuChoices(1, 32), GpuChoices(128), GpuChoices(GRID)], ids=lambda c: str(c.group))
-def test_other_groups_compile_with_stamps(choices: GpuChoices) -> None:
-    plain, stamped = ptx(sources(programs.lista(), choices), ["solve_form0", "solve_form0_stamped"])
-    assert "%globaltimer" in stamped and "%globaltimer" not in plain
-    assert ("atom" in plain) == choices.is_grid and ".f64" not in plain
+def test_groups_compile_with_what_they_wait_by_and_without_float64(compiled: list[str]) -> None:
+    warp, block, grid = compiled
+    assert ["bar.warp.sync" in text for text in compiled] == [True, False, False]
+    assert ["atom" in text for text in compiled] == [False, False, True]
+    assert ["%globaltimer" in text for text in compiled] == [False, True, False]
+    assert not any(re.search(r"\.f64 |\.f64$", text) for text in compiled)
 
 
 @pytest.mark.slow

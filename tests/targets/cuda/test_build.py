@@ -21,6 +21,17 @@ needs_numba_cuda = pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None and sys.platform != "linux", reason="NVIDIA has no packages for it"
 )
 
+_KERNEL = """
+@I.ir_module
+class Module:
+    @T.prim_func(s_tir=True)
+    def solve_one(x_data: T.handle("float32", "global")):
+        T.func_attr({"global_symbol": "solve_one", "calling_conv": 2})
+        thread = T.launch_thread("threadIdx.x", 32)
+        x = T.decl_buffer((32,), "float32", data=x_data)
+        x[thread] = T.float32(0)
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -107,6 +118,45 @@ def test_what_numba_refuses_is_one_sentence(tmp_path: Path, monkeypatch: pytest.
     wrong = artifact.sources["solver.py"].replace("float32(0)", "undefined_name")
     with pytest.raises(ToolError, match="the compiler stopped: .*TypingError.*undefined_name"):
         build_cubins(replace(artifact, sources={**artifact.sources, "solver.py": wrong}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("import no_such_module", r"a part of the compiler is not installed.*NVRTC.*apache-tvm"),
+        ("raise SystemExit('NVRTC: kernels.cu(3): error')", "the compiler stopped: NVRTC: kernels.cu.3.: error"),
+        ("raise SystemExit('nvJitLink: Unsupported .version 9.5')", "NVRTC and nvJitLink are of different versions"),
+    ],
+)
+def test_tvm_that_fails_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, message: str
+) -> None:
+    (script := tmp_path / "compiler.py").write_text(program)
+    monkeypatch.setattr(build, "_TVM_SCRIPT", script)
+    made = cuda_artifact()
+    sources = {"solver.tir": "", "solver.cuh": "", "solver_launch.json": made.sources["solver_launch.json"]}
+    with pytest.raises(ToolError, match=message):
+        build_cubins(replace(made, backend="tvm", sources=sources), tmp_path / "out")
+    with pytest.raises(ToolError, match=r"the back end 'tvm' made no solver.tir"):
+        build_cubins(replace(made, backend="tvm"), tmp_path / "out")
+
+
+@needs_numba_cuda
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("tir", "cuh", "message"),
+    [
+        ("class Module: nonsense", "", "the compiler stopped: "),
+        (_KERNEL, "nonsense", "the compiler stopped: NVRTC: .*nonsense"),
+        (_KERNEL.replace("solve_one", "other"), "", "the compiler made no entry for the kernel solve_one"),
+    ],
+)
+def test_what_tvm_or_nvrtc_refuses_is_one_sentence(tmp_path: Path, tir: str, cuh: str, message: str) -> None:
+    made = cuda_artifact()
+    sources = {"solver.tir": tir, "solver.cuh": cuh, "solver_launch.json": made.sources["solver_launch.json"]}
+    with pytest.raises(ToolError, match=message) as caught:
+        build_cubins(replace(made, backend="tvm", sources=sources), tmp_path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 800
 
 
 def test_a_toolkit_on_the_path_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
