@@ -61,7 +61,10 @@ def main() -> None:
 
         rows["gpu"] = describe_gpu()
         print(rows["gpu"], flush=True)
-        _measure_all(arguments, [n for n in names if "failed" not in built[n]], rows, title, begun)
+        try:
+            _measure_all(arguments, [n for n in names if "failed" not in built[n]], rows, title, begun)
+        except KeyboardInterrupt:
+            print("interrupted; what was measured is kept")
     rows["seconds"] = round(time.perf_counter() - begun, 1)
     path = write_results(title, rows, checks_of(rows), SEEDS)
     print(markdown(json.loads(path.read_text())))

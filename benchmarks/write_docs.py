@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/write_docs.py
 
 README.md takes demo.json; docs/approximations.md and docs/approximations.svg take approximations.json;
-docs/performance.md and docs/performance.svg take speed.json and passes.json, where there is a speed.json.
+docs/performance.md and docs/performance.svg take speed.json and passes.json, where there is a speed.json, and gpu.json,
+where there is one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import draw_speed
+import gpu_tables
 import speed_tables
 from approximation_tables import tables_text
 from draw_approximations import draw
@@ -63,6 +65,15 @@ def results_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def gpu_text(results: Path) -> str:
+    """The section on GPUs as Markdown; empty where none was measured."""
+    if not (results / "gpu.json").is_file():
+        return ""
+    found = json.loads((results / "gpu.json").read_text())
+    missed = [f"Not met: {c['name']}: {c['measured']:.3g}, goal {c['goal']}." for c in found["checks"] if not c["met"]]
+    return "\n\n".join(["", "## On a GPU", gpu_tables.markdown(found), *missed])
+
+
 def replace_section(path: Path, section: str) -> None:
     """Put the section between the markers, both of which the file must hold."""
     text = path.read_text(encoding="utf-8")
@@ -82,7 +93,7 @@ def main() -> None:
         speed = json.loads((results / "speed.json").read_text())
         passes = json.loads((results / "passes.json").read_text())
         section = f"{speed_tables.tables_text(speed)}\n\n## What each transformation gains\n\n"
-        replace_section(ROOT / "docs/performance.md", section + speed_tables.passes_text(passes))
+        replace_section(ROOT / "docs/performance.md", section + speed_tables.passes_text(passes) + gpu_text(results))
         if speed["rows"].get("scaling"):
             draw_speed.draw(speed["rows"]["scaling"], ROOT / "docs/performance.svg")
 

@@ -31,14 +31,14 @@ def cuda_forms(program: LoopProgram, inputs: Sequence[Port]) -> tuple[CudaForm, 
     if not any(port.batched for port in inputs):
         return (one,)
     many = default_gpu_choices(program, inputs, _MANY)
-    return (one,) if many == few else (one, CudaForm("many", from_batch(few), many))
+    return (one,) if many == few else (one, CudaForm("many", from_batch(program, inputs, few, many), many))
 
 
 def cuda_artifact_sources(
-    symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port]
+    symbol: str, program: LoopProgram, inputs: Sequence[Port], outputs: Sequence[Port], allow_tf32: bool = False
 ) -> dict[str, str]:
-    """The module of kernels and the facts of their launch."""
-    products = product_form(program, inputs, outputs)
+    """The module of kernels and the facts of their launch; `allow_tf32` for products of matrices."""
+    products = product_form(program, inputs, outputs, tf32=allow_tf32)
     forms = [f for f in cuda_forms(program, inputs) if products is None or f.from_batch < products.from_batch]
     return cuda_sources(symbol, program, inputs, outputs, forms, products)
 

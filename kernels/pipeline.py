@@ -186,10 +186,12 @@ def compile_onnx(
     dimensions: Mapping[str, int] | None = None,
     host: bool | None = None,
     sparse: bool = False,
+    allow_tf32: bool = False,
 ) -> Artifact:
     """Compiles a model for a target; `host` adds the driver that this machine's loader calls (default: spec is "host").
 
-    `sparse` skips what a zero of an iterate would be multiplied by; the time then depends on the data.
+    `sparse` skips what a zero of an iterate would be multiplied by; the time then depends on the data. `allow_tf32`
+    lets products of matrices on a GPU round their factors to 10 bits.
     Raises ModelError for the file, InputError for an option.
     """
     check_symbol(symbol)
@@ -201,7 +203,7 @@ def compile_onnx(
         return compile_split(path, spec, symbol, batch, dimensions)
     model, program = load_program(path, batch, dimensions)
     on_host = spec.name == "host" if host is None else host
-    return build_artifact(model, program, spec, backend, symbol, on_host, sparse)
+    return build_artifact(model, program, spec, backend, symbol, on_host, sparse, allow_tf32=allow_tf32)
 
 
 def build_artifact(
@@ -213,6 +215,7 @@ def build_artifact(
     host: bool,
     sparse: bool = False,
     choices: ScheduleChoices | None = None,
+    allow_tf32: bool = False,
 ) -> Artifact:
     """Lowers, schedules and prints an optimised program; `choices` for the schedule, None for the default."""
     default = default_for(spec, backend)
@@ -250,7 +253,7 @@ def build_artifact(
     elif backend == "numba":
         sources = numba_sources(symbol, scheduled, model.inputs, model.outputs)
     elif backend == "cuda":
-        sources = cuda_artifact_sources(symbol, scheduled, model.inputs, model.outputs)
+        sources = cuda_artifact_sources(symbol, scheduled, model.inputs, model.outputs, allow_tf32)
     elif backend == "tvm" and on_gpu:
         sources = tvm_cuda_artifact_sources(symbol, scheduled, model.inputs, model.outputs)
     elif backend == "tvm":

@@ -236,7 +236,7 @@ def _open_gpu(build: Build) -> Engine:
         from unfoldc.runtime.cuda.simulator import SimulatorEngine
 
         return SimulatorEngine(build.artifact)
-    from unfoldc.runtime.engine_cuda import CudaEngine
+    from unfoldc.runtime.cuda.engine import CudaEngine
 
     return CudaEngine(build.artifact, build.folder / build.product)
 

@@ -17,7 +17,7 @@ from unfoldc.runtime.profile import IterationRow, Profile, Row
 
 if TYPE_CHECKING:
     from unfoldc.runtime.artifact_folder import Build
-    from unfoldc.runtime.engine_cuda import CudaEngine
+    from unfoldc.runtime.cuda.engine import CudaEngine
     from unfoldc.runtime.engine_remote import RemoteEngine
 
 _WARM_UP = 3

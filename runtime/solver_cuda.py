@@ -13,10 +13,10 @@ from unfoldc.kernels.artifact import Port
 from unfoldc.runtime.bound import BoundCall, given_arrays, given_outputs
 from unfoldc.runtime.cuda.bound_list import BoundList
 from unfoldc.runtime.cuda.calls import BoundLaunch, Given, any_on_gpu, given, look, solve
+from unfoldc.runtime.cuda.engine import CudaEngine
 from unfoldc.runtime.cuda.libraries import Torch, library_of
 from unfoldc.runtime.cuda.listed import ListKernel
 from unfoldc.runtime.cuda.torch_calls import TorchCalls
-from unfoldc.runtime.engine_cuda import CudaEngine
 from unfoldc.runtime.ports import bind, shape_text
 from unfoldc.runtime.result import RunResult, status_of
 from unfoldc.runtime.solver import Solver

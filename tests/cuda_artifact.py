@@ -37,6 +37,7 @@ def {name}(x0, x1, y0, weights_float32, workspace, batch, iterations, ticks):
             stamp({stamped}, ticks, 2 + k)
         if p + group < batch:
             y0[q * 8 + lane] = a
+        stamp({stamped}, ticks, {last})
         p += cuda.gridDim.x * 4
 """
 _MODULE = """
@@ -80,8 +81,8 @@ def cuda_artifact(seed: int = 0, **changes: Any) -> Artifact:
     weights = (np.random.default_rng(seed).standard_normal((N, N)) * 0.1).astype(np.float32)
     forms = [form("one", 1, **changes), form("many", 64, **changes)]
     kernels = [(f[key], key == "stamped") for f in forms for key in ("kernel", "stamped")]
-    source = _MODULE.format(count=K + 2) + "".join(
-        _KERNEL.format(name=name, stamped=stamped) for name, stamped in kernels
+    source = _MODULE.format(count=K + 3) + "".join(
+        _KERNEL.format(name=name, stamped=stamped, last=K + 2) for name, stamped in kernels
     )
     launch = {
         "forms": forms,
@@ -91,6 +92,7 @@ def cuda_artifact(seed: int = 0, **changes: Any) -> Artifact:
             ["batch", "int32", "batch"], ["iterations", "int32", "iterations"], ["ticks", "int64*", "ticks"],
         ],
         "weights": [["float32", N * N, [["w0", 0]]]],
+        "stamps_per_block": K + 3,
     }  # fmt: skip
     return Artifact(
         symbol="solver",

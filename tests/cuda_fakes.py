@@ -31,9 +31,10 @@ def kernel(launch: Launch) -> None:
             answer = first + answer @ step.T
     floats(x, batch, N)[...] = answer
     if launch.kernel.endswith("stamped"):
-        stamps = np.ctypeslib.as_array((ctypes.c_int64 * (launch.blocks * (K + 2))).from_address(ticks))
-        for block, row in enumerate(stamps.reshape(launch.blocks, K + 2)):
+        stamps = np.ctypeslib.as_array((ctypes.c_int64 * (launch.blocks * (K + 3))).from_address(ticks))
+        for block, row in enumerate(stamps.reshape(launch.blocks, K + 3)):
             row[: 2 + iterations] = 1000 * (1 + block) + 10 * np.arange(2 + iterations)
+            row[K + 2] = row[1 + iterations] + 100
 
 
 def fake(**changes: Any) -> FakeDriver:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 
-class cuBLASError(Exception):  # noqa: N801, N818
+class cuBLASError(Exception):  # noqa: N801
     """As the bindings have it."""
 
 
@@ -42,7 +42,7 @@ class FakeCublas:
 
     Operation = Operation
     Math = Math
-    cuBLASError = cuBLASError
+    cuBLASError = cuBLASError  # noqa: N815
 
     def create(self) -> int:
         if self.missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -91,7 +92,7 @@ class Tensor(Base):
 
     @property
     def dtype(self) -> str:
-        return f"torch.{self.numpy_type}"
+        return sys.intern(f"torch.{self.numpy_type}")  # one object, as PyTorch's are
 
     def is_neg(self) -> bool:
         return False
@@ -132,7 +133,7 @@ def install(api: FakeDriver, patch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     torch, cupy, jax = ModuleType("torch"), ModuleType("cupy"), ModuleType("jax")
     vars(torch).update(
-        {name: f"torch.{name}" for name in ("float32", "float64", "int32", "bool", "uint8", "int64")},
+        {name: sys.intern(f"torch.{name}") for name in ("float32", "float64", "int32", "bool", "uint8", "int64")},
         strided="strided",
         is_grad_enabled=lambda: state.gradients,
         empty=empty(Tensor),

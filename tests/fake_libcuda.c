@@ -100,7 +100,7 @@ R cuLaunchKernel(void *f, unsigned x, unsigned y, unsigned z, unsigned tx, unsig
   }
   if (f == (void *)2)
     for (unsigned block = 0; block < x; block++)
-      for (int i = 0; i < 2 + iterations; i++) ticks[block * (K + 2) + (unsigned)i] = 1000 + 10 * i;
+      for (int i = 0; i < 2 + iterations; i++) ticks[block * (K + 3) + (unsigned)i] = 1000 + 10 * i;
   return 0;
 }
 R cuLaunchCooperativeKernel(void *f, unsigned x, unsigned y, unsigned z, unsigned tx, unsigned ty, unsigned tz,

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cuda": "cuda-bindings",
+    "nvmath": "nvmath-python",
     "elftools": "pyelftools",
     "google": "protobuf",
     "skimage": "scikit-image",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from unfoldc.kernels.gpu.choices import GRID, LARGEST_BLOCK, WARP, GpuChoices
-from unfoldc.kernels.gpu.estimate import latency, private_words
+from unfoldc.kernels.gpu.estimate import far_bytes, latency, private_words
 from unfoldc.kernels.gpu.mapping import Mapped, map_program
 from unfoldc.kernels.loops import LoopProgram
 
@@ -20,6 +20,8 @@ _REGISTERS = 64 * 1024
 _SHARED = 220 * 1024  # bytes of a processor
 _ENOUGH = 8  # warps by which a processor hides how long memory takes
 _AROUND = 30  # registers that a lane takes beside what it keeps
+_FETCHED = 64 * 1024  # bytes
+_FAR_GROUP = 256  # lanes that a problem gets at least if its state does not fit shared memory
 _BLOCK = 128  # threads of a block of many small groups
 _SPILLED = 4.0  # how much longer it takes when a lane keeps more than its registers hold
 _MOST = 225  # words that a lane can keep in registers
@@ -27,29 +29,40 @@ _MOST = 225  # words that a lane can keep in registers
 
 def default_gpu_choices(program: LoopProgram, inputs: Sequence[Port], batch: int) -> GpuChoices:
     """The choices for batches of about so many problems, by estimates alone."""
-    unbatched = frozenset(n for n, port in zip(program.inputs, inputs, strict=True) if not port.batched)
+    unbatched = _unbatched(program, inputs)
     groups = [1 << i for i in range(LARGEST_BLOCK.bit_length())]
     found: list[tuple[float, GpuChoices]] = []
     for group in groups:
         choices = GpuChoices(group)
         mapped = map_program(program, choices, unbatched)
-        far = any(p.kind == "work" for p in mapped.places.values())
         if batch < PROCESSORS:
             found.append((latency(mapped), choices))
         else:
-            choices = _filled(mapped)
-            found.append((_per_problem(mapped, choices), choices))
-        if far and group == LARGEST_BLOCK and batch < PROCESSORS:
+            mapped = map_program(program, _filled(mapped), unbatched)
+            if _is_far(mapped) and group < _FAR_GROUP:
+                continue  # each problem of each block has its part of the workspace
+            found.append((_per_problem(mapped), mapped.choices))
+        if group == LARGEST_BLOCK and batch < PROCESSORS and (_is_far(mapped) or _reads_far(mapped)):
             grid = GpuChoices(GRID)
             found.append((latency(map_program(program, grid, unbatched)), grid))
     return min(found, key=lambda weighed: weighed[0])[1]
 
 
-def from_batch(choices: GpuChoices) -> int:
-    """The batch from which blocks of this kind wait for each other: larger ones want another form."""
+def from_batch(program: LoopProgram, inputs: Sequence[Port], choices: GpuChoices, many: GpuChoices) -> int:
+    """The batch from which the form for `many` problems is used instead of the one with these choices.
+
+    It is the batch from which blocks of the latter wait for each other, or which it would solve one by one in the time
+    that the other form takes for all of them.
+    """
     if choices.is_grid:
-        return 2
+        unbatched = _unbatched(program, inputs)
+        one_by_one, at_once = (latency(map_program(program, c, unbatched)) for c in (choices, many))
+        return max(2, min(PROCESSORS, round(at_once / one_by_one)))
     return PROCESSORS * max(1, min(16, _THREADS // max(choices.block_threads, 64)))
+
+
+def _unbatched(program: LoopProgram, inputs: Sequence[Port]) -> frozenset[str]:
+    return frozenset(n for n, port in zip(program.inputs, inputs, strict=True) if not port.batched)
 
 
 def _filled(mapped: Mapped) -> GpuChoices:
@@ -64,13 +77,23 @@ def _filled(mapped: Mapped) -> GpuChoices:
     return replace(choices, problems=problems)
 
 
-def _per_problem(mapped: Mapped, choices: GpuChoices) -> float:
+def _is_far(mapped: Mapped) -> bool:
+    """Whether some of the state lies in the workspace."""
+    return any(place.kind == "work" for place in mapped.places.values())
+
+
+def _reads_far(mapped: Mapped) -> bool:
+    """Whether an iteration reads more than a processor should fetch alone."""
+    return any(far_bytes(mapped, step) > _FETCHED for step in mapped.steps)
+
+
+def _per_problem(mapped: Mapped) -> float:
     """The time of lanes that a problem takes, more where a processor cannot hold enough warps of them."""
-    words = private_words(mapped)
+    words, choices = private_words(mapped), mapped.choices
     kept = min(words, _MOST) + _AROUND
     threads = choices.block_threads
     by_registers = _REGISTERS // (kept * threads)
-    by_memory = _SHARED // max(mapped.shared.nbytes * choices.problems, 1)
+    by_memory = _SHARED // max(mapped.shared.nbytes, 1)
     blocks = max(min(by_registers, by_memory, _THREADS // threads), 1)
     warps = blocks * max(threads // WARP, 1)
     return latency(mapped) * choices.group * max(1.0, _ENOUGH / warps) * (_SPILLED if words > _MOST else 1.0)

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from unfoldc.kernels import build
 from unfoldc.kernels.gpu.costs import runs_of, wait, work
-from unfoldc.kernels.gpu.mapping import GRID_LANES, Mapped
-from unfoldc.kernels.gpu.parts import All, Barrier, InStep, One, Part, Share
+from unfoldc.kernels.gpu.mapping import GRID_LANES, Mapped, MappedStep
+from unfoldc.kernels.gpu.owners import accesses
+from unfoldc.kernels.gpu.parts import All, Barrier, InStep, One, Part, Share, leaves
 from unfoldc.kernels.gpu.places import lane_elements, words
 from unfoldc.kernels.index_bounds import Ranges
-from unfoldc.kernels.loops import ITERATION, Expr
+from unfoldc.kernels.loops import ITERATION, Expr, Var
 
+_BYTES = 256  # that a processor gets from the second-level cache in the time of an addition
+_LANES = 256  # of a processor, in a grid
 _FAR = 2.0  # how much longer it takes where the state lies in global memory
 
 
 def latency(mapped: Mapped) -> float:
     """From the first lane's start of a problem to the last one's end."""
+    processors = GRID_LANES // _LANES if mapped.choices.is_grid else 1
     total = sum(_parts(mapped, parts, {}) for parts in (mapped.load, mapped.begin, mapped.end))
     for step in mapped.steps:
         ranges: Ranges = {ITERATION: (step.first, step.first + step.count - 1)}
-        total += step.count * _parts(mapped, step.parts, ranges)
+        total += step.count * (_parts(mapped, step.parts, ranges) + far_bytes(mapped, step) / _BYTES / processors)
     return total * (_FAR if any(p.kind == "work" for p in mapped.places.values()) else 1.0)
+
+
+def far_bytes(mapped: Mapped, step: MappedStep) -> float:
+    """Bytes of inputs and constants that an iteration reads where the caller has them."""
+    read: dict[str, float] = {}
+    for leaf in leaves(step.parts):
+        for access in accesses(leaf, mapped.buffers):
+            buffer = mapped.buffers[access.buffer]
+            if mapped.places[access.buffer].kind == "given" and buffer.space in ("input", "constant"):
+                stacked = bool(access.indices) and Var(ITERATION) in build.walk(access.indices[0])
+                own = buffer.nbytes / (buffer.shape[0] if stacked else 1)
+                read[access.buffer] = max(read.get(access.buffer, 0.0), own)
+    return sum(read.values())
 
 
 def private_words(mapped: Mapped) -> int:

@@ -1,7 +1,7 @@
 """A program as launches over a whole batch: products of matrices, and kernels in which each thread makes a result.
 
-Buffers of a problem lie behind one another for all problems, `(batch, size)`. A launch sees everything that those before
-it wrote, so no barriers are needed; between two products what is left of the nests runs as elementwise kernels.
+A buffer holds the elements of all problems, `(batch, size)`. A launch sees everything that those before it wrote, so no
+barriers are needed; between two products what is left of the nests runs as elementwise kernels.
 """
 
 from __future__ import annotations
@@ -65,24 +65,27 @@ class Launches:
         return [name for name in self.program.buffers if name in found]
 
 
-def launches(program: LoopProgram, shared: Collection[str]) -> Launches:
-    """The launches of a program whose products stand apart; `shared` are the buffers that all problems share."""
+def launches(program: LoopProgram, shared: Collection[str], least: int = 0) -> Launches:
+    """The launches of a program whose products stand apart: those with weights of at least `least` elements.
+
+    `shared` are the buffers that all problems share.
+    """
 
     def tasks(body: Sequence[Stmt]) -> tuple[Task, ...]:
-        return tuple(t for s in body for t in _tasks(s, program, shared))
+        return tuple(t for s in body for t in _tasks(s, program, shared, least))
 
     steps = tuple((step.first, step.count, tasks(step.body)) for step in program.steps)
     return Launches(program, tasks(program.begin), steps, tasks(program.end))
 
 
-def _tasks(s: Stmt, program: LoopProgram, shared: Collection[str]) -> list[Task]:
-    product = product_of(s, program.buffers, shared)
+def _tasks(s: Stmt, program: LoopProgram, shared: Collection[str], least: int) -> list[Task]:
+    product = product_of(s, program.buffers, shared, least)
     if product is not None:
         return [product]
     origins = s.origins if isinstance(s, Nest) else ()
     body = s.body if isinstance(s, Nest) else (s,)
     if len(body) > 1 and not any(isinstance(x, Let | Assign) for x in body):
-        return [t for x in body for t in _tasks(Nest(origins, (x,)), program, shared)]
+        return [t for x in body for t in _tasks(Nest(origins, (x,)), program, shared, least)]
     loops: list[For] = []
     ranges: Ranges = {}
     while len(body) == 1 and isinstance(body[0], For) and isinstance(body[0].extent, int):

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Expr, For, Load, Stmt, Store, Var
 
-LANE = "lane"
-"""The variable that holds the number of a lane in its team: 0 .. team - 1, in statements that a team shares."""
+LANE = "number in the team"
+"""The variable that holds the number of a lane in its team: 0 .. team - 1, in statements that a team shares.
+
+It is no name that a variable of a program may have.
+"""
 
 NEUTRAL = {"add": -0.0, "max": -float("inf"), "min": float("inf")}
 """What changes nothing, for the operators by which the scalars of a team are combined."""

@@ -99,8 +99,8 @@ def term_of(loop: Stmt, shared: Collection[str]) -> Term | None:
     return None
 
 
-def product_of(s: Stmt, buffers: Mapping[str, Buffer], shared: Collection[str]) -> Product | None:
-    """The product that a nest stands for; None where it is another nest."""
+def product_of(s: Stmt, buffers: Mapping[str, Buffer], shared: Collection[str], least: int = 0) -> Product | None:
+    """The product that a nest stands for; None for another nest, or weights of less than `least` elements."""
     loops, body = [], s.body if isinstance(s, Nest) else (s,)
     while len(body) == 1 and isinstance(body[0], For):
         loops.append(body[0])
@@ -117,7 +117,8 @@ def product_of(s: Stmt, buffers: Mapping[str, Buffer], shared: Collection[str]) 
     adds = start == Load(out, at, term.w.dtype)
     if not adds and not (isinstance(start, Const) and start.value == 0):
         return None
-    return _product(loops, inner, term, Load(out, at, term.w.dtype), adds, buffers)
+    found = _product(loops, inner, term, Load(out, at, term.w.dtype), adds, buffers)
+    return found if found is not None and found.m * found.n >= least else None
 
 
 def _product(
@@ -146,9 +147,7 @@ def _product(
     return Product(weights, transposed, x, y, rows, extents[i], extents[j], term.sign, adds, term.w.dtype)
 
 
-def rows_of(
-    load: Load, buffer: Buffer, column: str, leads: Sequence[str], extents: Mapping[str, int]
-) -> Rows | None:
+def rows_of(load: Load, buffer: Buffer, column: str, leads: Sequence[str], extents: Mapping[str, int]) -> Rows | None:
     """Where the elements of a buffer of each problem are rows, one for each run of the loops `leads`; else None."""
     found = strides(load, buffer, {column, *leads})
     if found is None:

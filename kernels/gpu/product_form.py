@@ -55,11 +55,12 @@ def product_form(
     outputs: Sequence[Port],
     from_batch: int | None = None,
     least: int | None = None,
+    tf32: bool = False,
 ) -> ProductForm | None:
     """The form, where it pays for some batch; `from_batch` and `least` (elements of weights) take the place of that."""
     shared = shared_buffers(program, inputs, outputs)
     apart = _LEAST_APART if least is None else least
-    found = launches(split_products(program, shared, apart), shared)
+    found = launches(split_products(program, shared, apart), shared, apart)
     products = [t for _, _, tasks in found.steps for t in tasks if isinstance(t, Product)]
     largest = max((p.m * p.n for p in products), default=0)
     if not products or largest < (LEAST_WEIGHTS if least is None else least):
@@ -69,7 +70,7 @@ def product_form(
         if not batches or _share(found) < _SHARE:
             return None
         from_batch = batches[0]
-    return ProductForm(from_batch, found)
+    return ProductForm(from_batch, found, tf32=tf32)
 
 
 def _share(found: Launches) -> float:

@@ -9,7 +9,7 @@ The program computes what it did, to the order of sums; `product_of` recognises 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from unfoldc.kernels import build
@@ -43,23 +43,21 @@ def split_products(program: LoopProgram, shared: Collection[str], least: int) ->
     return replace(split, buffers=buffers)
 
 
-def _part(
-    body: Sequence[Stmt], buffers: dict[str, Buffer], shared: Collection[str], least: int
-) -> tuple[Stmt, ...]:
+def _part(body: Sequence[Stmt], buffers: dict[str, Buffer], shared: Collection[str], least: int) -> tuple[Stmt, ...]:
     apart: list[Stmt] = []
     for s in body:
         work = _Nest(buffers, shared, least)
         apart += work.split(s)
-    return _rest_joined(apart, buffers, shared)
+    return _rest_joined(apart, buffers, shared, least)
 
 
 def _rest_joined(
-    body: Sequence[Stmt], buffers: Mapping[str, Buffer], shared: Collection[str]
+    body: Sequence[Stmt], buffers: Mapping[str, Buffer], shared: Collection[str], least: int
 ) -> tuple[Stmt, ...]:
     """What stands between products joined, so that values stay in registers where that is possible."""
     pieces: list[list[Stmt]] = [[]]
     for s in body:
-        if product_of(s, buffers, shared) is None:
+        if product_of(s, buffers, shared, least) is None:
             pieces[-1].append(s)
         else:
             pieces += [[s], []]
@@ -129,7 +127,7 @@ class _Nest:
             nest = self._nest(leads, i, loop, term, copied, at)
             if product_of(nest, self.buffers, self.shared) is None:
                 return None
-            fill = (*term.before, Store(copied.buffer, copied.indices, term.x))
+            fill: tuple[Stmt, ...] = (*term.before, Store(copied.buffer, copied.indices, term.x))
             self.before.append(Nest(self.origins, (_around([*leads, loop], fill),)))
         self.before.append(nest)
         return at
@@ -156,7 +154,7 @@ class _Nest:
                         assert isinstance(first, Load) and isinstance(second, Load)
                         same = first.indices == second.indices and _uses(body, a) == _uses(body, b) == 1
                         if same and self._add_to(first, second, operator):
-                            body[place] = build.map_stmt(s, lambda x, e=e, a=a: Local(a, e.dtype) if x == e else None)
+                            body[place] = build.map_stmt(s, _replacing(e, Local(a, e.dtype)))
                             return self._added_up([x for x in body if not (isinstance(x, Let) and x.name == b)])
         return body
 
@@ -247,6 +245,10 @@ def _independent(loops: Sequence[For]) -> bool:
             return False
         ranges = {**ranges, loop.var: loop_range(loop)}
     return True
+
+
+def _replacing(old: Expr, new: Expr) -> Callable[[Expr], Expr | None]:
+    return lambda e: new if e == old else None
 
 
 def _uses(body: Sequence[Stmt], name: str) -> int:

@@ -11,9 +11,9 @@ import numpy as np
 from unfoldc.errors import InputError
 from unfoldc.kernels.artifact import Port
 from unfoldc.runtime.cuda.code import DeviceCode
+from unfoldc.runtime.cuda.engine import CudaEngine, check_batch
 from unfoldc.runtime.cuda.kernel import Arguments, Kernel
 from unfoldc.runtime.cuda.libraries import Library, View, library_of
-from unfoldc.runtime.engine_cuda import CudaEngine, check_batch
 from unfoldc.runtime.ports import common_batch
 
 _INVALID_CONTEXT = 201

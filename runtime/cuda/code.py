@@ -14,8 +14,8 @@ import numpy as np
 
 from unfoldc.errors import TargetError, ToolError
 from unfoldc.kernels.artifact import Artifact
-from unfoldc.runtime.cuda.driver import Driver
 from unfoldc.runtime.cuda.cublas import Cublas
+from unfoldc.runtime.cuda.driver import Driver
 from unfoldc.runtime.cuda.kernel import Arguments, Kernel
 from unfoldc.runtime.cuda.launch_facts import Form, LaunchFacts, gathered
 from unfoldc.runtime.cuda.launch_list import LaunchList
@@ -41,7 +41,7 @@ class DeviceCode:
         self._module: Any = None
         self._blas: Cublas | None = None
         self._kernels: dict[tuple[int, bool], Kernel] = {}
-        self._workspaces: dict[int, int] = {}
+        self._workspaces: dict[tuple[int, str], int] = {}
         self._lock = threading.RLock()
         self._arguments: list[Arguments] = []
         self.memory = Memory(driver)
@@ -122,15 +122,16 @@ class DeviceCode:
     def workspace(self, kernel: Kernel, stream: Any) -> int:
         """The address of the workspace for launches into a stream, which run one after the other; 0 for none.
 
+        Each form has its own: the words at which the blocks of a grid wait for each other must stay as they left them.
         A launch that is being captured into a graph gets one of its own, since graphs run when they like.
         """
-        size = max((k.workspace_bytes() for k in (kernel, *self._kernels.values())), default=0)
-        if not kernel.workspace_bytes():
+        size = kernel.workspace_bytes()
+        if not size:
             return 0
-        api, key = self.driver.api, int(stream)
+        api, key = self.driver.api, (int(stream), kernel.form.name)
         status = self.driver("cuStreamIsCapturing", stream)
         if status != api.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE:
-            return self._captured_workspace(kernel.workspace_bytes())
+            return self._captured_workspace(size)
         with self._lock:
             known = self._workspaces.get(key, 0)
             if not known or self.memory.size(known) < size:

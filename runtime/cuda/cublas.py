@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from unfoldc.errors import DeviceError, ToolError
@@ -29,7 +29,8 @@ class Cublas:
         except self.api.cuBLASError as error:
             raise _failed("opening cuBLAS", error) from None
         except Exception as error:  # the bindings' own classes for a library that is not there lie deep within them
-            raise _missing(f"cuBLAS cannot be loaded ({type(error).__name__})") from None
+            said = " ".join(str(error).split())[:200]
+            raise _missing(f"cuBLAS cannot be loaded ({type(error).__name__}: {said})") from None
         mode = self.api.Math.TF32_TENSOR_OP_MATH if tf32 else self.api.Math.DEFAULT_MATH
         self.api.set_math_mode(self.handle, int(mode))
         self._numbers = {t: {v: kind(v) for v in (-1, 0, 1)} for t, kind in _KINDS.items()}
@@ -47,31 +48,28 @@ class Cublas:
             except self.api.cuBLASError as error:
                 raise _failed("a matrix product", error) from None
 
-    def arguments(
-        self, dtype: str, weights: tuple[int, int], x: tuple[int, int], out: tuple[int, int], shape: Sequence[int],
-        transposed: bool, sign: int, adds: bool,
-    ) -> tuple[Any, tuple[Any, ...]]:  # fmt: skip
-        """The function and arguments of `out = sign * x w^T (+ out)`; arrays are addresses and steps between rows.
+    def product(
+        self, dtype: str, shape: Sequence[int], transposed: bool, sign: int, adds: bool
+    ) -> tuple[Any, tuple[Any, ...], int]:
+        """The function for `out = sign * x w^T (+ out)`, its arguments before those of arrays, and that before out.
 
-        shape: rows of x and out, their columns m and n: w is (m, n), or (n, m) where it is transposed. The library has
-        columns where we have rows: our C = X W^T, read its way, is C^T = W X^T, with W^T and X^T lying there as X and W.
+        The others are w's address and the step between its rows, those of x, and at the end those of out. shape: rows
+        of x and out, their columns m and n: w is (m, n), or (n, m) where it is transposed. The library has columns
+        where we have rows: our C = X W^T, read its way, is C^T = W X^T, and it finds W^T and X^T in memory.
         """
         rows, m, n = shape
         none, transpose = self._operations
         numbers = self._numbers[dtype]
         alpha, beta = (ctypes.addressof(numbers[v]) for v in (sign, int(adds)))
-        return self._functions[dtype], (
-            self.handle, none if transposed else transpose, none, m, rows, n, alpha, *weights, *x, beta, *out,
-        )  # fmt: skip
+        before = self.handle, none if transposed else transpose, none, m, rows, n, alpha
+        return self._functions[dtype], before, beta
 
     def close(self) -> None:
         """Give the handle back."""
         handle, self.handle = self.handle, 0
         if handle:
-            try:
+            with suppress(self.api.cuBLASError):  # the GPU is lost then, which other calls say
                 self.api.destroy(handle)
-            except self.api.cuBLASError:
-                pass  # the GPU is lost already, which other calls say
 
 
 def workspace_bytes(architecture: int) -> int:

@@ -56,8 +56,8 @@ _MEANINGS: dict[str, tuple[type[UnfoldcError], str, str, str]] = {
 class Driver:
     """The driver's functions by name: `driver("cuMemAlloc", size)` gives what it returns beside the status.
 
-    `api` is `cuda.bindings.driver`, or what behaves alike, and so is `blas` for `nvmath.bindings.cublas`; `doing` in the messages says what a call is for. Raises
-    ToolError where the package or the driver is not installed.
+    `api` is `cuda.bindings.driver` and `blas` `nvmath.bindings.cublas`, or what behaves alike; `doing` in the
+    messages says what a call is for. Raises ToolError where the package or the driver is not installed.
     """
 
     def __init__(self, api: Any = None, blas: Any = None) -> None:

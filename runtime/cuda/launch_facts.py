@@ -82,7 +82,7 @@ def launch_facts(artifact: Artifact) -> LaunchFacts:
         )
         if not forms:
             raise ValueError("no forms")
-        return LaunchFacts(forms, parameters, weights, int(found.get("stamps_per_block", artifact.iterations + 2)))
+        return LaunchFacts(forms, parameters, weights, int(found.get("stamps_per_block", artifact.iterations + 3)))
     except (KeyError, TypeError, ValueError) as error:
         raise ToolError(
             name, f"it does not describe kernels ({type(error).__name__}: {error})", "a file as unfoldc writes it",

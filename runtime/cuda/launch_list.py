@@ -35,8 +35,8 @@ class Rows:
 class MatrixProduct:
     """`out = sign * x w^T (+ out where adds)`: w has m rows of n elements, or n rows of m where `transposed`.
 
-    x has rows of n and out rows of m elements, `rows` for each problem. `per_iteration`: elements from the weights of an
-    iteration to those of the next.
+    x has rows of n and out rows of m elements, `rows` for each problem. `per_iteration`: elements from one iteration's
+    weights to the next one's.
     """
 
     weights: Rows
@@ -54,18 +54,18 @@ class MatrixProduct:
 
 @dataclass(frozen=True)
 class Elementwise:
-    """A kernel whose threads each make one of the `results` of each problem."""
+    """A kernel whose threads each make one of the `results` of each problem.
+
+    Without results it is the one that writes the time, in nanoseconds, into the stamp of that number.
+    """
 
     kernel: str
     results: int
+    counts: bool = True
+    """Whether it is told the number of the iteration; else it is told 0."""
 
 
-@dataclass(frozen=True)
-class Stamp:
-    """Writes the time, in nanoseconds, into the stamp whose number stands in place of the iteration's."""
-
-
-Launch = MatrixProduct | Elementwise | Stamp
+Launch = MatrixProduct | Elementwise
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,17 @@ class LaunchList:
 
     def sequence(self, iterations: int, stamped: bool = False) -> Iterator[tuple[Launch, int]]:
         """The launches in order, each with the number of the iteration; of a stamp it is the stamp's."""
+        stamp = Elementwise(self.stamp, 0)
         if stamped:
-            yield Stamp(), 0
+            yield stamp, 0
         yield from ((x, 0) for x in self.begin)
         if stamped:
-            yield Stamp(), 1
+            yield stamp, 1
         for first, count, launches in self.steps:
             for k in range(first, min(first + count, iterations)):
                 yield from ((x, k) for x in launches)
                 if stamped:
-                    yield Stamp(), 2 + k
+                    yield stamp, 2 + k
         yield from ((x, 0) for x in self.end)
 
 
@@ -135,7 +136,9 @@ def launch_list(found: Mapping[str, Any]) -> LaunchList:
 
 def _launches(found: Sequence[Mapping[str, Any]], places: Mapping[str, Place]) -> tuple[Launch, ...]:
     return tuple(
-        _product(x["product"], places) if "product" in x else Elementwise(str(x["kernel"]), int(x["results"]))
+        _product(x["product"], places)
+        if "product" in x
+        else Elementwise(str(x["kernel"]), int(x["results"]), bool(x["counts"]))
         for x in found
     )
 

@@ -15,13 +15,14 @@ from unfoldc.runtime.cuda.launch_facts import Parameter
 from unfoldc.runtime.cuda.launch_list import Elementwise, LaunchList, MatrixProduct, Rows
 
 _MOST_BLOCKS = 2**31 - 1
+_MANY_PLANS = 64
 
 
 @dataclass(frozen=True)
 class ListKernel(Kernel):
     """A list of launches in place of a kernel; `function` is that of its largest kernel, for what reports say of it.
 
-    `functions`: the driver's, by name. `batch`: the problems that it is for.
+    `functions`: the driver's, by name. `batch`: the problems that it is for. `plans` are those made before.
     """
 
     launches: LaunchList
@@ -31,6 +32,7 @@ class ListKernel(Kernel):
     parameters: tuple[Parameter, ...]
     stamped: bool = False
     batch: int = 0
+    plans: dict[tuple[int, int], Plan] = field(default_factory=dict, compare=False)
 
     def at(self, batch: int) -> ListKernel:
         """The list for so many problems."""
@@ -56,69 +58,106 @@ class ListKernel(Kernel):
         """Put all launches into a stream."""
         self.prepared(words).run(driver, stream)
 
+    def word(self, role: str, index: int = 0) -> int:
+        """The number of a kernel's parameter."""
+        return next(i for i, p in enumerate(self.parameters) if (p.role, p.index) == (role, index))
+
+    def plan(self, iterations: int) -> Plan:
+        """What does not depend on addresses; the same for all calls with as many problems and iterations."""
+        key = self.batch, iterations
+        known = self.plans.get(key)
+        if known is None:
+            if len(self.plans) >= _MANY_PLANS:
+                self.plans.clear()
+            known = self.plans[key] = [
+                (self._product(x, k), (), 0) if isinstance(x, MatrixProduct) else (None, self._shape(x), k * x.counts)
+                for x, k in self.launches.sequence(iterations, self.stamped)
+            ]
+        return known
+
+    def products_memory(self, words: Sequence[int]) -> int:
+        """What products work in: it is behind the buffers."""
+        return words[self.word("workspace")] + self._own_bytes()
+
     def _own_bytes(self) -> int:
         return self.launches.reserved(self.batch) * self.form.workspace_bytes
 
+    def _shape(self, x: Elementwise) -> tuple[Any, ...]:
+        threads = self.form.threads if x.results else 1
+        blocks = _blocks(x.results * self.batch, threads)
+        return self.functions[x.kernel], blocks, 1, 1, threads, 1, 1, 0
 
-@dataclass
+    def _product(self, p: MatrixProduct, k: int) -> _Product:
+        weights = replace(p.weights, first=p.weights.first + k * p.per_iteration)
+        shape = (self.batch * p.rows, p.m, p.n)
+        function, before, beta = self.blas.product(p.type, shape, p.transposed, p.sign, p.adds)
+        return _Product(function, before, self._array(weights), self._array(p.x), beta, self._array(p.out))
+
+    def _array(self, rows: Rows) -> tuple[int, int, int]:
+        """The number of the word, the bytes from there to the first row of the first problem, the step of rows."""
+        place = self.launches.places[rows.buffer]
+        width = np.dtype(place.dtype).itemsize
+        start = place.first * (self.launches.reserved(self.batch) if place.kind == "workspace" else width)
+        return self.word(place.kind, place.index), start + rows.first * width, rows.step
+
+
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """A call of the library; an array is the number of the word that says where it is, and bytes from there."""
+
+    function: Callable[..., Any]
+    before: tuple[Any, ...]
+    weights: tuple[int, int, int]
+    x: tuple[int, int, int]
+    beta: int
+    out: tuple[int, int, int]
+
+    def arguments(self, words: Sequence[int]) -> tuple[Any, ...]:
+        """All arguments, given the words."""
+        (w, w_from, w_step), (x, x_from, x_step), (o, o_from, o_step) = self.weights, self.x, self.out
+        return (
+            *self.before, words[w] + w_from, w_step, words[x] + x_from, x_step, self.beta, words[o] + o_from, o_step,
+        )  # fmt: skip
+
+
+Plan = list[tuple[_Product | None, tuple[Any, ...], int]]
+"""For each launch a product, or the kernel with the shape of its launch and the iteration's number that it is told."""
+
+
 class Prepared:
     """Calls of the driver and of the library, all arguments packed. `words` are those of the kernels' parameters."""
 
-    kernel: ListKernel
-    words: Sequence[int]
-    _calls: list[tuple[Callable[..., Any] | None, tuple[Any, ...]]] = field(default_factory=list)
-    _arguments: dict[int, Arguments] = field(default_factory=dict)
+    __slots__ = ("_calls", "_kernel", "_memory", "_packed")
 
-    def __post_init__(self) -> None:
-        places = {(p.role, p.index): i for i, p in enumerate(self.kernel.parameters)}
-        self._place = places.__getitem__
-        found = self.kernel.launches
-        batch, self._iterations = self.words[places["batch", 0]], places["iterations", 0]
-        for launch, k in found.sequence(self.words[self._iterations], self.kernel.stamped):
-            if isinstance(launch, MatrixProduct):
-                self._calls.append(self._product(launch, k, batch))
+    def __init__(self, kernel: ListKernel, words: Sequence[int]) -> None:
+        self._kernel = kernel
+        self._memory = kernel.products_memory(words)
+        number = kernel.word("iterations")
+        self._packed: dict[int, Arguments] = {}
+        self._calls: list[tuple[Callable[..., Any] | None, tuple[Any, ...]]] = []
+        for product, shape, k in kernel.plan(words[number]):
+            if product is not None:
+                self._calls.append((product.function, product.arguments(words)))
                 continue
-            own = isinstance(launch, Elementwise)
-            name, results = (launch.kernel, launch.results * batch) if own else (found.stamp, 0)
-            threads = self.kernel.form.threads if own else 1
-            shape = (self.kernel.functions[name], _blocks(results, threads), 1, 1, threads, 1, 1, 0)
-            self._calls.append((None, (shape, (self._table(k), 0))))
+            packed = self._packed.get(k)
+            if packed is None:
+                packed = self._packed[k] = Arguments(len(words))
+                packed.pack([*words[:number], k, *words[number + 1 :]])
+            self._calls.append((None, (*shape, packed.table)))
 
     def run(self, driver: Driver, stream: Any) -> None:
         """Put the launches into a stream; the context is current."""
-        kernel = self.kernel
-        memory = self.words[self._place(("workspace", 0))] + kernel._own_bytes()
-        with kernel.blas.within(int(stream), memory, workspace_bytes(kernel.architecture)):
+        kernel = self._kernel
+        with kernel.blas.within(int(stream), self._memory, workspace_bytes(kernel.architecture)):
+            launch = driver.api.cuLaunchKernel
             for function, arguments in self._calls:
                 if function is not None:
                     function(*arguments)
-                else:
-                    before, after = arguments
-                    driver("cuLaunchKernel", *before, stream, *after, doing="launching a kernel of a list")
-
-    def _table(self, k: int) -> int:
-        """The packed arguments of a kernel with the number of an iteration."""
-        if k not in self._arguments:
-            packed = self._arguments[k] = Arguments(len(self.words))
-            words = list(self.words)
-            words[self._iterations] = k
-            packed.pack(words)
-        return self._arguments[k].table
-
-    def _product(self, p: MatrixProduct, k: int, batch: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        weights = replace(p.weights, first=p.weights.first + k * p.per_iteration)
-        arrays = [(self._address(r), r.step) for r in (weights, p.x, p.out)]
-        shape = (batch * p.rows, p.m, p.n)
-        return self.kernel.blas.arguments(p.type, *arrays, shape, p.transposed, p.sign, p.adds)
-
-    def _address(self, rows: Rows) -> int:
-        """Where the first row of the first problem begins."""
-        place = self.kernel.launches.places[rows.buffer]
-        width = np.dtype(place.dtype).itemsize
-        start = self.words[self._place((place.kind, place.index))]
-        if place.kind == "workspace":
-            return start + place.first * self.kernel.launches.reserved(self.kernel.batch) + rows.first * width
-        return start + (place.first + rows.first) * width
+                    continue
+                *shape, table = arguments
+                error = launch(*shape, stream, table, 0)[0]
+                if int(error):
+                    raise driver.failure(error, "launching a kernel of a list")
 
 
 def _blocks(results: int, threads: int) -> int:

@@ -10,11 +10,11 @@ import numpy as np
 
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.cuda.code import DeviceCode
+from unfoldc.runtime.cuda.engine import CudaEngine
 from unfoldc.runtime.cuda.kernel import Kernel
 from unfoldc.runtime.cuda.listed import ListKernel
 from unfoldc.runtime.cuda.memory import places
 from unfoldc.runtime.cuda.stamps import block_means
-from unfoldc.runtime.engine_cuda import CudaEngine
 from unfoldc.runtime.profile import GpuFigures, Row
 from unfoldc.targets.cuda.report import kernel_report
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from unfoldc.runtime.cuda.launch_facts import Parameter
-from unfoldc.runtime.cuda.launch_list import Elementwise, LaunchList, MatrixProduct, Rows
+from unfoldc.runtime.cuda.launch_list import LaunchList, MatrixProduct, Rows
 
 _BLOCKS, _THREADS = 2, 4
 Arrays = Mapping[tuple[str, int], Any]
@@ -25,8 +25,8 @@ def run_list(
             multiply(item, k, batch, lambda rows: _rows(found, arrays, batch, rows))
             continue
         arguments = [np.int32(k) if p.role == "iterations" else arrays[p.role, p.index] for p in parameters]
-        own = isinstance(item, Elementwise)
-        launch(item.kernel if own else found.stamp, _BLOCKS if own else 1, _THREADS if own else 1, arguments)
+        blocks, threads = (_BLOCKS, _THREADS) if item.results else (1, 1)
+        launch(item.kernel, blocks, threads, arguments)
 
 
 def multiply(p: MatrixProduct, k: int, batch: int, memory: Callable[[Rows], np.ndarray]) -> None:

@@ -9,9 +9,10 @@ def block_means(stamps: np.ndarray, iterations: int, units: int = 1) -> np.ndarr
     """Nanoseconds of begin, each iteration and end `(K + 2,)`, of one problem: the mean over the blocks.
 
     stamps: `(blocks, K + 2)` or `(blocks, K + 3)`: at the start, after begin and each iteration, and after end where
-    there is one more, of the last problems that a block solved; 0 where a part did not run, whose time is then 0.
+    there is one more; all but the first are those of the last problems that a block solved. 0 where a part did not run,
+    whose time is then 0.
     units: what the blocks share out, each taking every so many; what a block solved before its last unit lies between
-    its first two stamps and is taken out there. Without a last stamp the time of end is counted to begin.
+    its first two stamps and is taken out there.
     """
     blocks = len(stamps)
     busy = stamps[:, 0] > 0

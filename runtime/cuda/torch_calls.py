@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from unfoldc.runtime.cuda.calls import Given
-from unfoldc.runtime.cuda.code import Arguments, DeviceCode, Kernel
+from unfoldc.runtime.cuda.code import DeviceCode
+from unfoldc.runtime.cuda.engine import CudaEngine
+from unfoldc.runtime.cuda.kernel import Arguments, Kernel
 from unfoldc.runtime.cuda.libraries import Torch
-from unfoldc.runtime.engine_cuda import CudaEngine
+from unfoldc.runtime.cuda.listed import ListKernel
 
 _MANY_SHAPES = 256
 
@@ -52,6 +54,8 @@ class TorchCalls:
             self._plans.clear()
         code, batch, ports = arrays.code, arrays.batch, self._engine.artifact.outputs
         kernel = code.kernel(batch)
+        if isinstance(kernel, ListKernel):  # several launches, which take their own preparation
+            return
         form = kernel.form
         device = self._library.device(code.ordinal)
         places = [i if i is not None else -1 for i in code.output_places]
@@ -94,6 +98,9 @@ class TorchCalls:
         stream = self._stream(plan.ordinal)
         if plan.needs_workspace:
             code.put_workspace(words, plan.kernel, stream)
+        if isinstance(plan.kernel, ListKernel):
+            plan.kernel.run(code.driver, words, stream)
+            return answers[0] if len(answers) == 1 else tuple(answers)
         try:
             packed = self._pool.pop()
         except IndexError:

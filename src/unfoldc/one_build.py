@@ -58,5 +58,6 @@ def compiled(request: Request) -> Artifact:
         request.backend,
         symbol=request.symbol,
         sparse=request.sparse,
+        allow_tf32=request.allow_tf32,
         **request.options,
     )

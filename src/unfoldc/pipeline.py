@@ -49,13 +49,14 @@ def compile(
     providers: Sequence[str] | None = None,
     threads: int | None = None,
     sparse: bool = False,
+    allow_tf32: bool = False,
     on: str | None = None,
     tune: float | None = None,
     tune_log: str | Path | None = None,
 ) -> Solver:
     """Compile an ONNX file for a target and open it as a `Solver`.
 
-    target: "cuda" is an NVIDIA GPU, which backend "cuda" implies (docs/gpu.md).
+    target: "cuda" is an NVIDIA GPU, which backend "cuda" implies (docs/cuda.md).
     backend: "auto" takes C where zig is installed, else Numba, else NumPy. On the host it measures C against Numba,
     where that compiles the model in about a second, and against TVM, where that is imported already: for 0.3 s, on
     random problems, one alone and 64 together where the batch is open. The fastest whose answers are right is kept, and
@@ -68,7 +69,8 @@ def compile(
     threads: a batch is split over so many (1) where its first calls show that it pays, with the same bits as on one;
     for backend "onnxruntime", threads per operation. providers: for that back end, execution providers in the order of
     preference (the processor). sparse: C code that does not read the weights which zeros of an iterate would meet;
-    worth it where most are zero, and the time then depends on the data.
+    worth it where most are zero, and the time then depends on the data. allow_tf32: on a GPU, products of float32
+    matrices by cuBLAS may round their factors to 10 bits (docs/gpu.md); otherwise nothing does.
     on: where it runs, if not on this computer or in the target's emulator: "ssh://user@host", "serial:/dev/ttyACM0",
     "tvm-rpc://host:port" or "local" (docs/remote.md); "qemu": QEMU's machine with the target's processor, a second
     opinion (docs/emulators.md). A runner that the address needs is kept with the solver.
@@ -88,6 +90,8 @@ def compile(
     chosen, reason = choose("c" if elsewhere else backend, target, found.kind)
     if sparse and chosen != "c":
         raise InputError("compile", f"sparse with back end {chosen!r}", "back end c", "Leave one of them out.")
+    if allow_tf32 and chosen != "cuda":
+        raise InputError("compile", f"allow_tf32 with back end {chosen!r}", "back end cuda", "Leave one of them out.")
     scheduled = f"{chosen} on {target}" if (chosen, found.kind) == ("tvm", "gpu") else chosen
     seconds, log = checked_tuning(tune, tune_log, scheduled, sparse, on)
     request = Request(
@@ -103,6 +107,7 @@ def compile(
         threads=checked_threads(chosen, found.kind, threads),
         measure=measures(backend, chosen, found.kind) and not sparse and on is None,
         sparse=sparse,
+        allow_tf32=allow_tf32,
         on=on,
         tune=seconds,
         tune_log=log,
@@ -182,6 +187,7 @@ def _key(request: Request) -> str:
             "note": request.note,
             "measure": request.measure,
             "sparse": request.sparse,
+            "allow_tf32": request.allow_tf32,
             "symbol": request.symbol,
             "gpu": code_for() if request.target.kind == "gpu" else "",
             "tuned": [request.on] if request.tune else [],

@@ -37,6 +37,7 @@ class Request:
     threads: int = 1
     measure: bool = False  # whether the back end is one of several, the fastest of which is kept
     sparse: bool = False
+    allow_tf32: bool = False
     on: str | None = None
     tune: float = 0.0  # seconds
     tune_log: Path | None = None

@@ -9,6 +9,7 @@ of it to `sm_90.txt`; then `compiled.json` with the versions of what was used. N
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import json
 import re
 import sys
@@ -59,7 +60,9 @@ def _listed(found: dict[str, Any]) -> list[str]:
 def _ptx(namespace: dict[str, Any], name: str, threads: int, parameters: list[Any], architecture: int) -> str:
     """The kernel in NVIDIA's assembly language, under its own name."""
     cuda = import_module("numba.cuda")
-    options = {"launch_bounds": threads, **namespace.get("OPTIONS", {})}
+    options = {**namespace.get("OPTIONS", {})}
+    if "launch_bounds" in inspect.signature(cuda.compile).parameters:  # older versions leave it to the assembler
+        options["launch_bounds"] = threads
     signature = tuple(_type(parameter[1]) for parameter in parameters)
     capability = divmod(architecture, 10)
     text, _ = cuda.compile(

@@ -244,7 +244,7 @@ def test_options_of_a_compilation_are_passed_on(capsys: Capture, monkeypatch: py
 
     monkeypatch.setattr(pipeline, "compile", record)
     line = "m.onnx --target t --backend b --batch dynamic --dimension n=3 --dimension a=b=4 --no-cache"
-    line += " --provider P --provider Q --threads 2 --sparse --on local"
+    line += " --provider P --provider Q --threads 2 --sparse --allow-tf32 --on local"
     for command in (["compile", "--symbol", "s"], ["run", "y.npy"], ["profile"]):
         fail(capsys, command[0], *line.split(), *command[1:])
         assert callable(seen.pop("progress"))
@@ -259,6 +259,7 @@ def test_options_of_a_compilation_are_passed_on(capsys: Capture, monkeypatch: py
             "providers": ["P", "Q"],
             "threads": 2,
             "sparse": True,
+            "allow_tf32": True,
             "on": "local",
             "tune": None,
             "tune_log": None,

@@ -57,6 +57,8 @@ def test_the_target_takes_its_own_back_end_alone(model: Path) -> None:
         unfoldc.compile(model, "cuda", "c")
     with pytest.raises(InputError, match="sparse with back end 'cuda'"):
         unfoldc.compile(model, "cuda", sparse=True)
+    with pytest.raises(InputError, match="allow_tf32 with back end 'c'"):
+        unfoldc.compile(model, backend="c", allow_tf32=True)
     with pytest.raises(InputError, match="threads: 2 for backend cuda"):
         unfoldc.compile(model, "cuda", threads=2)
     with pytest.raises(InputError, match="tune: back end 'cuda'"):

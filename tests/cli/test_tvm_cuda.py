@@ -19,7 +19,7 @@ import unfoldc
 from unfoldc import cli
 from unfoldc.errors import InputError, ToolError
 from unfoldc.runtime.cuda import driver
-from unfoldc.runtime.engine_cuda import CudaEngine
+from unfoldc.runtime.cuda.engine import CudaEngine
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("tvm", "cuda")) and sys.platform != "linux",

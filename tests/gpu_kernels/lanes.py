@@ -8,12 +8,12 @@ to itself reads as NaN in every other lane.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from unfoldc.kernels.gpu.mapping import Mapped
+from unfoldc.kernels.gpu.mapping import Mapped, all_leaves
 from unfoldc.kernels.gpu.parts import LANE, All, Barrier, Combine, InStep, One, Part, Settle, Share, Work
 from unfoldc.kernels.gpu.places import GIVEN
 from unfoldc.kernels.interpret_loops import _Machine, _poison
@@ -21,6 +21,9 @@ from unfoldc.kernels.loops import ITERATION, Assign, Let, Store
 
 SETTLE = "settle"
 ORDERS = ("forwards", "backwards", "random")
+
+
+Steps = Generator[Any, Any, None]
 
 
 class RaceError(Exception):
@@ -75,7 +78,7 @@ class Lane:
             if n in private or n in memory
         }
 
-    def run(self, iterations: int, problems: int) -> Iterator[Any]:
+    def run(self, iterations: int, problems: int) -> Steps:
         """All parts; yields None at a barrier, else the scalar to be combined and the team, and takes the result."""
         mapped, scalars = self.mapped, dict[str, Any]()
         yield from self.parts(mapped.once, scalars)
@@ -89,7 +92,7 @@ class Lane:
                     yield from self.parts(step.parts, scalars | {ITERATION: np.int32(k)})
             yield from self.parts(mapped.end, scalars)
 
-    def parts(self, parts: Sequence[Part], scalars: dict[str, Any]) -> Iterator[Any]:
+    def parts(self, parts: Sequence[Part], scalars: dict[str, Any]) -> Steps:
         for part in parts:
             if isinstance(part, Barrier):
                 yield None
@@ -104,7 +107,7 @@ class Lane:
             elif isinstance(part, Share):
                 yield from self.share(part, scalars)
 
-    def share(self, part: Share, scalars: dict[str, Any]) -> Iterator[Any]:
+    def share(self, part: Share, scalars: dict[str, Any]) -> Steps:
         teams, team = self.count // part.team, self.number // part.team
         runs = part.runs if isinstance(part.runs, int) else int(self.machine.value(part.runs, scalars))
         together = any(isinstance(s, Combine | Settle) for s in part.body)
@@ -120,7 +123,7 @@ class Lane:
                 place //= n
             yield from self.body(part.body, own, self.number % part.team == 0, e < runs)
 
-    def body(self, body: Sequence[Work], scalars: dict[str, Any], first: bool, mine: bool = True) -> Iterator[Any]:
+    def body(self, body: Sequence[Work], scalars: dict[str, Any], first: bool, mine: bool = True) -> Steps:
         with np.errstate(all="ignore"):
             for s in body:
                 if isinstance(s, Settle):
@@ -167,16 +170,16 @@ def run_lanes(
     iterations: int | None = None,
     order: str = "forwards",
     problems: int = 1,
-    grid: int = 6,
+    grid: int = 8,
     seed: int = 0,
     watched: bool = True,
 ) -> dict[str, np.ndarray]:
-    """The outputs for one problem, solved `problems` times in a row by one group; `grid` lanes where that is the grid.
+    """The outputs for one problem, solved `problems` times in a row by one group, the grid's of at least `grid` lanes.
 
     Raises RaceError where lanes meet, if memory is `watched`, and AssertionError where they come to different barriers.
     """
     program = mapped.program
-    count = mapped.choices.group or grid
+    count = mapped.choices.group or max([grid, *(p.team for p in all_leaves(mapped) if isinstance(p, Share))])
     k = program.iterations if iterations is None else iterations
     private = {n for n, p in mapped.places.items() if p.is_private}
     memory: dict[str, Shared] = {}
@@ -237,4 +240,4 @@ def _answers(said: Sequence[Any]) -> list[Any]:
     return values
 
 
-_OPERATORS = {"add": lambda a, b: a + b, "max": np.maximum, "min": np.minimum}
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {"add": lambda a, b: a + b, "max": np.maximum, "min": np.minimum}

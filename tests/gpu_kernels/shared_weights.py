@@ -37,6 +37,13 @@ class Graph:
         self.nodes.append(made)
         return self("MatMul", x, made.output[0])
 
+    def total(self, x: str) -> str:
+        """The sum over the last axis, which stays."""
+        made = helper.make_node("ReduceSum", [x, "last"], [f"v{len(self.nodes)}"], keepdims=1)
+        made.name = f"{self.part}/ReduceSum_{len(self.nodes)}"
+        self.nodes.append(made)
+        return str(made.output[0])
+
     def constant(self, value: Any) -> str:
         array = np.asarray(value, self.dtype)
         for name, known in self.constants.items():
@@ -54,11 +61,13 @@ class Plain:
     def __call__(self, operator: str, *operands: Any) -> Any:
         found: dict[str, Callable[..., Any]] = {
             "MatMul": np.matmul, "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Max": np.maximum,
-            "Min": np.minimum, "Relu": lambda a: np.where(a < 0, 0, a),
+            "Min": np.minimum, "Div": np.divide, "Relu": lambda a: np.where(a < 0, 0, a),
         }  # fmt: skip
         with np.errstate(all="ignore"):
             return found[operator](*(np.asarray(x, np.float64) for x in operands))
 
+    def total(self, x: Any) -> Any:
+        return x.sum(axis=-1, keepdims=True)
 
     def by_rows(self, x: Any, weights: np.ndarray) -> Any:
         return x @ weights.T.astype(np.float64)
@@ -69,8 +78,8 @@ class Solver:
     """`start(op, y)` gives the states, `step(op, k, y, *states)` the next ones; the first state is the answer."""
 
     name: str
-    m: int
-    n: int
+    given: tuple[int, ...]
+    made: tuple[int, ...]
     start: Step
     step: Step
 
@@ -83,11 +92,12 @@ class Solver:
         graph.part = "end"
         kind = TensorProto.FLOAT if dtype == "float32" else TensorProto.DOUBLE
         graph.nodes.append(helper.make_node("Identity", [states[0]], ["x"], name="end/Identity"))
+        constants = {**graph.constants, "last": np.array([-1])}
         made = helper.make_graph(
             graph.nodes, self.name,
-            [helper.make_tensor_value_info("y", kind, ["N", self.m])],
-            [helper.make_tensor_value_info("x", kind, ["N", self.n])],
-            [numpy_helper.from_array(v, n) for n, v in graph.constants.items()],
+            [helper.make_tensor_value_info("y", kind, ["N", *self.given])],
+            [helper.make_tensor_value_info("x", kind, ["N", *self.made])],
+            [numpy_helper.from_array(v, n) for n, v in constants.items()],
         )  # fmt: skip
         model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
         onnx.checker.check_model(model)
@@ -125,7 +135,7 @@ def _lista(tied: bool) -> Solver:
             return (_soft(op, op("Add", op.by_rows(x, weights[k]), by_input), 0.02),)
         return (_soft(op, op("Sub", by_input, op("MatMul", x, weights[k])), 0.02),)
 
-    return Solver("lista" if tied else "lista-untied", m, n, start, step)
+    return Solver("lista" if tied else "lista-untied", (m,), (n,), start, step)
 
 
 def _fista() -> Solver:
@@ -140,7 +150,7 @@ def _fista() -> Solver:
         after = _soft(op, op("Sub", z, op("Mul", op("Sub", op("MatMul", z, gram), b), np.float32(0.4))), 0.01)
         return after, op("Add", after, op("Mul", op("Sub", after, x), np.float32(k / (k + 3)))), b
 
-    return Solver("fista", m, n, start, step)
+    return Solver("fista", (m,), (n,), start, step)
 
 
 def _admm() -> Solver:
@@ -157,7 +167,7 @@ def _admm() -> Solver:
         after = _soft(op, both, 0.1)
         return after, op("Sub", both, after), b
 
-    return Solver("admm", m, n, start, step)
+    return Solver("admm", (m,), (n,), start, step)
 
 
 def _pgd() -> Solver:
@@ -172,12 +182,40 @@ def _pgd() -> Solver:
         gradient = op("MatMul", op("Sub", op("MatMul", x, a), y), np.ascontiguousarray(a.T))
         return (op("Relu", op("Sub", x, op("Mul", gradient, np.float32(0.3)))),)
 
-    return Solver("pgd", m, n, start, step)
+    return Solver("pgd", (m,), (n,), start, step)
 
 
-SOLVERS = (_lista(True), _lista(False), _fista(), _admm(), _pgd())
+def _two_sided() -> Solver:
+    """X <- soft(A X B + Y), for a matrix of each problem, with weights on either side."""
+    m, n = 4, 6
+    left, right = 0.5 * _random(m, m, seed=9), 0.5 * _random(n, n, seed=10)
+
+    def start(op: Any, y: Any) -> tuple[Any, ...]:
+        return (op("Mul", y, np.float32(0.5)),)
+
+    def step(op: Any, k: int, y: Any, x: Any) -> tuple[Any, ...]:
+        return (_soft(op, op("Add", op("MatMul", left, op("MatMul", x, right)), y), 0.05),)
+
+    return Solver("two-sided", (m, n), (m, n), start, step)
+
+
+def _normalised() -> Solver:
+    """x <- x W / (1 + sum x^2): one number for each problem in between."""
+    n = 9
+    weights = _random(n, n, seed=11)
+
+    def start(op: Any, y: Any) -> tuple[Any, ...]:
+        return (op("Mul", y, np.float32(0.5)),)
+
+    def step(op: Any, k: int, y: Any, x: Any) -> tuple[Any, ...]:
+        return (op("Div", op("MatMul", x, weights), op("Add", op.total(op("Mul", x, x)), np.float32(1))),)
+
+    return Solver("normalised", (n,), (n,), start, step)
+
+
+SOLVERS = (_lista(True), _lista(False), _fista(), _admm(), _pgd(), _two_sided(), _normalised())
 
 
 def inputs(solver: Solver, batch: int, seed: int = 0) -> np.ndarray:
     """Random problems."""
-    return np.random.default_rng(1000 * batch + seed).standard_normal((batch, solver.m)).astype(np.float32)
+    return np.random.default_rng(1000 * batch + seed).standard_normal((batch, *solver.given)).astype(np.float32)

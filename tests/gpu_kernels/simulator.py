@@ -62,7 +62,7 @@ class Simulator:
             elif kind == "workspace":
                 values.append(np.zeros(max(form["workspace_bytes"] * blocks, 16), np.uint8))
             elif kind == "ticks":
-                values.append(np.zeros(blocks * (program.iterations + 2), np.int64))
+                values.append(np.zeros(blocks * facts["stamps_per_block"], np.int64))
             else:
                 values.append(scalars[kind])
         launch = blocks, form["threads"], 0, max(form["shared_bytes"], 16)

@@ -51,6 +51,7 @@ class KernelPrinter:
             if len(self.lines) == before:
                 self._add(3, "pass")
         self._parts(mapped.end, dealer, 2)
+        self._stamp(2, str(mapped.program.iterations + 2))
         return "\n".join([*self.lines, ""])
 
     def _add(self, depth: int, *lines: str) -> None:
@@ -129,7 +130,7 @@ class KernelPrinter:
 
     def _stamp(self, depth: int, slot: str) -> None:
         if self.stamped:
-            place = f"cuda.blockIdx.x * {self.mapped.program.iterations + 2} + {slot}"
+            place = f"cuda.blockIdx.x * {self.mapped.program.iterations + 3} + {slot}"
             self._add(depth, "if thread == 0:", f"{PAD}ticks[{place}] = now()")
 
     def _parts(self, parts: Parts, dealer: Dealer, depth: int) -> None:

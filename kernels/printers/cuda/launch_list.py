@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from unfoldc.kernels import build
 from unfoldc.kernels.gpu.launch_list import Elementwise, Task
 from unfoldc.kernels.gpu.places import element_type
 from unfoldc.kernels.gpu.product import Product, Rows
@@ -54,7 +55,8 @@ class ListPrinter:
             "problems": ALL_PROBLEMS, "group": 1, "shared_bytes": 0, "workspace_bytes": self._workspace()[1],
             "cooperative": False,
             "list": {
-                "rows": ROWS, "stamp": stamp, "tf32": form.tf32, "buffers": self._buffers(), "begin": begin, "steps": steps, "end": end,
+                "rows": ROWS, "stamp": stamp, "tf32": form.tf32, "buffers": self._buffers(),
+                "begin": begin, "steps": steps, "end": end,
             },
         }  # fmt: skip
 
@@ -66,7 +68,7 @@ class ListPrinter:
                 continue
             name = f"solve_{self.form.name}_{part}_{len(result)}"
             self.texts.append(self._kernel(name, task))
-            result.append({"kernel": name, "results": task.results})
+            result.append({"kernel": name, "results": task.results, "counts": _counts(task)})
         return result
 
     @staticmethod
@@ -114,7 +116,7 @@ class ListPrinter:
     # -- kernels -------------------------------------------------------------------------------------------------
 
     def _signature(self, name: str) -> str:
-        """The arguments are those of the other kernels; in place of how many iterations there are stands which it is."""
+        """The arguments are those of other kernels; in place of the number of iterations stands that of the one."""
         k = self.names(ITERATION, "int32")
         return f"def {name}({', '.join(k if n == 'iterations' else n for n in self.arguments.names)}):\n"
 
@@ -131,10 +133,10 @@ class ListPrinter:
         lines.append(f"while at < batch * {task.results}:")  # a range would divide to know how often it runs
         lines.append(f"{PAD}problem = whole(at, {task.results})" if task.results > 1 else f"{PAD}problem = at")
         done = 1
-        for place, (variable, extent) in reversed(list(enumerate(zip(task.variables, task.extents, strict=True)))):
+        for variable, extent in reversed(list(zip(task.variables, task.extents, strict=True))):
             text = "at" if done == 1 else f"whole(at, {done})"
             text = f"rest({text}, {extent})" if extent > 1 else "0"
-            lines.append(f"{PAD}{self.names(task.variables[place], 'int32')} = {text}")
+            lines.append(f"{PAD}{self.names(variable, 'int32')} = {text}")
             done *= extent
         lines += [PAD + line for line in (*body, "at += cuda.gridDim.x * cuda.blockDim.x")]
         return self._signature(name) + "".join(f"{PAD}{line}\n" for line in lines)
@@ -190,3 +192,11 @@ class ListPrinter:
         """Whether it is the variable of a loop that runs once."""
         runs = dict(zip(self._task.variables, self._task.extents, strict=True))
         return isinstance(e, Var) and runs.get(e.name) == 1
+
+
+def _counts(task: Elementwise) -> bool:
+    """Whether what a thread does depends on the number of the iteration."""
+    inside = build.statements(task.body)
+    tops = [e for s in task.body for e in build.expressions(s)]
+    tops += [s.extent for s in inside if isinstance(s, For) and not isinstance(s.extent, int)]
+    return any(e == Var(ITERATION) for top in tops for e in build.walk(top))

@@ -69,6 +69,7 @@ def cuda_sources(
         "parameters": own.rows,
         "weights": [[t, size, list(map(list, entries.items()))] for t, (size, entries) in own.weights.items()],
         "stamps": _STAMPS,
+        "stamps_per_block": program.iterations + 3,
     }
     return {
         f"{symbol}.py": "\n\n".join([head + PRELUDE, *kernels]),
@@ -77,7 +78,7 @@ def cuda_sources(
 
 
 _STAMPS = (
-    "K + 2 int64 per block, ns: at the start, after begin, after each iteration, of the last problems that it solved"
+    "K + 3 int64 per block, ns: at the start of the launch; after begin, each iteration and end of its last problems"
 )
 
 

@@ -26,6 +26,7 @@ from unfoldc.kernels.printers.python_text import Names
 
 PAD = "    "
 _ROUNDS = 16  # that are written out
+_TURN = "number of the round"  # no name of a program's variable
 _SIGNS = {"add": "{0} + {1}", "max": "maximum({0}, {1})", "min": "minimum({0}, {1})"}
 
 
@@ -60,9 +61,9 @@ class WorkPrinter:
 
     def __post_init__(self) -> None:
         def name(identifier: str, role: str) -> str:
-            if identifier == "turn":  # reserved for it
-                return identifier
-            return self.own if identifier == LANE else self.names(identifier, role)
+            if identifier in (LANE, _TURN):
+                return self.own if identifier == LANE else "turn"
+            return self.names(identifier, role)
 
         self.expressions = CudaExpressions(name, self._element)
 
@@ -111,7 +112,7 @@ class WorkPrinter:
         done = 0
         if full > _ROUNDS:
             place = f"{team} + turn * {size}"
-            body = self._in_round(part, Var("turn"))
+            body = self._in_round(part, Var(_TURN))
             lines += [f"for turn in range({full}):", *_deeper([f"{at} = {place}", *self._run(part, at, body)])]
             done = full
         while done < full:

@@ -64,6 +64,9 @@ def add_compilation(parser: argparse.ArgumentParser) -> None:
         "--sparse", action="store_true", help="skip the weights that zeros of an iterate meet (C; time depends on data)"
     )
     parser.add_argument(
+        "--allow-tf32", action="store_true", help="let cuBLAS round factors of float32 products to 10 bits (cuda)"
+    )
+    parser.add_argument(
         "--tune",
         type=seconds,
         metavar="SECONDS",
@@ -103,6 +106,7 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
             providers=arguments.provider,
             threads=arguments.threads,
             sparse=arguments.sparse,
+            allow_tf32=arguments.allow_tf32,
             tune=arguments.tune,
             tune_log=arguments.tune_log,
             on=arguments.on,
@@ -113,7 +117,7 @@ def open_solver(arguments: argparse.Namespace, symbol: str = "solver") -> Solver
 
 
 def _refuse_options(arguments: argparse.Namespace) -> None:
-    for name in ("target", "backend", "batch", "dimension", "sparse", "tune", "tune_log"):
+    for name in ("target", "backend", "batch", "dimension", "sparse", "allow_tf32", "tune", "tune_log"):
         if getattr(arguments, name):
             raise InputError(
                 f"--{name.replace('_', '-')}",

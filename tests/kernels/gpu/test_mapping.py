@@ -43,7 +43,7 @@ def error(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:
         finite = np.isfinite(b)
         if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
             return np.inf
-        worst = max(worst, float(np.linalg.norm(a[finite] - b[finite]) / max(np.linalg.norm(b[finite]), 1e-9)))
+        worst = max(worst, float(np.linalg.norm(a[finite] - b[finite])) / max(float(np.linalg.norm(b[finite])), 1e-9))
     return worst
 
 
@@ -116,9 +116,10 @@ def without(parts: Parts, number: int) -> Iterator[Any]:
 def with_one_less(mapped: Mapped) -> Iterator[Mapped]:
     """The kernel with each of its barriers left out in turn."""
     for name in ("load", "begin", "end"):
-        parts = getattr(mapped, name)
+        parts: Parts = getattr(mapped, name)
         for i in range(barriers(parts)):
-            yield replace(mapped, **{name: tuple(without(parts, i))})
+            change: dict[str, Any] = {name: tuple(without(parts, i))}
+            yield replace(mapped, **change)
     for s, step in enumerate(mapped.steps):
         for i in range(barriers(step.parts)):
             steps = list(mapped.steps)

@@ -122,6 +122,11 @@ def test_batches_that_do_not_fill_the_blocks(simulator: Simulator, choices: GpuC
     agree(simulator, programs.lista(), {"y": y[:1]}, choices, 2)
 
 
+def test_more_rounds_than_are_written_out(simulator: Simulator) -> None:
+    y = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    agree(simulator, programs.lista(m=3, n=70, iterations=2), {"y": y}, GpuChoices(4, private=400))
+
+
 def test_nan_and_infinity_of_one_problem_stay_with_it(simulator: Simulator) -> None:
     y = np.ones((4, 5), np.float32)
     y[1, 2], y[2, 0] = np.nan, np.inf
@@ -198,28 +203,38 @@ def test_stamps_grow_and_end_with_the_iterations_that_ran(simulator: Simulator) 
     ports = tuple(programs.ports(program, names) for names in (program.inputs, program.outputs))
     y = np.ones((2, 5), np.float32)
     _, ticks = simulator.launch(program, ports, GpuChoices(4), {"y": y}, 2, 3)
-    assert ticks.shape == (2, 6)
-    assert (np.diff(ticks[:, :5]) > 0).all() and (ticks[:, 0] > 0).all() and not ticks[:, 5].any()
+    assert ticks.shape == (2, 7)
+    ran = ticks[:, [0, 1, 2, 3, 4, 6]]
+    assert (np.diff(ran) > 0).all() and (ran > 0).all() and not ticks[:, 5].any()
 
 
 # -- compiled --------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def compiled() -> list[str]:
+    """LISTA 32 -> 64 by a warp, by a block with stamps, and by the grid."""
+    made = sources(programs.lista(m=32, n=64), GpuChoices(32), GpuChoices(128), GpuChoices(GRID))
+    return ptx(made, ["solve_form0", "solve_form1_stamped", "solve_form2"])
+
+
 @needs_nvvm
-def test_a_warp_keeps_its_rows_in_registers() -> None:
+def test_a_warp_keeps_its_rows_in_registers(compiled: list[str]) -> None:
     """32 lanes, two rows of 64 each: 128 multiply-adds per iteration, and nothing goes to local memory."""
-    (text,) = ptx(sources(programs.lista(m=32, n=64), GpuChoices(32)), ["solve_form0"])
-    assert ".local" not in text and ".f64" not in text and "call" not in text.replace(".callprototype", "")
+    text = compiled[0]
+    assert ".local" not in text and "call" not in text.replace(".callprototype", "")
     body = text[text.index("bar.warp.sync") :]
-    assert len(re.findall(r"fma\.rn\.f32", body)) == 128 and len(re.findall(r"ld\.shared", body)) <= 80
+    assert len(re.findall(r"fma\.rn\.f32", body)) == 128
+    assert len(re.findall(r"ld\.shared\.v4\.f32", body)) == 16 and len(re.findall(r"ld\.shared", body)) <= 20
 
 
 @needs_nvvm
-@pytest.mark.parametrize("choices", [GpuChoices(1, 32), GpuChoices(128), GpuChoices(GRID)], ids=lambda c: str(c.group))
-def test_other_groups_compile_with_stamps(choices: GpuChoices) -> None:
-    plain, stamped = ptx(sources(programs.lista(), choices), ["solve_form0", "solve_form0_stamped"])
-    assert "%globaltimer" in stamped and "%globaltimer" not in plain
-    assert ("atom" in plain) == choices.is_grid and ".f64" not in plain
+def test_groups_compile_with_what_they_wait_by_and_without_float64(compiled: list[str]) -> None:
+    warp, block, grid = compiled
+    assert ["bar.warp.sync" in text for text in compiled] == [True, False, False]
+    assert ["atom" in text for text in compiled] == [False, False, True]
+    assert ["%globaltimer" in text for text in compiled] == [False, True, False]
+    assert not any(re.search(r"\.f64 |\.f64$", text) for text in compiled)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from cuda_fakes import write_report
 from unfoldc.errors import TargetError, ToolError
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.cuda.own_array import CudaArray
-from unfoldc.runtime.engine_cuda import CudaEngine
+from unfoldc.runtime.cuda.engine import CudaEngine
 from unfoldc.runtime.solver_cuda import CudaSolver
 from unfoldc.targets.cuda.packages import gpus
 

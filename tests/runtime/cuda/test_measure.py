@@ -15,7 +15,7 @@ from unfoldc.errors import UnfoldcError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.cuda.driver import Driver
-from unfoldc.runtime.engine_cuda import CudaEngine
+from unfoldc.runtime.cuda.engine import CudaEngine
 from unfoldc.runtime.solver_cuda import CudaSolver
 
 
@@ -30,10 +30,10 @@ def test_a_profile_has_times_errors_and_what_the_kernel_takes(artifact: Artifact
     profile = solver_of(api, artifact, report).profile({"b": b, "M": matrix}, repeats=100)
     assert (profile.batch, profile.repeats, len(profile.iterations)) == (20, 100, K)
     parts = [profile.begin, *profile.iterations, profile.end]
-    # The fake kernel's parts take equal times, but for end, which is not stamped; they add up to a launch.
+    # The fake kernel's parts take equal times, but for end, which takes ten; they add up to a launch.
     assert profile.seconds_p50 == pytest.approx(2e-6)  # two calls of the driver, 1 us each
     assert sum(part.seconds_p50 or 0.0 for part in parts) == pytest.approx(profile.seconds_p50)
-    assert [round(1e9 * (part.seconds_p50 or 0.0)) for part in parts] == [333] * (K + 1) + [0]
+    assert [round(1e9 * (part.seconds_p50 or 0.0)) for part in parts] == [125] * (K + 1) + [1250]
     assert profile.iterations[-1].error == 0 and (profile.iterations[0].error or 0) > 0
     gpu = profile.gpu
     assert gpu is not None

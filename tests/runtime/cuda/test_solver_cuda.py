@@ -17,8 +17,8 @@ from unfoldc.errors import DeviceError, InputError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.cuda.driver import Driver
+from unfoldc.runtime.cuda.engine import CudaEngine
 from unfoldc.runtime.cuda.own_array import CudaArray
-from unfoldc.runtime.engine_cuda import CudaEngine
 from unfoldc.runtime.result import Status
 from unfoldc.runtime.solver_cuda import CudaSolver
 

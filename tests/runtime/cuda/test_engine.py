@@ -15,9 +15,9 @@ from fake_cuda import CUresult, FakeDriver
 
 from unfoldc.errors import DeviceError, InputError, TargetError, ToolError, UnfoldcError
 from unfoldc.kernels.artifact import Artifact
-from unfoldc.runtime.cuda.code import Arguments
 from unfoldc.runtime.cuda.driver import Driver
-from unfoldc.runtime.engine_cuda import CudaEngine, check_batch
+from unfoldc.runtime.cuda.engine import CudaEngine, check_batch
+from unfoldc.runtime.cuda.kernel import Arguments
 
 ALLOCATIONS = ("cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "cuModuleLoadData", "cuEventCreate")
 
@@ -105,8 +105,10 @@ def test_workspace_is_zeroed_once_and_as_large_as_all_blocks_need(report: Path) 
     for batch in (1, 100, 1):
         solve(engine, batch)
     fills = [call for call in api.calls if call[0] == "cuMemsetD8Async"]
-    assert [call[2:4] for call in fills] == [(0, 6000)]
-    assert {launch.words[4] for launch in api.launches} == {fills[0][1]}
+    # Each form has its own: what one leaves there must not be taken for another's words at which blocks wait.
+    assert [call[2:4] for call in fills] == [(0, 6000), (0, 6000)]
+    assert [launch.words[4] for launch in api.launches] == [fills[0][1], fills[1][1], fills[0][1]]
+    assert fills[0][1] != fills[1][1]
 
 
 def test_a_cooperative_form_takes_all_blocks_that_run_at_once(report: Path) -> None:
@@ -134,10 +136,10 @@ def test_stamps_become_the_mean_of_the_blocks(artifact: Artifact, report: Path) 
     ticks, x = np.zeros(K + 2, np.uint64), np.zeros((20, N), np.float32)
     for _ in range(2):
         engine.profile(problems(20), [x], 20, K, ticks)
-    assert ticks.tolist() == [20] * (K + 1) + [0]
+    assert ticks.tolist() == [20] * (K + 1) + [200]
     np.testing.assert_allclose(x, solution(artifact, *problems(20)), atol=1e-5)
     engine.profile(problems(20), [x], 20, 2, early := np.zeros(K + 2, np.uint64))
-    assert early.tolist() == [10, 10, 10, 0, 0, 0, 0]
+    assert early.tolist() == [10, 10, 10, 0, 0, 0, 100]
 
 
 def test_code_of_the_same_generation_is_chosen(artifact: Artifact, report: Path) -> None:

@@ -1,0 +1,133 @@
+"""On a real GPU, where there is one: everything that the fake ones stand for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_artifact import cuda_artifact, problems, solution
+
+from unfoldc.kernels.artifact import Artifact
+from unfoldc.runtime.artifact_folder import Build
+from unfoldc.runtime.cuda.engine import CudaEngine
+from unfoldc.runtime.solver_cuda import CudaSolver
+from unfoldc.targets.cuda.build import build_cubins
+from unfoldc.targets.cuda.packages import gpus, in_simulator
+
+pytestmark = pytest.mark.skipif(
+    in_simulator() or not any(gpu.usable for gpu in gpus()[0]), reason=f"no GPU: {gpus()[1] or 'none that is usable'}"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("gpu")
+    build_cubins(cuda_artifact(), path, also=[gpu.architecture for gpu in gpus()[0]])
+    return path
+
+
+@pytest.fixture(scope="module")
+def solver(folder: Path) -> CudaSolver:
+    return solver_of(cuda_artifact(), folder)
+
+
+def solver_of(artifact: Artifact, folder: Path) -> CudaSolver:
+    report = folder / "solver_report.json"
+    return CudaSolver(Build(artifact, folder, "cuda", "gpu", report.name), CudaEngine(artifact, report))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64, 1000, 100_000])
+def test_numpy_arrays(solver: CudaSolver, batch: int) -> None:
+    b, matrix = problems(batch)
+    np.testing.assert_allclose(solver(b, matrix), solution(solver.artifact, b, matrix), atol=1e-4)
+    b[0, 0] = np.nan
+    assert np.isnan(solver(b, matrix)[0]).all() and np.isfinite(solver(b, matrix)[1:]).all()
+
+
+def test_tensors_streams_and_graphs(solver: CudaSolver) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+    b, matrix = (torch.from_numpy(array).cuda() for array in problems(70))
+    right = solution(solver.artifact, *problems(70))
+    for _ in range(3):  # carefully, then the fast way
+        answer = solver(b, matrix)
+        assert answer.is_cuda and answer.dtype == torch.float32
+        np.testing.assert_allclose(answer.cpu(), right, atol=1e-4)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        late = b * 2
+        answer = solver(late, matrix)
+    side.synchronize()
+    np.testing.assert_allclose(answer.cpu(), 2 * right, atol=2e-4)
+    call = solver.bind([b, matrix])
+    for run in (call, lambda: solver(b, matrix)):
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            answer = run()
+        kept = b.clone()
+        b.mul_(3)
+        graph.replay()
+        torch.cuda.synchronize()
+        np.testing.assert_allclose(answer.cpu(), 3 * right, atol=3e-4)
+        b.copy_(kept)
+    taken = torch.cuda.memory_allocated()
+    for _ in range(10):
+        call()
+    assert torch.cuda.memory_allocated() == taken
+
+
+@pytest.mark.parametrize("name", ["cupy", "jax.numpy"])
+def test_arrays_of_other_libraries(solver: CudaSolver, name: str) -> None:
+    library = pytest.importorskip(name)
+    b, matrix = (library.asarray(array) for array in problems(70))
+    if name == "jax.numpy" and pytest.importorskip("jax").default_backend() != "gpu":
+        pytest.skip("this JAX has no GPU")
+    for _ in range(3):
+        answer: Any = solver(b, matrix)
+        assert type(answer) is type(b)
+        found = answer.get() if name == "cupy" else np.asarray(answer)
+        np.testing.assert_allclose(found, solution(solver.artifact, *problems(70)), atol=1e-4)
+
+
+def test_a_profile(solver: CudaSolver) -> None:
+    b, matrix = problems(1000)
+    profile = solver.profile({"b": b, "M": matrix}, repeats=50)
+    assert profile.gpu is not None and profile.gpu.registers > 8
+    assert profile.seconds_p50 is not None and 1e-7 < profile.seconds_p50 < 1e-2
+
+
+CRASH = """
+import sys
+sys.path[:0] = [sys.argv[1]]
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+from cuda_artifact import K, N, cuda_artifact, problems
+from unfoldc.errors import DeviceError
+from unfoldc.runtime.cuda.engine import CudaEngine
+from unfoldc.targets.cuda.build import build_cubins
+from unfoldc.targets.cuda.packages import gpus
+artifact = cuda_artifact()
+source = artifact.sources["solver.py"].replace("y0[q * 8 + lane] = a", "y0[q * 8 + lane + (1 << 40)] = a")
+artifact = replace(artifact, sources={**artifact.sources, "solver.py": source})
+engine = CudaEngine(artifact, build_cubins(artifact, Path(sys.argv[2]), also=[g.architecture for g in gpus()[0]]))
+for _ in range(2):
+    try:
+        engine.solve(problems(3), [np.zeros((3, N), np.float32)], 3, K)
+    except DeviceError as error:
+        print(error)
+"""
+
+
+def test_a_crashed_kernel_is_one_sentence(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", CRASH, str(Path(__file__).parents[2]), str(tmp_path)]
+    done = subprocess.run(arguments, env=dict(os.environ), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("a kernel crashed") == 2 and "Traceback" not in done.stderr
