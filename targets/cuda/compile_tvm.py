@@ -58,8 +58,12 @@ def cuda_text(script: str, architecture: int) -> str:
         tirx.transform.FlattenBuffer(),
         tirx.transform.LowerIntrin(),
     ]
-    module = tvm.ir.transform.Sequential(steps)(tvm.script.from_source(script))
-    text = str(tvm.get_global_func("target.build.cuda")(module, target).inspect_source("cuda"))
+    try:
+        module = tvm.ir.transform.Sequential(steps)(tvm.script.from_source(script))
+        text = str(tvm.get_global_func("target.build.cuda")(module, target).inspect_source("cuda"))
+    except Exception as error:  # TVM raises many kinds, each with a long trace of its own
+        said = [line.strip() for line in str(error).splitlines() if line.strip()][:_MOST_LINES]
+        raise SystemExit(f"TVM: {' '.join(said) or type(error).__name__}") from error
     if _FIRST not in text:
         raise SystemExit("TVM made no kernels")
     return text[text.index(_FIRST) :]

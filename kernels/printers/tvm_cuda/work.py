@@ -110,7 +110,8 @@ class WorkPrinter:
         """The lines of a part."""
         if isinstance(part, Share):
             return self._share(part)
-        lines = self.body(part.body)
+        with self.kernel.reading(**{LANE: self.own}):  # all lanes of the group may be a team
+            lines = self.body(part.body)
         if isinstance(part, All) or self.dealer.count == 1:
             return lines
         return [f"if {self.dealer.lane} == 0:", *deeper(lines)]

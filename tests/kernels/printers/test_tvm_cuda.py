@@ -15,7 +15,7 @@ from unfoldc.kernels.gpu import GRID, GpuChoices, map_program
 from unfoldc.kernels.gpu.parts import Barrier, InStep, Parts
 from unfoldc.kernels.gpu_build import cuda_program
 from unfoldc.kernels.interpret_loops import run
-from unfoldc.kernels.loops import Binary, LoopProgram
+from unfoldc.kernels.loops import Assign, Binary, Buffer, Const, For, Let, Load, Local, LoopProgram, Step, Store, Var
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.passes.repeat_nests import repeat_nests
 from unfoldc.kernels.pipeline import optimise
@@ -55,6 +55,17 @@ def sums(a: tuple[str, int] = ("float32", 6)) -> LoopProgram:
     return programs.elementwise({"a": a, "b": a}, {"c": lambda a, b: programs.add(a, b)}, 6)
 
 
+def normed(n: int = 200) -> LoopProgram:
+    """x = y / sum of y^2: a sum that all lanes of a group are a team for, and then read."""
+    y = Load("y", (Var("j"),), "float32")
+    acc = Local("acc", "float32")
+    total = For("j", n, (Assign("acc", programs.add(acc, programs.mul(y, y))),))
+    quotient = programs.binary("div", Load("y", (Var("i"),), "float32"), acc)
+    end = (Let("acc", Const(0.0, "float32"), True), total, For("i", n, (Store("x", (Var("i"),), quotient),)))
+    buffers = {"y": Buffer("y", "float32", (n,), "input"), "x": Buffer("x", "float32", (n,), "output")}
+    return LoopProgram(buffers, {}, ("y",), ("x",), (), (Step(0, 1, ()),), end)
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     """All kernels of the quick tests: one run of TVM, one of the C++ compiler."""
@@ -74,6 +85,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
         prepared("casts", programs.casts(TYPES)[0], GpuChoices(2)),
         prepared("bytes", programs.elementwise({"a": ("bool", 4), "b": ("bool", 4)}, both, 4), GpuChoices(4)),
         prepared("teams", programs.lista(m=40, n=3), GpuChoices(16, 2)),
+        *(prepared(f"normed_{group}", normed(), GpuChoices(group, 1 + (group < 32))) for group in (1, 8, 32, 128)),
         prepared("wide_teams", programs.lista(m=300, n=2), GpuChoices(128)),
     ]
     return Library(kernels, tmp_path_factory.mktemp("tvm_cuda"))
@@ -120,6 +132,12 @@ def test_sums_that_lanes_share(library: Library, name: str, n: int) -> None:
     y = drawn(3, n)
     y["y"][1, 17] = np.nan
     agree(library, name, y)
+
+
+@pytest.mark.parametrize("group", [1, 8, 32, 128])
+def test_a_sum_of_all_lanes(library: Library, group: int) -> None:
+    for order in ORDERS:
+        agree(library, f"normed_{group}", drawn(3, 200), order=order)
 
 
 def test_nan_and_infinity_of_one_problem_stay_with_it(library: Library) -> None:

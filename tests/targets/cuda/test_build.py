@@ -146,7 +146,8 @@ def test_tvm_that_fails_is_one_sentence(
 @pytest.mark.parametrize(
     ("tir", "cuh", "message"),
     [
-        ("class Module: nonsense", "", "the compiler stopped: "),
+        ("class Module: nonsense", "", "the compiler stopped: TVM: ."),
+        (_KERNEL.replace("float32(0)", "float32(nowhere)"), "", "the compiler stopped: TVM: .*nowhere"),
         (_KERNEL, "nonsense", "the compiler stopped: NVRTC: .*nonsense"),
         (_KERNEL.replace("solve_one", "other"), "", "the compiler made no entry for the kernel solve_one"),
     ],
