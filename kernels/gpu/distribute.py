@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unfoldc.kernels import build
-from unfoldc.kernels.gpu.choices import WARP
+from unfoldc.kernels.gpu.choices import GRID, WARP
 from unfoldc.kernels.gpu.costs import ranges_of, runs_of, wait, work
 from unfoldc.kernels.gpu.parallel import is_parallel
 from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Remark, Share, Work
@@ -68,6 +68,8 @@ def _loop(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
         found.append(_alike(loop, lanes, ranges))
     elif not build.carries_scalars(loop):
         found.append((work((loop,), ranges) + wait(lanes.group), (One((loop,)),)))
+        if lanes.group == GRID and found[0][0] < 2 * wait(GRID):
+            return found[0]  # the others may have to wait for it, but need not wait to share it
     if stores and is_parallel(loop, ranges):
         found.append(_shared(loop, lanes, ranges))
     elif stores:

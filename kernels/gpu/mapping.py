@@ -9,6 +9,7 @@ from unfoldc.kernels.gpu.barriers import Touched, loop_with_barriers, with_barri
 from unfoldc.kernels.gpu.choices import GpuChoices
 from unfoldc.kernels.gpu.copies import copy_parts
 from unfoldc.kernels.gpu.distribute import Lanes, distribute
+from unfoldc.kernels.gpu.grid_order import fewest_barriers
 from unfoldc.kernels.gpu.owners import Access, accesses, stored
 from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Share, leaves
 from unfoldc.kernels.gpu.placement import place_buffers
@@ -70,6 +71,9 @@ def map_program(program: LoopProgram, choices: GpuChoices, unbatched: frozenset[
         for s in program.steps
     ]
     end = distribute(program.end, lanes, {})
+    if choices.is_grid:
+        begin, end = (fewest_barriers(parts, program.buffers) for parts in (begin, end))
+        steps = [replace(s, parts=fewest_barriers(s.parts, program.buffers)) for s in steps]
     placed = place_buffers(program, choices, unbatched, begin, [s.parts for s in steps], end)
     alike = frozenset(n for n, p in placed.places.items() if p.kind == "copy") if choices.group != 1 else frozenset()
     buffers = dict(program.buffers)

@@ -112,9 +112,9 @@ class _Run:
             self._at, ticks = made[-1], made[-1]
             self._words = [
                 code.arguments(
-                    kernel, given, made[:-1], batch, self._steps, code.workspace(kernel, self._stream), ticks
+                    kernel, given, made[:-1], batch, self._steps, code.workspace(kernel, self._stream), room
                 )
-                for kernel in (self._plain, self._stamped)
+                for kernel, room in ((self._plain, 0), (self._stamped, ticks))
             ]  # fmt: skip
             for _ in range(2 * _AT_ONCE):
                 self._events.append(self._driver("cuEventCreate", 0))

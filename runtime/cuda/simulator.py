@@ -65,7 +65,7 @@ class SimulatorEngine:
             "output": [_flat(np.zeros(a.shape, a.dtype)) for a in outputs],
             "weights": self._weights,
             "workspace": [_workspace(form, blocks, batch, kind) for kind in [self._workspace_type()]],
-            "ticks": [stamps.reshape(-1)],
+            "ticks": [stamps.reshape(-1) if stamped else stamps[:0].reshape(-1)],
             "batch": [np.int32(batch)],
             "iterations": [np.int32(iterations)],
         }

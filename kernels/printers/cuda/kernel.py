@@ -19,13 +19,12 @@ PAD = "    "
 
 @dataclass
 class KernelPrinter:
-    """Prints the kernel `name`, with stamps of time where `stamped`."""
+    """Prints the kernel `name`, which stamps the time where the caller gives it room for that."""
 
     mapped: Mapped
     arguments: Arguments
     names: Names
     name: str
-    stamped: bool
     lines: list[str] = field(default_factory=list)
 
     def text(self) -> str:
@@ -45,11 +44,8 @@ class KernelPrinter:
         k = self.names(ITERATION, "int32")
         for step in mapped.steps:
             self._add(2, f"for {k} in range({step.first}, minimum({step.first + step.count}, iterations)):")
-            before = len(self.lines)
             self._parts(step.parts, dealer, 3)
             self._stamp(3, f"2 + {k}")
-            if len(self.lines) == before:
-                self._add(3, "pass")
         self._parts(mapped.end, dealer, 2)
         self._stamp(2, str(mapped.program.iterations + 2))
         return "\n".join([*self.lines, ""])
@@ -64,7 +60,6 @@ class KernelPrinter:
         if choices.is_grid:
             self._add(1, f"lane = cuda.blockIdx.x * {choices.threads} + thread")
             self._add(1, f"lanes = cuda.gridDim.x * {choices.threads}")
-            self._add(1, "words = elements(workspace, 0, np.uint32)")
         elif choices.problems > 1 and choices.group > 1:
             self._add(1, f"lane = thread & {choices.group - 1}", f"group = thread >> {choices.group.bit_length() - 1}")
         else:
@@ -90,6 +85,7 @@ class KernelPrinter:
                 size = buffer.size if place.owner is None else lane_elements(buffer, place.owner, choices.group)
                 array = f"cuda.local.array({size}, types.{element_type(buffer.dtype)})"
                 self._add(1, f"{self.names(name, 'buffer')} = {array}")
+        self._add(1, "stamped = stamping(ticks, thread)")
         self._stamp(1, "0")
 
     def _shares(self) -> list[Share]:
@@ -129,9 +125,8 @@ class KernelPrinter:
         self._add(2, "cuda.syncthreads()")
 
     def _stamp(self, depth: int, slot: str) -> None:
-        if self.stamped:
-            place = f"cuda.blockIdx.x * {self.mapped.program.iterations + 3} + {slot}"
-            self._add(depth, "if thread == 0:", f"{PAD}ticks[{place}] = now()")
+        place = f"cuda.blockIdx.x * {self.mapped.program.iterations + 3} + {slot}"
+        self._add(depth, "if stamped:", f"{PAD}ticks[{place}] = now()")
 
     def _parts(self, parts: Parts, dealer: Dealer, depth: int) -> None:
         positions = Positions(self.mapped, self.arguments, self.names)
@@ -154,23 +149,8 @@ class KernelPrinter:
     def _barrier(self, depth: int) -> None:
         choices = self.mapped.choices
         if choices.is_grid:
-            self._add(depth, *_GRID_BARRIER)
+            self._add(depth, "grid_barrier(workspace)")
         elif choices.group > WARP:
             self._add(depth, "cuda.syncthreads()")
         else:
             self._add(depth, "barrier()")
-
-
-# The last block to come lets the others go on; the words are as before then, so that they need no clearing.
-_GRID_BARRIER = (
-    "cuda.syncthreads()",
-    "if thread == 0:",
-    f"{PAD}turn = word_read(words, 1)",
-    f"{PAD}if word_added(words, 0, 1) == cuda.gridDim.x - 1:",
-    f"{PAD * 2}word_added(words, 0, -cuda.gridDim.x)",
-    f"{PAD * 2}word_added(words, 1, 1)",
-    f"{PAD}else:",
-    f"{PAD * 2}while word_read(words, 1) == turn:",
-    f"{PAD * 3}pass",
-    "cuda.syncthreads()",
-)

@@ -43,13 +43,11 @@ if config.ENABLE_CUDASIM:
         cuda.syncthreads()
         return other
 
-    def word_read(words, place):
-        return words[place]
+    def grid_barrier(workspace):
+        cuda.syncthreads()  # the one block of the grid
 
-    def word_added(words, place, value):
-        before = int(words[place])
-        words[place] = (before + value) % 2**32
-        return before
+    def stamping(ticks, thread):
+        return thread == 0 and len(ticks) > 0
 
     def select(condition, a, b):
         return a if condition else b
@@ -115,27 +113,56 @@ else:
 
         return kind(dtype), generate
 
-    def word(text):
-        """A word that the blocks of a grid share: read, or added to and read as it was."""
+    # The last block to come lets the others go on; the words are as before then, so that they need no clearing.
+    GRID_BARRIER = """{
+    .reg .pred p;
+    .reg .u32 turn, come, blocks;
+    mov.u32 blocks, %nctaid.x;
+    mov.u32 come, %tid.x;
+    setp.ne.u32 p, come, 0;
+    @p bra done;
+    ld.acquire.gpu.u32 turn, [$0+4];
+    atom.add.acq_rel.gpu.u32 come, [$0], 1;
+    sub.u32 come, blocks, come;
+    setp.ne.u32 p, come, 1;
+    @p bra wait;
+    neg.s32 blocks, blocks;
+    atom.add.acq_rel.gpu.u32 come, [$0], blocks;
+    atom.add.acq_rel.gpu.u32 come, [$0+4], 1;
+    bra done;
+    wait:
+    ld.acquire.gpu.u32 come, [$0+4];
+    setp.eq.u32 p, come, turn;
+    @p bra wait;
+    done:
+    }"""
+
+    @intrinsic
+    def grid_barrier(typing, workspace):
+        """All blocks wait for each other, at two words: those that have come, and the number of the turn."""
 
         def generate(context, builder, signature, arguments):
-            kind = ir.IntType(32)
-            place = builder.gep(arguments[0], [arguments[1]])
-            values = [builder.trunc(a, kind) for a in arguments[2:]]
-            function = ir.FunctionType(kind, [place.type, *(v.type for v in values)])
-            operands = "=r,l" + ",r" * len(values) + ",~{memory}"
-            return builder.asm(function, text, operands, [place, *values], True)
+            nothing = ir.FunctionType(ir.VoidType(), [])
+            meet = builder.module.declare_intrinsic("llvm.nvvm.barrier0", (), nothing)
+            builder.call(meet, [])
+            kind = ir.FunctionType(ir.VoidType(), [arguments[0].type])
+            builder.asm(kind, GRID_BARRIER, "l,~{memory}", arguments, True)
+            builder.call(meet, [])
+            return context.get_dummy_value()
 
-        return generate
-
-    @intrinsic
-    def word_read(typing, words, place):
-        return types.uint32(words, types.int64), word("ld.acquire.gpu.u32 $0, [$1];")
+        return types.void(workspace), generate
 
     @intrinsic
-    def word_added(typing, words, place, value):
-        kind = types.uint32(words, types.int64, types.int64)
-        return kind, word("atom.add.acq_rel.gpu.u32 $0, [$1], $2;")
+    def stamping(typing, ticks, thread):
+        """Whether this thread writes stamps: the first one of its block, where there is room for them."""
+
+        def generate(context, builder, signature, arguments):
+            place = builder.ptrtoint(arguments[0], ir.IntType(64))
+            given = builder.icmp_unsigned("!=", place, ir.Constant(place.type, 0))
+            first = builder.icmp_unsigned("==", arguments[1], ir.Constant(arguments[1].type, 0))
+            return builder.and_(given, first)
+
+        return types.boolean(ticks, thread), generate
 
     @intrinsic
     def barrier(typing):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unfoldc.kernels.artifact import Port
 
 _OWN = (
-    "thread lane lanes at group problem first valid words workspace batch iterations ticks turn start mine warp pass "
+    "thread lane lanes at group problem first valid stamped workspace batch iterations ticks turn start mine warp pass "
     "range abs type rows"
 )
 _PREFIXES = ("shared_", "work_", "weights_", "exchange_", "first_", "team_", "lane_", "solve_")
@@ -46,8 +46,8 @@ def cuda_sources(
 ) -> dict[str, str]:
     """A module to compile and what its caller must know; a pure function of the arguments.
 
-    `<symbol>.py` defines for each form the kernels `solve_<name>` and `solve_<name>_stamped`, which take the same
-    arguments. `<symbol>_launch.json` says which, and how each form is launched. `products` is a form that is a list of
+    `<symbol>.py` defines for each form the kernel `solve_<name>`, which stamps the time where `ticks` is no null
+    pointer. `<symbol>_launch.json` says which, and how each form is launched. `products` is a form that is a list of
     launches (`launch_list.py`).
     """
     own = arguments(program, inputs, outputs)
@@ -55,9 +55,7 @@ def cuda_sources(
     kernels, facts = [], []
     for form in forms:
         mapped = map_program(program, form.choices, unbatched)
-        for stamped in (False, True):
-            name = f"solve_{form.name}{'_stamped' if stamped else ''}"
-            kernels.append(KernelPrinter(mapped, own, _names(own), name, stamped).text())
+        kernels.append(KernelPrinter(mapped, own, _names(own), f"solve_{form.name}").text())
         facts.append(_form(form, mapped))
     if products is not None:
         listed = ListPrinter(products, own, lambda: _names(own))
@@ -92,7 +90,7 @@ def _form(form: CudaForm, mapped: Mapped) -> dict[str, object]:
         "name": form.name,
         "from_batch": form.from_batch,
         "kernel": f"solve_{form.name}",
-        "stamped": f"solve_{form.name}_stamped",
+        "stamped": f"solve_{form.name}",
         "threads": choices.block_threads,
         "problems": choices.problems,
         "group": choices.group,
