@@ -7,19 +7,22 @@ in step; what it contains is mapped in the same way.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import GRID, WARP
 from unfoldc.kernels.gpu.costs import ranges_of, runs_of, wait, work
+from unfoldc.kernels.gpu.jam import jammed
 from unfoldc.kernels.gpu.parallel import is_parallel
-from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Remark, Share, Work
+from unfoldc.kernels.gpu.parts import LANE, All, InStep, One, Part, Parts, Remark, Share, Work
 from unfoldc.kernels.gpu.split_sums import split_sums, stored_last
 from unfoldc.kernels.index_bounds import Ranges, loop_range
 from unfoldc.kernels.loops import For, Nest, Stmt, Store
 
 _Weighed = tuple[float, Parts]
 _FEWER_LOOPS = 1.25  # how much longer the lanes may take when fewer loops are shared, so that each keeps more to itself
+
+_LITTLE = 64.0  # additions that are not worth a barrier of the grid
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def _loop(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
         found.append(_alike(loop, lanes, ranges))
     elif not build.carries_scalars(loop):
         found.append((work((loop,), ranges) + wait(lanes.group), (One((loop,)),)))
-        if lanes.group == GRID and found[0][0] < 2 * wait(GRID):
+        if lanes.group == GRID and found[0][0] < wait(GRID) + _LITTLE:
             return found[0]  # the others may have to wait for it, but need not wait to share it
     if stores and is_parallel(loop, ranges):
         found.append(_shared(loop, lanes, ranges))
@@ -103,10 +106,21 @@ def _shared(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
     found: list[_Weighed] = []
     for depth in range(1, len(chain) + 1):
         for team in _teams(lanes):
-            weighed = _dealt(chain[:depth], team, lanes, ranges)
-            if weighed is not None and (not found or weighed[0] * _FEWER_LOOPS < min(found, key=lambda w: w[0])[0]):
-                found.append(weighed)
+            for loops in _forms(chain[:depth], lanes, ranges):
+                weighed = _dealt(loops, team, lanes, ranges)
+                if weighed is not None and (not found or weighed[0] * _FEWER_LOOPS < min(found, key=lambda w: w[0])[0]):
+                    found.append(weighed)
     return min(found, key=lambda weighed: weighed[0])
+
+
+def _forms(loops: list[For], lanes: Lanes, ranges: Ranges) -> list[list[For]]:
+    """The loops, and in a grid the same with a short loop inside turned around the sums, whose factors lie far away."""
+    last = loops[-1]
+    inner = last.body[0]
+    if lanes.group != GRID or len(last.body) > 1 or not isinstance(inner, For):
+        return [loops]
+    body = jammed(inner) if is_parallel(inner, ranges_of(loops, ranges)) else None
+    return [loops] if body is None else [[*loops[:-1], replace(last, body=body)], loops]
 
 
 def _teams(lanes: Lanes) -> list[int]:
@@ -116,6 +130,8 @@ def _teams(lanes: Lanes) -> list[int]:
 def _dealt(loops: Sequence[For], team: int, lanes: Lanes, ranges: Ranges) -> _Weighed | None:
     """The runs of nested loops dealt out to teams of that size, if there is something for a team to share."""
     inner = ranges_of(loops, ranges)
+    if lanes.group == GRID:  # else teams that do not divide a sum count as endless
+        inner = {**inner, LANE: (0, team - 1)}
     body: tuple[Work, ...] | None = loops[-1].body
     if team > 1:
         body = split_sums(loops[-1].body, team, inner)

@@ -8,7 +8,7 @@ from unfoldc.kernels import build
 from unfoldc.kernels.gpu.costs import runs_of, wait, work
 from unfoldc.kernels.gpu.mapping import GRID_LANES, Mapped, MappedStep
 from unfoldc.kernels.gpu.owners import accesses
-from unfoldc.kernels.gpu.parts import All, Barrier, InStep, One, Part, Share, leaves
+from unfoldc.kernels.gpu.parts import LANE, All, Barrier, InStep, One, Part, Share, leaves
 from unfoldc.kernels.gpu.places import lane_elements, words
 from unfoldc.kernels.index_bounds import Ranges
 from unfoldc.kernels.loops import ITERATION, Expr, Var
@@ -69,6 +69,8 @@ def _parts(mapped: Mapped, parts: Sequence[Part], ranges: Ranges) -> float:
             total += runs_of(part.extent, ranges) * _parts(mapped, part.body, inner)
         elif isinstance(part, Share):
             inner = {**ranges, **{v: (0, max(runs_of(n, ranges) - 1, 0)) for v, n in _shape(part)}}
+            if mapped.choices.is_grid:
+                inner[LANE] = (0, part.team - 1)
             rounds = -(-runs_of(part.runs, ranges) * part.team // lanes)
             total += rounds * work(part.body, inner, free)
         elif isinstance(part, All | One):

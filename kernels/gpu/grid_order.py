@@ -7,11 +7,11 @@ say the two factors of a matrix, the parts are done side by side between the sam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.gpu.owners import Access, accesses
-from unfoldc.kernels.gpu.parts import Barrier, InStep, Part, Parts, Remark, expressions, leaves, statements
+from unfoldc.kernels.gpu.parts import Barrier, InStep, One, Part, Parts, Remark, expressions, leaves, statements
 from unfoldc.kernels.loops import Assign, Buffer, Let, Local
 
 
@@ -41,8 +41,26 @@ def fewest_barriers(parts: Sequence[Part], buffers: Mapping[str, Buffer]) -> Par
     for i, piece in enumerate(pieces):
         needed = (level + _waits(before, piece) for before, level in zip(pieces[:i], levels, strict=True))
         levels.append(max((n for n in needed if n >= 0), default=0))
+    pieces = _in_chains(pieces)
     order = sorted(range(len(pieces)), key=lambda i: (levels[i], i))
     return (*(part for i in order for part in pieces[i].parts), *remarks)
+
+
+def _in_chains(pieces: Sequence[_Piece]) -> list[_Piece]:
+    """What lanes do alone, in chains that do not touch what another one writes: each has its own lane."""
+    alone = [i for i, piece in enumerate(pieces) if isinstance(piece.parts[-1], One)]
+    chains: dict[int, int] = {}
+    for i in alone:
+        met = {chains[j] for j in chains if _waits(pieces[j], pieces[i]) >= 0}
+        chains = {j: min(met) if c in met else c for j, c in chains.items()}
+        chains[i] = min(met) if met else max(chains.values(), default=-1) + 1
+    numbers = {c: n for n, c in enumerate(sorted(set(chains.values())))}
+    result = list(pieces)
+    for i, chain in chains.items():
+        *remarks, part = pieces[i].parts
+        assert isinstance(part, One)
+        result[i] = replace(pieces[i], parts=(*remarks, replace(part, chain=numbers[chain])))
+    return result
 
 
 _FREE = -(1 << 30)  # a level that no piece has
@@ -56,13 +74,8 @@ def _waits(before: _Piece, after: _Piece) -> int:
     for a in before.touched:
         for b in after.touched:
             if a.buffer == b.buffer and (a.store or b.store):
-                result = max(result, 0 if _alone(a) & _alone(b) else 1)
+                result = max(result, 0 if any(o.is_lane for o in a.owners & b.owners) else 1)
     return result
-
-
-def _alone(access: Access) -> frozenset[object]:
-    """The owners that are single lanes: of a team, one lane writes what the others read."""
-    return frozenset(o for o in access.owners if o.team == 1)
 
 
 def _piece(parts: Parts, buffers: Mapping[str, Buffer]) -> _Piece:

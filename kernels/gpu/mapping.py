@@ -105,9 +105,7 @@ def _waiting(mapped: Mapped) -> Mapped:
 
     def find(part: Share | All | One) -> Sequence[Access]:
         reached = [a for a in accesses(part, mapped.buffers) if not mapped.places[a.buffer].is_private]
-        return [
-            Access(a.buffer, (), a.store, frozenset(o for o in a.owners if o.team == 1)) for a in reached
-        ]  # of a team, one lane writes what the others read
+        return [Access(a.buffer, (), a.store, frozenset(o for o in a.owners if o.is_lane)) for a in reached]
 
     known: Touched = frozenset()
     while True:

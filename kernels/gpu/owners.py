@@ -19,14 +19,18 @@ from unfoldc.kernels.loops import Buffer, Expr, Load, Store
 
 @dataclass(frozen=True)
 class Owner:
-    """The element at places p along `axes` belongs to team `flat(p) mod teams` of `team` lanes; () is lane 0."""
+    """The element at places p along `axes` belongs to team `flat(p) mod teams` of `team` lanes.
+
+    With no axes it is one lane, of `One` parts: `team` is 1 more than the number of their chain.
+    """
 
     axes: tuple[int, ...]
     team: int = 1
 
-
-FIRST = Owner(())
-"""Lane 0, for statements that it runs alone."""
+    @property
+    def is_lane(self) -> bool:
+        """Whether it is a single lane: of a team, one lane writes what the others read."""
+        return self.team == 1 or not self.axes
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def accesses(part: Share | All | One, buffers: Mapping[str, Buffer]) -> list[Acc
         if isinstance(part, Share):
             owners = frozenset(_owners(part, indices, shape))
         else:
-            owners = frozenset([FIRST]) if isinstance(part, One) else frozenset()
+            owners = frozenset([Owner((), part.chain + 1)]) if isinstance(part, One) else frozenset()
         found.append(Access(name, indices, store, owners))
     return found
 

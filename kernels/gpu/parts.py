@@ -86,9 +86,13 @@ class All:
 
 @dataclass(frozen=True)
 class One:
-    """Statements that lane 0 carries out alone; no scalar that they set is read elsewhere."""
+    """Statements that one lane carries out alone; no scalar that they set is read elsewhere.
+
+    It is lane 0, or in a grid a lane for each `chain`: chains have nothing to do with each other between barriers.
+    """
 
     body: tuple[Stmt, ...]
+    chain: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from unfoldc.kernels.gpu.parts import LANE, NEUTRAL, Combine, Settle, Work, expr
 from unfoldc.kernels.index_bounds import Ranges, longest
 from unfoldc.kernels.loops import Assign, Binary, For, Let, Load, Local, Stmt, Store, Var
 
+_LONG = 8  # terms of each lane from which on those that all lanes have are counted apart
+
 
 def split_sums(body: Sequence[Stmt], team: int, ranges: Ranges) -> tuple[Work, ...] | None:
     """The statements with each loop that does nothing but combine scalars split over a team; None if there is none.
@@ -34,7 +36,7 @@ def split_sums(body: Sequence[Stmt], team: int, ranges: Ranges) -> tuple[Work, .
             first = build.binary("eq", Var(LANE), build.ZERO)
             neutral = build.literal(NEUTRAL[operator], dtype)
             result.append(Assign(name, build.select(first, Local(name, dtype), neutral)))
-        result.append(_part(s, team))
+        result += _part(s, team)
         result += [Combine(name, operator, dtype, team) for name, (operator, dtype) in sums.items()]
     return tuple(result) if found else None
 
@@ -70,17 +72,23 @@ def _operator(s: Assign) -> str | None:
     return "add" if s.value.operator == "sub" and s.value.a == own else None
 
 
-def _part(loop: For, team: int) -> For:
-    """The terms of one lane."""
+def _part(loop: For, team: int) -> list[For]:
+    """The terms of one lane: those that every lane has, then one more for some."""
     place = build.add(build.mul(Var(loop.var), build.index(team)), Var(LANE))
     body = tuple(build.substitute(s, loop.var, place) for s in loop.body)
     if isinstance(loop.extent, int) and loop.extent % team == 0:
-        return replace(loop, extent=loop.extent // team, body=body)
+        return [replace(loop, extent=loop.extent // team, body=body)]
+    if isinstance(loop.extent, int) and loop.extent >= _LONG * team:
+        every, rest = divmod(loop.extent, team)
+        last = build.add(build.index(every * team), Var(LANE))
+        left = build.binary("max", build.sub(build.index(rest), Var(LANE)), build.ZERO)
+        one = build.binary("min", left, build.index(1))
+        behind = tuple(build.substitute(s, loop.var, last) for s in loop.body)
+        return [replace(loop, extent=every, body=body), replace(loop, extent=one, body=behind)]
     whole = build.index(loop.extent) if isinstance(loop.extent, int) else loop.extent
     more = build.sub(build.add(whole, build.index(team - 1)), Var(LANE))
-    return replace(
-        loop, extent=build.binary("floordiv", build.binary("max", more, build.ZERO), build.index(team)), body=body
-    )
+    extent = build.binary("floordiv", build.binary("max", more, build.ZERO), build.index(team))
+    return [replace(loop, extent=extent, body=body)]
 
 
 def stored_last(body: Sequence[Work], prefix: str) -> tuple[Work, ...] | None:

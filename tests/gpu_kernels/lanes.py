@@ -102,10 +102,13 @@ class Lane:
                     yield from self.parts(part.body, _setting(scalars, part.variable, np.int32(i)))
             elif isinstance(part, All):
                 yield from self.body(part.body, _setting(scalars, LANE, np.int32(self.number)), self.number == 0)
-            elif isinstance(part, One) and self.number == 0:
+            elif isinstance(part, One) and self.number == self.doer(part):
                 yield from self.body(part.body, dict(scalars), True)
             elif isinstance(part, Share):
                 yield from self.share(part, scalars)
+
+    def doer(self, part: One) -> int:
+        return (self.count - 1 - part.chain) % self.count if self.mapped.choices.is_grid else 0
 
     def share(self, part: Share, scalars: dict[str, Any]) -> Steps:
         teams, team = self.count // part.team, self.number // part.team

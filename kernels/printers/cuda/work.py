@@ -71,6 +71,10 @@ class WorkPrinter:
         """The lines of a part."""
         if isinstance(part, Share):
             return self._share(part)
+        if isinstance(part, One) and self.dealer.is_grid:
+            # Lanes at the end have often less to do. What they do waits for memory, written out or not.
+            doer = "lanes - 1" + (f" - rest({WARP * part.chain}, lanes)" if part.chain else "")
+            return [f"if lane == {doer}:", *_deeper(self.body(part.body))]
         lines = self.body(self._alone(part.body))
         if isinstance(part, All) or self.dealer.count == 1:
             return lines
