@@ -1,6 +1,7 @@
 """The order of a grid's parts in which it waits least: what needs no new barrier is done before the next one.
 
-A grid takes about 1.5 us to wait, as long as a million multiply-adds. So of two chains that do not depend on each other,
+A grid takes about 1.5 us to wait, as long as a million multiply-adds. So of two chains that do not depend on each
+other,
 say the two factors of a matrix, the parts are done side by side between the same barriers.
 """
 

@@ -98,7 +98,7 @@ class Library:
         from unfoldc.targets.cuda.compile_tvm import cuda_text
 
         head = "    @T.prim_func"
-        functions = [head + k.script.split(head)[2] for k in self.kernels]
+        functions = [head + k.script.split(head)[1] for k in self.kernels]
         self.text = self.change(cuda_text("@I.ir_module\nclass Module:\n" + "".join(functions), 80))
         parameters = {k.stamped: [str(row[1]) for row in k.facts["parameters"]] for k in self.kernels}
         self._code = Code(self.text, parameters, self.folder)

@@ -29,13 +29,12 @@ _WAIT_GRID = 'T.evaluate(T.call_extern("void", "grid_barrier", workspace_data))'
 
 @dataclass
 class KernelPrinter:
-    """Prints the kernel `name`, with stamps of time where `stamped`."""
+    """Prints the kernel `name`, which stamps the time where the caller gives it room for that."""
 
     mapped: Mapped
     arguments: Arguments
     names: Names
     name: str
-    stamped: bool
     kernel: KernelText = field(init=False)
 
     def text(self) -> str:
@@ -106,6 +105,7 @@ class KernelPrinter:
                 size = buffer.size if place.owner is None else lane_elements(buffer, place.owner, choices.group)
                 dtype = element_type(buffer.dtype)
                 lines.append(f'{self.names(name, "buffer")} = T.alloc_local(({size},), "{dtype}")')
+        lines.append(_constant("stamped", 'T.call_extern("int32", "stamping", ticks_data)'))
         return lines + self._stamp("0")
 
     def _numbers(self) -> list[tuple[str, str]]:
@@ -184,13 +184,11 @@ class KernelPrinter:
             lines.append(line)
         with self.kernel.reading(**{ITERATION: turn}):
             lines += self._parts(step.parts, dealer)
-        return [head, *deeper([*lines, *self._stamp(f"2 + {turn}")] or ["pass"])]
+        return [head, *deeper([*lines, *self._stamp(f"2 + {turn}")])]
 
     def _stamp(self, slot: str) -> list[str]:
-        if not self.stamped:
-            return []
         place = f"block * {self.mapped.program.iterations + 2} + {slot}"
-        return ["if thread == 0:", f'{PAD}ticks[{place}] = T.call_extern("int64", "now")']
+        return ["if stamped != 0:", f'{PAD}ticks[{place}] = T.call_extern("int64", "now")']
 
     def _parts(self, parts: Parts, dealer: Dealer) -> list[str]:
         lines: list[str] = []

@@ -15,6 +15,11 @@ __device__ __forceinline__ int grid_blocks() {
   return gridDim.x;
 }
 
+/* Whether this thread writes stamps: the first one of its block, where there is room for them. */
+__device__ __forceinline__ int stamping(const int64_t* ticks) {
+  return ticks != nullptr && threadIdx.x == 0;
+}
+
 /* Nanoseconds of the device. */
 __device__ __forceinline__ int64_t now() {
   int64_t time;

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _OWN = (
     "I T Module range print True False thread lane lanes group problem first valid memory batch iterations stride "
-    "block blocks workspace_data"
+    "block blocks stamped workspace_data"
 )
 _PREFIXES = ("shared_", "work_", "weights_", "exchange_", "first_", "team_", "lane_", "solve_")
 
@@ -40,9 +40,7 @@ def tvm_cuda_sources(
     kernels = []
     for form in forms:
         mapped = map_program(program, form.choices, unbatched)
-        for stamped in (False, True):
-            name = f"solve_{form.name}{'_stamped' if stamped else ''}"
-            kernels.append(KernelPrinter(mapped, own, _names(own), name, stamped).text())
+        kernels.append(KernelPrinter(mapped, own, _names(own), f"solve_{form.name}").text())
     launch = f"{symbol}_launch.json"
     head = f"# The solver {symbol}: begin, {program.iterations} iterations, end.\n@I.ir_module\nclass Module:\n"
     return {

@@ -125,7 +125,7 @@ def test_batches_that_do_not_fill_the_blocks_in_every_order(library: Library, ch
 @pytest.mark.parametrize(("name", "n"), [("teams", 40), ("wide_teams", 300)])
 def test_sums_that_lanes_share(library: Library, name: str, n: int) -> None:
     """By shuffles, and by shared memory between warps; NaN reaches all lanes of a team."""
-    code = library.text[library.text.index(f"solve_{name}_stamped(") :]
+    code = library.text[library.text.index(f"solve_{name}(") :]
     assert "__shfl_xor_sync((uint)4294967295, " in code
     for order in ORDERS:
         agree(library, name, drawn(5, n), order=order)
@@ -218,7 +218,7 @@ def test_tvm_keeps_every_barrier_and_adds_none(library: Library, choices: GpuCho
 
 def function(library: Library, name: str) -> str:
     """The kernel's text."""
-    return library.text.split(f"solve_{name}_stamped(")[2].split('extern "C"')[0]
+    return library.text.split(f"solve_{name}(")[2].split('extern "C"')[0]
 
 
 def test_kernels_without_their_barriers_are_wrong(library: Library, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_the_launch_is_that_of_the_other_back_end() -> None:
     own = tvm_cuda_sources("solver", program, ports[0], ports[1], forms)
     assert own["solver_launch.json"] == cuda_sources("solver", program, ports[0], ports[1], forms)["solver_launch.json"]
     assert sorted(own) == ["solver.cuh", "solver.tir", "solver_launch.json"]
-    for name in ("solve_few", "solve_few_stamped", "solve_many", "solve_many_stamped"):
+    for name in ("solve_few", "solve_many"):
         assert f"def {name}(" in own["solver.tir"]
 
 
