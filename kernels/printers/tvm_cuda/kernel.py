@@ -50,7 +50,7 @@ class KernelPrinter:
         inner = self._parts(mapped.load, dealer) + self._parts(mapped.begin, dealer) + self._stamp("1")
         for step in mapped.steps:
             inner += self._step(step, dealer)
-        inner += self._parts(mapped.end, dealer)
+        inner += self._parts(mapped.end, dealer) + self._stamp(str(mapped.program.iterations + 2))
         body += self._problems(inner)
         lines = [*self._head(), *self._scalars(), *body]
         return "\n".join(deeper([*self._signature(), *deeper(lines)])) + "\n"
@@ -189,7 +189,7 @@ class KernelPrinter:
     def _stamp(self, slot: str) -> list[str]:
         if not self.stamped:
             return []
-        place = f"block * {self.mapped.program.iterations + 2} + {slot}"
+        place = f"block * {self.mapped.program.iterations + 3} + {slot}"
         return ["if thread == 0:", f'{PAD}ticks[{place}] = T.call_extern("int64", "now")']
 
     def _parts(self, parts: Parts, dealer: Dealer) -> list[str]:
