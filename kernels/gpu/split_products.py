@@ -89,11 +89,10 @@ class _Nest:
         if loops is None or not _independent(loops):
             return [s]
         self.origins, self.loops = s.origins if isinstance(s, Nest) else (), loops
-        written = writes((s,))
         body: list[Stmt] = []
         for inner in loops[-1].body:
             term = term_of(inner, self.shared)
-            at = self._product(inner, term, written) if term is not None and isinstance(inner, For) else None
+            at = self._product(inner, term) if term is not None and isinstance(inner, For) else None
             if term is None or at is None:
                 body.append(inner)
             else:
@@ -103,13 +102,16 @@ class _Nest:
         rest = self._into_its_place(self._added_up(_plain(body)))
         return [*self.before, *([Nest(self.origins, (_around(loops, rest),))] if rest else [])]
 
-    def _product(self, loop: For, term: Term, written: Collection[str]) -> Load | None:
-        """Puts the product of a sum in front; where its results are read. None where it is to stay."""
+    def _product(self, loop: For, term: Term) -> Load | None:
+        """Puts the product of a sum in front; where its results are read. None where it is to stay.
+
+        The runs of the nest's loops are independent, so that none reads in a sum what another one writes.
+        """
         results = [r for r in self.loops if Var(r.var) in build.walk(term.w)]
         parts = [e for top in (term.x, *(s.value for s in term.before)) for e in build.walk(top)]
         own = {s.name for s in term.before}
         loads = {e.buffer for e in parts if isinstance(e, Load)}
-        if len(results) != 1 or Var(results[0].var) in parts or loads & set(written) or loads <= set(self.shared):
+        if len(results) != 1 or Var(results[0].var) in parts or loads <= set(self.shared):
             return None
         if any(isinstance(e, Local) and e.name not in own for e in parts):
             return None

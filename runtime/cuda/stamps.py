@@ -21,7 +21,8 @@ def block_means(stamps: np.ndarray, iterations: int, units: int = 1) -> np.ndarr
     rounds = np.maximum(1, -(-(units - np.arange(blocks)) // blocks))[busy].astype(np.float64)
     filled = np.maximum.accumulate(stamps[busy].astype(np.float64), axis=1)
     parts = np.diff(filled, axis=1)
-    parts[:, 0] = np.maximum(0.0, (parts[:, 0] - (rounds - 1) * parts[:, 1:].sum(axis=1)) / rounds)
+    alone = (parts[:, 0] - (rounds - 1) * parts[:, 1:].sum(axis=1)) / rounds
+    parts[:, 0] = np.where(alone > 0, alone, parts[:, 0] / rounds)  # the last problem may have taken longer than others
     means = np.zeros(iterations + 2)
     found = parts.mean(axis=0)[: iterations + 2]
     means[: len(found)] = found

@@ -56,7 +56,7 @@ def compile(
 ) -> Solver:
     """Compile an ONNX file for a target and open it as a `Solver`.
 
-    target: "cuda" is an NVIDIA GPU, which backend "cuda" implies (docs/cuda.md).
+    target: "cuda" is an NVIDIA GPU, which backend "cuda" implies (docs/gpu.md).
     backend: "auto" takes C where zig is installed, else Numba, else NumPy. On the host it measures C against Numba,
     where that compiles the model in about a second, and against TVM, where that is imported already: for 0.3 s, on
     random problems, one alone and 64 together where the batch is open. The fastest whose answers are right is kept, and

@@ -128,6 +128,34 @@ def test_what_is_subtracted_has_a_sign_and_what_is_added_stays_outside() -> None
     assert [p.sign for p in products] == [-1] and isinstance(found[-1], Elementwise)
 
 
+@pytest.mark.parametrize("operator", ["add", "sub"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_two_products_go_into_one_sum(operator: str, swapped: bool) -> None:
+    """Whichever was made first in the nest; a difference of 7 terms and of 4 computed ones."""
+    shapes = {**SHAPES, "v": ((5, 4), "constant"), "b": ((5,), "constant")}
+    half = times(load("y", J), Const(0.5, F))
+    second: tuple[Stmt, ...] = (
+        Let("more", Const(0.0, F), True),
+        For("j", 4, (Assign("more", Binary("add", Local("more", F), times(half, load("v", ROW, J)), F)),)),
+    )
+    first = total(times(load("w", ROW, J), load("y", J)), 7)
+    sums = (*second, *first) if swapped else (*first, *second)
+    both = Binary(operator, ACC, Local("more", F), F)
+    body = (For("i", 5, (*sums, Store("z", (ROW,), Binary("mul", both, load("b", ROW), F)))),)
+    found, products = split(*program(shapes, body), {"w", "v", "b"})
+    assert [(p.adds, p.sign) for p in products] == [(False, 1), (True, 1 if operator == "add" else -1)]
+    assert len({p.out.buffer for p in products}) == 1 and len(found) == 4  # the factor 0.5 is a kernel before
+
+
+def test_a_product_that_is_read_twice_keeps_its_own_sum() -> None:
+    shapes = {**SHAPES, "v": ((5, 7), "constant")}
+    other = For("j", 7, (Assign("more", Binary("add", Local("more", F), times(load("y", J), load("v", ROW, J)), F)),))
+    sums = (*total(times(load("w", ROW, J), load("y", J)), 7), Let("more", Const(0.0, F), True), other)
+    both = Binary("add", ACC, Local("more", F), F)
+    body = (For("i", 5, (*sums, Store("z", (ROW,), times(both, ACC)))),)
+    assert [p.adds for p in split(*program(shapes, body), {"w", "v"})[1]] == [False, False]
+
+
 def test_weights_of_each_iteration_lie_behind_each_other() -> None:
     weights = load("w", Var("k"), J, ROW)
     body = (For("i", 5, (*total(times(weights, load("y", J)), 7), Store("z", (ROW,), ACC))),)

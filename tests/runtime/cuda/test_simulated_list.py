@@ -74,6 +74,7 @@ def test_a_product_stays_within_its_buffers() -> None:
 
 
 @needs_nvvm
+@pytest.mark.slow
 def test_kernels_are_short_machine_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that a thread does is read, compute and write: no division, nothing in local memory."""
     monkeypatch.setattr(gpu_build, "product_form", partial(product_form, from_batch=1, least=4))
