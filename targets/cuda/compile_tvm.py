@@ -10,9 +10,7 @@ it is read, so it is to be trusted like any other code. Neither a driver nor a G
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -22,8 +20,7 @@ from typing import Any
 _VERSION = re.compile(r"^\.version (\S+)", re.MULTILINE)
 _FIRST = 'extern "C" __global__'
 _TOOLS = ("apache-tvm", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-nvjitlink")
-_LONG = 300_000  # characters of PTX from which on ptxas is tried first
-_PATIENCE = 30  # seconds that ptxas gets at its best
+_LONG = 300_000  # characters of PTX; with a few kernels that long ptxas at its best takes minutes and gigabytes
 _MOST_LINES = 4  # of what a compiler says
 
 
@@ -35,9 +32,9 @@ def main(script: str, functions: str, launch: str, folder: str, *architectures: 
     text = Path(functions).read_text(encoding="utf-8") + cuda_text(Path(script).read_text(encoding="utf-8"), wanted[0])
     (Path(folder) / "kernels.cu").write_text(text, encoding="utf-8")
     ptx = _ptx(text, wanted[0])
+    less = ("-Xptxas=-O1",) if len(ptx) > _LONG else ()
     for architecture in wanted:
-        slow = () if _links_soon(linker, ptx, architecture) else ("-Xptxas=-O1",)
-        image, log = linker._link({"kernels": ptx}, architecture, *slow)
+        image, log = linker._link({"kernels": ptx}, architecture, *less)
         (Path(folder) / f"sm_{architecture}.cubin").write_bytes(image)
         (Path(folder) / f"sm_{architecture}.txt").write_text(log, encoding="utf-8")
     lacking = [name for name, _ in linker._kernels(facts) if f".entry {name}(" not in ptx]
@@ -72,22 +69,6 @@ def cuda_text(script: str, architecture: int) -> str:
     if _FIRST not in text:
         raise SystemExit("TVM made no kernels")
     return text[text.index(_FIRST) :]
-
-
-def _links_soon(linker: ModuleType, ptx: str, architecture: int) -> bool:
-    """Whether ptxas ends in time, tried in a process that may be ended: with a few long kernels it does not."""
-    if len(ptx) < _LONG or not hasattr(os, "fork"):
-        return True
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(_PATIENCE)
-        try:
-            linker._link({"kernels": ptx}, architecture)
-        finally:  # what it refuses it refuses again where that is said
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM)
 
 
 def _ptx(text: str, architecture: int) -> str:
