@@ -28,7 +28,7 @@ _TVM_SCRIPT = Path(__file__).with_name("compile_tvm.py")
 
 _ASKED = {
     "cuda": ("numba-cuda with NVVM and nvJitLink", INSTALL),
-    "tvm": ("apache-tvm 0.27, NVRTC and nvJitLink", f"{INSTALL} apache-tvm"),
+    "tvm": ("apache-tvm 0.27, NVRTC and nvJitLink", 'python -m pip install "unfoldc[cuda,tvm]"'),
 }
 """What each back end compiles with, and how that is installed."""
 

@@ -82,11 +82,11 @@ def _type(name: str) -> Any:
     return types.CPointer(element) if name.endswith("*") else element
 
 
-def _link(texts: dict[str, str], architecture: int) -> tuple[bytes, str]:
-    """All kernels in one image, and the assembler's report."""
+def _link(texts: dict[str, str], architecture: int, *more: str) -> tuple[bytes, str]:
+    """All kernels in one image, and the assembler's report; `more` options for nvJitLink."""
     from cuda.bindings import nvjitlink
 
-    options = [f"-arch=sm_{architecture}", "-O3", "-Xptxas=-v"]
+    options = [f"-arch=sm_{architecture}", "-O3", "-Xptxas=-v", *more]
     linker = nvjitlink.create(len(options), options)
     try:
         for name, text in texts.items():

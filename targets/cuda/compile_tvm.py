@@ -20,6 +20,7 @@ from typing import Any
 _VERSION = re.compile(r"^\.version (\S+)", re.MULTILINE)
 _FIRST = 'extern "C" __global__'
 _TOOLS = ("apache-tvm", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-nvjitlink")
+_LONG = 300_000  # characters of PTX; with a few kernels that long ptxas at its best takes minutes and gigabytes
 _MOST_LINES = 4  # of what a compiler says
 
 
@@ -31,8 +32,9 @@ def main(script: str, functions: str, launch: str, folder: str, *architectures: 
     text = Path(functions).read_text(encoding="utf-8") + cuda_text(Path(script).read_text(encoding="utf-8"), wanted[0])
     (Path(folder) / "kernels.cu").write_text(text, encoding="utf-8")
     ptx = _ptx(text, wanted[0])
+    less = ("-Xptxas=-O1",) if len(ptx) > _LONG else ()
     for architecture in wanted:
-        image, log = linker._link({"kernels": ptx}, architecture)
+        image, log = linker._link({"kernels": ptx}, architecture, *less)
         (Path(folder) / f"sm_{architecture}.cubin").write_bytes(image)
         (Path(folder) / f"sm_{architecture}.txt").write_text(log, encoding="utf-8")
     lacking = [name for name, _ in linker._kernels(facts) if f".entry {name}(" not in ptx]

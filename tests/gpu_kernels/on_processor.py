@@ -151,7 +151,7 @@ def _argument(
         case "workspace":
             return _guarded(np.zeros(form["workspace_bytes"] * (1 if form["cooperative"] else blocks), np.uint8))
         case "ticks":
-            return _guarded(np.zeros(blocks * (program.iterations + 2), np.int64))
+            return _guarded(np.zeros(blocks * own.facts["stamps_per_block"], np.int64))
     return {"batch": batch, "iterations": iterations}[kind]
 
 

@@ -49,7 +49,7 @@ class KernelPrinter:
         inner = self._parts(mapped.load, dealer) + self._parts(mapped.begin, dealer) + self._stamp("1")
         for step in mapped.steps:
             inner += self._step(step, dealer)
-        inner += self._parts(mapped.end, dealer)
+        inner += self._parts(mapped.end, dealer) + self._stamp(str(mapped.program.iterations + 2))
         body += self._problems(inner)
         lines = [*self._head(), *self._scalars(), *body]
         return "\n".join(deeper([*self._signature(), *deeper(lines)])) + "\n"
@@ -187,7 +187,7 @@ class KernelPrinter:
         return [head, *deeper([*lines, *self._stamp(f"2 + {turn}")])]
 
     def _stamp(self, slot: str) -> list[str]:
-        place = f"block * {self.mapped.program.iterations + 2} + {slot}"
+        place = f"block * {self.mapped.program.iterations + 3} + {slot}"
         return ["if stamped != 0:", f'{PAD}ticks[{place}] = T.call_extern("int64", "now")']
 
     def _parts(self, parts: Parts, dealer: Dealer) -> list[str]:

@@ -21,7 +21,7 @@ PAD = "    "
 WAIT_WARP = 'T.evaluate(T.call_extern("void", "__syncwarp"))'
 WAIT_BLOCK = 'T.evaluate(T.tvm_storage_sync("shared"))'
 _ROUNDS = 16  # that are written out
-_TURN = "turn"
+_TURN = "number of the round"  # no name of a program's variable
 _OTHER = "other"  # a scalar of another lane
 
 
@@ -134,12 +134,12 @@ class WorkPrinter:
         if self.dealer.is_grid or not isinstance(runs, int):
             count = self._extent(runs)
             rounds = f"T.truncdiv({count} + {teams} - 1{'' if together else f' - {team}'}, {teams})"
-            turn, head = kernel.loop(_TURN, rounds)
+            turn, head = kernel.loop("turn", rounds)
             return [head, *deeper(self._round(part, f"{team} + {turn} * {teams}", count if together else "", together))]
         size = self.dealer.count // part.team
         total = -(-runs // size)
         if total > _ROUNDS:
-            turn, head = kernel.loop(_TURN, str(total))
+            turn, head = kernel.loop("turn", str(total))
             with kernel.in_turn(Var(_TURN)), kernel.reading(**{_TURN: turn}):
                 return [head, *deeper(self._round(part, f"{team} + {turn} * {size}", str(runs), together))]
         lines = []

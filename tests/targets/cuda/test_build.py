@@ -123,7 +123,7 @@ def test_what_numba_refuses_is_one_sentence(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        ("import no_such_module", r"a part of the compiler is not installed.*NVRTC.*apache-tvm"),
+        ("import no_such_module", r"a part of the compiler is not installed.*NVRTC.*unfoldc\[cuda,tvm\]"),
         ("raise SystemExit('NVRTC: kernels.cu(3): error')", "the compiler stopped: NVRTC: kernels.cu.3.: error"),
         ("raise SystemExit('nvJitLink: Unsupported .version 9.5')", "NVRTC and nvJitLink are of different versions"),
     ],
