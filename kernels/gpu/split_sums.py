@@ -17,6 +17,7 @@ from unfoldc.kernels.index_bounds import Ranges, longest
 from unfoldc.kernels.loops import Assign, Binary, For, Let, Load, Local, Stmt, Store, Var
 
 _LONG = 8  # terms of each lane from which on those that all lanes have are counted apart
+_TOGETHER = 6  # a multiple of which that is, so that a printer can write several of them out
 
 
 def split_sums(body: Sequence[Stmt], team: int, ranges: Ranges) -> tuple[Work, ...] | None:
@@ -73,22 +74,20 @@ def _operator(s: Assign) -> str | None:
 
 
 def _part(loop: For, team: int) -> list[For]:
-    """The terms of one lane: those that every lane has, then one more for some."""
+    """The terms of one lane: a number that every lane has, then a few more."""
     place = build.add(build.mul(Var(loop.var), build.index(team)), Var(LANE))
     body = tuple(build.substitute(s, loop.var, place) for s in loop.body)
     if isinstance(loop.extent, int) and loop.extent % team == 0:
         return [replace(loop, extent=loop.extent // team, body=body)]
+    result: list[For] = []
+    left = build.index(loop.extent) if isinstance(loop.extent, int) else loop.extent
     if isinstance(loop.extent, int) and loop.extent >= _LONG * team:
-        every, rest = divmod(loop.extent, team)
-        last = build.add(build.index(every * team), Var(LANE))
-        left = build.binary("max", build.sub(build.index(rest), Var(LANE)), build.ZERO)
-        one = build.binary("min", left, build.index(1))
-        behind = tuple(build.substitute(s, loop.var, last) for s in loop.body)
-        return [replace(loop, extent=every, body=body), replace(loop, extent=one, body=behind)]
-    whole = build.index(loop.extent) if isinstance(loop.extent, int) else loop.extent
-    more = build.sub(build.add(whole, build.index(team - 1)), Var(LANE))
-    extent = build.binary("floordiv", build.binary("max", more, build.ZERO), build.index(team))
-    return [replace(loop, extent=extent, body=body)]
+        every = loop.extent // team // _TOGETHER * _TOGETHER
+        result.append(replace(loop, extent=every, body=body))
+        left, place = build.index(loop.extent - every * team), build.add(place, build.index(every * team))
+        body = tuple(build.substitute(s, loop.var, place) for s in loop.body)
+    more = build.binary("max", build.sub(build.add(left, build.index(team - 1)), Var(LANE)), build.ZERO)
+    return [*result, replace(loop, extent=build.binary("floordiv", more, build.index(team)), body=body)]
 
 
 def stored_last(body: Sequence[Work], prefix: str) -> tuple[Work, ...] | None:
