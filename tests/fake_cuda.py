@@ -29,6 +29,7 @@ class CUresult(IntEnum):
 
 
 class CUdevice_attribute(IntEnum):  # noqa: N801
+    CU_DEVICE_ATTRIBUTE_CLOCK_RATE = 13
     CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16
     CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR = 39
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
@@ -173,7 +174,7 @@ class FakeDriver:
         return 1 << 30
 
     def cuDeviceGetAttribute(self, attribute: int, device: int) -> int:
-        return {16: self.multiprocessors, 39: 2048, 75: self.architecture // 10, 76: self.architecture % 10,
+        return {13: 1_000_000, 16: self.multiprocessors, 39: 2048, 75: self.architecture // 10, 76: self.architecture % 10,
                 97: self.most_shared}[attribute]  # fmt: skip
 
     def cuDevicePrimaryCtxRetain(self, device: int) -> int:

@@ -60,6 +60,7 @@ class DeviceCode:
         self.architecture = 10 * major + minor
         self.multiprocessors = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
         self.threads = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR)
+        self.clock = 1e3 * self.attribute(attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE)  # Hz
         self.most_shared = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
         self.built_for, image, self.report = chosen_image(report, self.architecture, self.name)
         self._module = self.driver("cuModuleLoadData", image, doing=f"loading code on {self.name}")
@@ -161,6 +162,10 @@ class DeviceCode:
             self.memory.give_back(address)
             raise
         return address
+
+    def stamp_nanoseconds(self, kernel: Kernel) -> float:
+        """Nanoseconds of a unit of stamps: cycles within a kernel, taken to be those of the highest clock."""
+        return 1.0 if isinstance(kernel, ListKernel) else 1e9 / max(self.clock, 1.0)
 
     def wait(self, stream: Any, other: Any) -> None:
         """Have a stream wait for what is in another now."""
