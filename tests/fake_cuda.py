@@ -174,8 +174,8 @@ class FakeDriver:
         return 1 << 30
 
     def cuDeviceGetAttribute(self, attribute: int, device: int) -> int:
-        return {13: 1_000_000, 16: self.multiprocessors, 39: 2048, 75: self.architecture // 10, 76: self.architecture % 10,
-                97: self.most_shared}[attribute]  # fmt: skip
+        return {13: 1_000_000, 16: self.multiprocessors, 39: 2048, 75: self.architecture // 10,
+                76: self.architecture % 10, 97: self.most_shared}[attribute]  # fmt: skip
 
     def cuDevicePrimaryCtxRetain(self, device: int) -> int:
         self.retained += 1
