@@ -20,9 +20,13 @@ from unfoldc.runtime.cuda.cublas_library import CublasLibrary
 def library(fake: FakeCublas, statuses: dict[str, int] | None = None) -> Any:
     """What ctypes loads: C functions that hand over to the fake."""
     own = {
-        "cublasDestroy_v2": fake.destroy, "cublasSetMathMode": fake.set_math_mode,
-        "cublasSetStream_v2": fake.set_stream, "cublasSetWorkspace_v2": fake.set_workspace, "cublasSgemm_v2": fake.sgemm, "cublasDgemm_v2": fake.dgemm,
-    }  # fmt: skip
+        "cublasDestroy_v2": fake.destroy,
+        "cublasSetMathMode": fake.set_math_mode,
+        "cublasSetStream_v2": fake.set_stream,
+        "cublasSetWorkspace_v2": fake.set_workspace,
+        "cublasSgemm_v2": fake.sgemm,
+        "cublasDgemm_v2": fake.dgemm,
+    }
 
     def create(place: int) -> None:
         ctypes.c_uint64.from_address(place).value = fake.create()
