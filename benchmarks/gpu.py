@@ -48,6 +48,7 @@ GOALS = {
     "lista-32-64-tied-k10": (1,), "lista-250-500-tied": (4096,), "rpca-1000": (1,),
 }  # fmt: skip
 _ONE_ONLY = ("rpca-1000",)
+_THEN: tuple[int, ...] = (1, 65536, 4096, 64)
 _SEARCH = 0.35  # of the time at most, for torch.compile
 _WORKER = Path(__file__).with_name("gpu_measure.py")
 Row = dict[str, Any]
@@ -114,9 +115,9 @@ def _measure_all(arguments: argparse.Namespace, names: list[str], rows: Row, tit
 def _order(names: list[str], batches: str | None) -> list[tuple[str, list[int]]]:
     """Graphs with the batches that a process measures, what the goals speak of first."""
     wanted = [int(b) for b in batches.split(",")] if batches else list(BATCHES)
-    tasks = [(name, [b for b in GOALS[name] if b in wanted]) for name in names]
+    tasks = [(name, [int(b) for b in GOALS[name] if b in wanted]) for name in names]
     for name in names:
-        others = [] if name in _ONE_ONLY else [b for b in (1, 65536, 4096, 64) if b in wanted and b not in GOALS[name]]
+        others = [] if name in _ONE_ONLY else [b for b in _THEN if b in wanted and b not in GOALS[name]]
         tasks.append((name, others))
     return [task for task in tasks if task[1]]
 

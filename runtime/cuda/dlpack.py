@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 from dataclasses import dataclass
 from typing import Any
@@ -129,6 +130,17 @@ def _discard(capsule: int) -> None:
 
 _deleter = _Deleter(_delete)
 _destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_discard)
+
+
+def _at_exit() -> None:
+    """Tensors that outlive Python find no deleter, and their structures where they were."""
+    for managed, *_ in list(_alive.values()):
+        managed.deleter = _Deleter()
+
+
+atexit.register(_at_exit)
+for _kept in (_alive, _deleter, _destructor, _delete, _discard):
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept))
 
 
 def make_capsule(

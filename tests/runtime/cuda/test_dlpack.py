@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 from typing import Any
 
@@ -84,6 +86,27 @@ def test_a_capsule_that_nobody_uses_lets_go() -> None:
     del capsule
     gc.collect()
     assert alive() is None
+
+
+AT_EXIT = """
+import sys
+import numpy as np
+import torch
+from unfoldc.runtime.cuda.dlpack import make_capsule
+array = np.zeros(64, np.float32)
+class Owner:
+    def __dlpack_device__(self):
+        return 1, 0
+    def __dlpack__(self, **_):
+        return make_capsule(self, array.ctypes.data, (64,), array.dtype, 0, 1)
+sys.kept = torch.from_dlpack(Owner()), Owner().__dlpack__()
+"""
+
+
+def test_arrays_that_outlive_python_do_not_crash_it() -> None:
+    pytest.importorskip("torch")
+    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_is_no_capsule_is_refused() -> None:
