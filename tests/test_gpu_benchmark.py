@@ -193,6 +193,22 @@ def test_rows_of_goals_come_first_and_are_written_as_they_come(
     assert [key for key, found in rows["graphs"].items() if "failed" in found] == [f"{name}@64" for name in names]
 
 
+def test_results_are_written_where_there_is_no_git(
+    module: Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measuring = module("measuring")
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = json.loads(measuring.write_results("gpu", {}, [], {}).read_text())
+    assert found["commit"] == "" and found["machine"]["cores"]
+
+
+def test_the_benchmark_of_products_finds_its_parts() -> None:
+    script = str(FOLDER / "gpu_products.py")
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and "--dry-run" in done.stdout, done.stderr
+
+
 def test_compilations_run_side_by_side_until_the_time_is_over(
     module: Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
