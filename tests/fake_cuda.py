@@ -20,6 +20,7 @@ class CUresult(IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_INVALID_VALUE = 1
     CUDA_ERROR_OUT_OF_MEMORY = 2
+    CUDA_ERROR_NOT_INITIALIZED = 3
     CUDA_ERROR_NO_DEVICE = 100
     CUDA_ERROR_INVALID_CONTEXT = 201
     CUDA_ERROR_NO_BINARY_FOR_GPU = 209
@@ -296,4 +297,5 @@ class FakeDriver:
         return 1e-3 * (self.events[end] - self.events[start])  # milliseconds
 
     def cuPointerGetAttribute(self, attribute: int, address: int) -> int:
+        self._needs_context()
         return 0

@@ -188,7 +188,8 @@ class DeviceCode:
     def ordinal_of(self, address: int) -> int:
         """The GPU in whose memory an address is."""
         attribute = self.driver.api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-        return int(self.driver("cuPointerGetAttribute", attribute, address, doing="looking for an array"))
+        with self.driver.within(self.context):  # without one, a thread may be told nothing
+            return int(self.driver("cuPointerGetAttribute", attribute, address, doing="looking for an array"))
 
     def close(self) -> None:
         """Give everything back."""

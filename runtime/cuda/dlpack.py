@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,12 +149,14 @@ def make_capsule(
 ) -> Any:
     """A capsule of memory on a GPU, row by row, that keeps `owner` alive until the consumer lets go of it."""
     managed = _Managed()
-    extents = (ctypes.c_int64 * max(1, len(shape)))(*shape)
+    steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]  # which DLPack wants said from 1.2 on
+    extents, strides = ((ctypes.c_int64 * max(1, len(shape)))(*values) for values in (shape, steps))
     tensor = managed.tensor
     tensor.data, tensor.device_type, tensor.device_id = address, device_type, ordinal
     tensor.ndim, tensor.code, tensor.bits, tensor.lanes = len(shape), _CODES[dtype.kind], 8 * dtype.itemsize, 1
     tensor.shape = ctypes.cast(extents, ctypes.POINTER(ctypes.c_int64))
+    tensor.strides = ctypes.cast(strides, ctypes.POINTER(ctypes.c_int64))
     managed.deleter = _deleter
     place = ctypes.addressof(managed)
-    _alive[place] = (managed, extents, owner)
+    _alive[place] = (managed, extents, strides, owner)
     return _new(place, _NAME, ctypes.cast(_destructor, ctypes.c_void_p))

@@ -62,6 +62,13 @@ def test_views_that_are_not_row_by_row() -> None:
     assert row_major((1, 4), (99, 1)) and not row_major((2, 4), (99, 1)) and row_major((0, 4), (7, 7))
 
 
+def test_capsules_say_their_strides() -> None:
+    array = np.arange(24.0).reshape(2, 3, 4)
+    capsule = Owner(array).__dlpack__()
+    strides = dlpack._Managed.from_address(dlpack._pointer(id(capsule), b"dltensor")).tensor.strides
+    assert strides[:3] == [12, 4, 1]
+
+
 def test_the_owner_lives_as_long_as_the_consumer() -> None:
     owner = Owner(np.arange(5.0))
     alive = weakref.ref(owner)
