@@ -131,7 +131,7 @@ class KernelPrinter:
     def _stamp(self, depth: int, slot: str) -> None:
         if self.stamped:
             place = f"cuda.blockIdx.x * {self.mapped.program.iterations + 3} + {slot}"
-            self._add(depth, "if thread == 0:", f"{PAD}ticks[{place}] = now()")
+            self._add(depth, "if thread == 0:", f"{PAD}ticks[{place}] = cycles()")
 
     def _parts(self, parts: Parts, dealer: Dealer, depth: int) -> None:
         positions = Positions(self.mapped, self.arguments, self.names)

@@ -190,7 +190,7 @@ class KernelPrinter:
         if not self.stamped:
             return []
         place = f"block * {self.mapped.program.iterations + 3} + {slot}"
-        return ["if thread == 0:", f'{PAD}ticks[{place}] = T.call_extern("int64", "now")']
+        return ["if thread == 0:", f'{PAD}ticks[{place}] = T.call_extern("int64", "cycles")']
 
     def _parts(self, parts: Parts, dealer: Dealer) -> list[str]:
         lines: list[str] = []
