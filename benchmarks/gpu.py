@@ -21,6 +21,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from without_install import ensure_unfoldc
 ensure_unfoldc()
 
 from gpu_builds import build_all, solver_folder  # noqa: E402
+from gpu_compile import MODES, compile_all  # noqa: E402
 from gpu_tables import checks_of, markdown, registers  # noqa: E402
 from measuring import RESULTS, print_checks, write_results  # noqa: E402
 
@@ -39,7 +42,14 @@ NAMES = (
 )  # fmt: skip
 SEEDS = {"weights": 1, "example of the export": 2, "inputs": 3}
 _LONGEST = 150.0  # seconds of a row, after which it is taken to hang
-_FIRST = {"lista-250-500-tied": (4096, 1, 65536, 64), "rpca-1000": (1,)}  # what the goals speak of comes first
+# What the goals speak of comes first.
+GOALS = {
+    "lista-16-32-tied-k10": (1,), "mimo-admm": (1, 65536), "beamforming": (65536,), "wmmse": (1,),
+    "lista-32-64-tied-k10": (1,), "lista-250-500-tied": (4096,), "rpca-1000": (1,),
+}  # fmt: skip
+_ONE_ONLY = ("rpca-1000",)
+_THEN: tuple[int, ...] = (1, 65536, 4096, 64)
+_SEARCH = 0.35  # of the time at most, for torch.compile
 _WORKER = Path(__file__).with_name("gpu_measure.py")
 Row = dict[str, Any]
 
@@ -73,50 +83,99 @@ def main() -> None:
 
 
 def _measure_all(arguments: argparse.Namespace, names: list[str], rows: Row, title: str, begun: float) -> None:
-    """Each graph in its process; what time is left is shared out among those that are to come."""
+    """The rows of the goals, then the others, in a process for each graph; who comes late has less time."""
     found: Row = rows.setdefault("graphs", {})
-    wanted = [int(b) for b in arguments.batches.split(",")] if arguments.batches else None
-    for i, name in enumerate(names):
-        order = [b for b in _FIRST.get(name, (1, 65536, 4096, 64)) if wanted is None or b in wanted]
-        left = [b for b in order if not (arguments.resume and "candidates" in found.get(f"{name}@{b}", {}))]
-        until = time.perf_counter() + (begun + arguments.seconds - time.perf_counter()) / (len(names) - i)
-        while left:
-            for row in _worker(name, left, until):
-                row["needs"] = _needs(name, row["batch"])
-                found[f"{name}@{row['batch']}"] = row
-                left.remove(row["batch"])
-                print(_console(row), flush=True)
-                write_results(title, rows, checks_of(rows), SEEDS)
+    tasks = []
+    for name, batches in _order(names, arguments.batches):
+        left = [b for b in batches if not (arguments.resume and "candidates" in found.get(f"{name}@{b}", {}))]
+        tasks += [(name, left)] if left else []
+    rows["compile_seconds"] = compile_all(_searches(tasks), arguments.jobs, _SEARCH * arguments.seconds)
+    print(f"torch.compile made {len(rows['compile_seconds'])} rows", flush=True)
+    finish = begun + arguments.seconds
+    worker = _start(*tasks[0]) if tasks else None
+    while tasks and worker is not None:
+        name, left = tasks.pop(0)
+        following = _start(*tasks[0]) if tasks else None  # which imports meanwhile, and waits for its turn
+        try:
+            while left:
+                share = len(left) / (len(left) + sum(len(batches) for _, batches in tasks))
+                for row in _heard(worker, name, left, share * (finish - time.perf_counter())):
+                    row["needs"] = _needs(name, row["batch"])
+                    found[f"{name}@{row['batch']}"] = row
+                    left = [b for b in left if b != row["batch"]]
+                    print(_console(row), flush=True)
+                    write_results(title, rows, checks_of(rows), SEEDS)
+                worker = _start(name, left) if left else worker
+        except BaseException:
+            _end(following)
+            raise
+        worker = following
 
 
-def _worker(name: str, batches: list[int], until: float) -> list[Row]:
-    """The rows of one process: all batches, or those up to one that failed so that the process ended."""
-    seconds = max(10.0, until - time.perf_counter())
-    command = [sys.executable, str(_WORKER), name, ",".join(map(str, batches)), f"{seconds:.0f}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def _order(names: list[str], batches: str | None) -> list[tuple[str, list[int]]]:
+    """Graphs with the batches that a process measures, what the goals speak of first."""
+    wanted = [int(b) for b in batches.split(",")] if batches else list(BATCHES)
+    tasks = [(name, [int(b) for b in GOALS[name] if b in wanted]) for name in names]
+    for name in names:
+        others = [] if name in _ONE_ONLY else [b for b in _THEN if b in wanted and b not in GOALS[name]]
+        tasks.append((name, others))
+    return [task for task in tasks if task[1]]
+
+
+def _searches(tasks: list[tuple[str, list[int]]]) -> list[tuple[str, int, str]]:
+    """What torch.compile is to search for: the rows of goals in both modes first, the others in one."""
+    rows = [(name, batch) for name, batches in tasks for batch in batches]
+    goals = [(name, batch, mode) for mode in MODES for name, batch in rows if batch in GOALS[name]]
+    return goals + [(name, batch, MODES[0]) for name, batch in rows if batch not in GOALS[name]]
+
+
+def _start(name: str, batches: list[int]) -> subprocess.Popen[str]:
+    """A process that measures when it is told how many seconds it has."""
+    command = [sys.executable, str(_WORKER), name, ",".join(map(str, batches))]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _end(process: subprocess.Popen[str] | None) -> None:
+    if process is not None:
+        process.kill()
+        process.communicate()
+
+
+def _heard(process: subprocess.Popen[str], name: str, batches: list[int], seconds: float) -> Iterator[Row]:
+    """The rows of a process as they come: all batches, or those up to one that failed so that the process ended."""
     lines: queue.Queue[str | None] = queue.Queue()
     reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
     reader.start()
-    found: list[Row] = []
-    reason = "the process ended"
+    count, reason, last = 0, "the process ended", dict[str, Any]()
     try:
-        while len(found) < len(batches):
+        _tell(process, seconds)
+        while count < len(batches):
             line = lines.get(timeout=_LONGEST)
             if line is None:
                 break
             if line.startswith("{"):
-                found.append(json.loads(line))
+                count, last = count + 1, json.loads(line)
+                yield last
     except queue.Empty:
         reason = f"nothing was heard for {_LONGEST:.0f} s"
     finally:
-        if process.poll() is None and len(found) < len(batches):
+        if process.poll() is None and count < len(batches):
             process.kill()
         process.wait()
         reader.join(timeout=5)
-    if len(found) < len(batches) and not (found and "failed" in found[-1] and process.returncode == 3):
-        batch = batches[len(found)]
-        found.append({"graph": name, "batch": batch, "failed": f"{reason} ({process.returncode})"})
-    return found
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+    if count < len(batches) and not ("failed" in last and process.returncode == 3):
+        yield {"graph": name, "batch": batches[count], "failed": f"{reason} ({process.returncode})"}
+
+
+def _tell(process: subprocess.Popen[str], seconds: float) -> None:
+    assert process.stdin is not None
+    with suppress(OSError):  # it ended already, which is seen by what it says
+        process.stdin.write(f"{max(10.0, seconds):.0f}\n")
+        process.stdin.flush()
 
 
 def _read(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:

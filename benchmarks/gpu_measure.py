@@ -1,7 +1,8 @@
 """One graph on the GPU, batch after batch, in a process of its own: a crash or a hang costs no more than that.
 
-    python gpu_measure.py GRAPH BATCHES SECONDS
+    python gpu_measure.py GRAPH BATCHES
 
+Waits for a line that says how many seconds it has, when the GPU is its own.
 Prints a line of JSON for each batch as soon as it is measured, and ends with status 3 where the GPU is lost.
 """
 
@@ -12,6 +13,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from without_install import ensure_unfoldc
@@ -22,6 +25,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from gpu_builds import plain_file, solver_folder  # noqa: E402
 from gpu_cases import GPU_GRAPHS  # noqa: E402
+from gpu_compile import MODES, is_compiled  # noqa: E402
 from gpu_peers import (  # noqa: E402
     Candidate,
     Tensors,
@@ -39,16 +43,22 @@ import unfoldc  # noqa: E402
 from unfoldc.errors import DeviceError, UnfoldcError  # noqa: E402
 
 ROUNDS, SLICE, LATENCIES = 9, 0.008, 40
-_AUTOTUNE, _COMPILE = 40.0, 15.0  # seconds that must be left for torch.compile with and without its search
+# Seconds that must be left for torch.compile, with and without its search, or where its cache knows the row.
+_AUTOTUNE, _COMPILE, _CACHED = 40.0, 15.0, 2.0
 _ENDS = 192, 64  # problems whose answers are checked, from the front and from the back
 Row = dict[str, Any]
 
 
-def main(name: str, batches: str, seconds: str) -> None:
+def main(name: str, batches: str) -> None:
     """Measures the batches in this order; what comes late is measured beside fewer peers."""
     without_tf32()
-    finish = time.perf_counter() + float(seconds)
     solver = unfoldc.load(solver_folder(name))
+    with suppress(ImportError):  # it takes seconds, and is not asked for its GPU yet
+        import_module("jax")
+    seconds = sys.stdin.readline()
+    if not seconds:
+        return
+    finish = time.perf_counter() + float(seconds)
     sizes = [int(batch) for batch in batches.split(",")]
     for i, batch in enumerate(sizes):
         left = finish - time.perf_counter()
@@ -98,10 +108,11 @@ def measured(name: str, batch: int, solver: Any, seconds: float) -> Row:
         add("jax", lambda: jax_candidate(plain_file(name), inputs), 1e-3)
         add("onnxruntime", lambda: onnxruntime_candidate(plain_file(name), inputs, (batch, *right.shape[1:])), 1e-3)
     left = seconds - (time.perf_counter() - begun)
-    mode = "max-autotune" if left > _AUTOTUNE else "reduce-overhead" if left > _COMPILE else ""
-    if mode:
-        add(f"torch.compile, {mode}", lambda: compiled(graph, inputs, mode), 1e-3)
-    else:
+    modes = compile_modes(name, batch, left)
+    torch._dynamo.reset()  # not between the modes: it would forget what was compiled
+    for mode in modes:
+        add(f"torch.compile, {mode}", lambda mode=mode: compiled(graph, inputs, mode), 1e-3)  # type: ignore[misc]
+    if not modes:
         row["candidates"]["torch.compile"] = {"failed": f"left out: {left:.0f} s were left"}
     for label, times in in_turn(found).items():
         row["candidates"][label] |= times
@@ -118,6 +129,14 @@ def ours(solver: Any, inputs: Tensors) -> Mapping[str, Callable[[], Candidate]]:
         "ours, call": lambda: torch_candidate(lambda: solver(*inputs)),
         "ours, CUDA graph": lambda: captured(call),
     }
+
+
+def compile_modes(name: str, batch: int, left: float) -> list[str]:
+    """torch.compile's modes for which there is time: those that are in its cache, else one."""
+    known = [mode for mode in MODES if is_compiled(name, batch, mode)]
+    if known:
+        return known if left > _CACHED else []
+    return [MODES[0]] if left > _AUTOTUNE else [MODES[1]] if left > _COMPILE else []
 
 
 def _checked_problems(batch: int) -> torch.Tensor:

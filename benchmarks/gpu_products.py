@@ -21,20 +21,23 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from without_install import ensure_unfoldc
 
-from unfoldc.errors import UnfoldcError
-from unfoldc.kernels.artifact import Artifact
-from unfoldc.kernels.gpu.product_form import product_form
-from unfoldc.kernels.gpu_build import cuda_forms, cuda_program
-from unfoldc.kernels.lower import lower
-from unfoldc.kernels.passes.repeat_nests import repeat_nests
-from unfoldc.kernels.pipeline import build_artifact, load_program
-from unfoldc.kernels.printers.cuda import cuda_sources
-from unfoldc.runtime.cuda.measure import measure_gpu
-from unfoldc.runtime.engine_cuda import CudaEngine
-from unfoldc.targets.cuda.build import build_cubins
-from unfoldc.targets.cuda.packages import gpus
-from unfoldc.targets.cuda.target import CUDA
+ensure_unfoldc()
+
+from unfoldc.errors import UnfoldcError  # noqa: E402
+from unfoldc.kernels.artifact import Artifact  # noqa: E402
+from unfoldc.kernels.gpu.product_form import product_form  # noqa: E402
+from unfoldc.kernels.gpu_build import cuda_forms, cuda_program  # noqa: E402
+from unfoldc.kernels.lower import lower  # noqa: E402
+from unfoldc.kernels.passes.repeat_nests import repeat_nests  # noqa: E402
+from unfoldc.kernels.pipeline import build_artifact, load_program  # noqa: E402
+from unfoldc.kernels.printers.cuda import cuda_sources  # noqa: E402
+from unfoldc.runtime.cuda.engine import CudaEngine  # noqa: E402
+from unfoldc.runtime.cuda.measure import measure_gpu  # noqa: E402
+from unfoldc.targets.cuda.build import build_cubins  # noqa: E402
+from unfoldc.targets.cuda.packages import gpus  # noqa: E402
+from unfoldc.targets.cuda.target import CUDA  # noqa: E402
 
 K, THRESHOLD = 10, 0.02
 SIZES = ((64, 128, True), (128, 256, True), (250, 500, True), (250, 500, False), (512, 1024, True))

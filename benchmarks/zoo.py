@@ -29,7 +29,7 @@ from solver_zoo.exports import OURS, TORCH, Case, Way, make_case  # noqa: E402
 from solver_zoo.registry import SOLVERS  # noqa: E402
 
 from unfoldc.kernels.inspect import describe  # noqa: E402
-from unfoldc.runtime.backends import BACKENDS  # noqa: E402
+from unfoldc.runtime.backends import backends_of  # noqa: E402
 
 DEVICE = "cortex-m4"
 QUICK = ("reference", "c", "onnxruntime")
@@ -203,7 +203,7 @@ def main() -> None:
         print(f"written to {write_docs()}")
         return
     torch.set_num_threads(1)
-    backends = QUICK if arguments.quick else tuple(BACKENDS)
+    backends = QUICK if arguments.quick else tuple(backends_of("host"))
     names = arguments.only.split(",") if arguments.only else list(SOLVERS)
     before = RESULTS / "zoo.json"
     rows = json.loads(before.read_text())["rows"] if arguments.only and before.is_file() else {}

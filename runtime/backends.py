@@ -119,8 +119,13 @@ def fallback(kind: str) -> str:
     return name if name and not missing(name) else ""
 
 
+def backends_of(kind: str) -> tuple[str, ...]:
+    """The names of those that run on such targets."""
+    return tuple(b.name for b in BACKENDS.values() if kind in b.kinds)
+
+
 def _asked_for(backend: str, target: str, kind: str) -> tuple[str, str]:
-    usable = [b.name for b in BACKENDS.values() if kind in b.kinds]
+    usable = backends_of(kind)
     if backend not in usable:
         found = "cannot run there" if backend in BACKENDS else "no such back end"
         raise InputError(

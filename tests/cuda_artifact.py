@@ -6,6 +6,7 @@ A group of 8 threads solves a problem, a block of 32 threads four; there is a fo
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,3 +123,12 @@ def solution(artifact: Artifact, b: np.ndarray, matrix: np.ndarray, iterations: 
     for _ in range(iterations):
         x = b + x @ step
     return x
+
+
+def crashing_artifact() -> Artifact:
+    """The same, but its kernels write where there is no memory."""
+    artifact = cuda_artifact()
+    good = artifact.sources["solver.py"]
+    bad = good.replace("y0[q * 8 + lane] = a", "y0[q * 8 + lane + (1 << 40)] = a")
+    assert bad != good
+    return replace(artifact, sources={**artifact.sources, "solver.py": bad})

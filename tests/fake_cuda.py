@@ -20,6 +20,7 @@ class CUresult(IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_INVALID_VALUE = 1
     CUDA_ERROR_OUT_OF_MEMORY = 2
+    CUDA_ERROR_NOT_INITIALIZED = 3
     CUDA_ERROR_NO_DEVICE = 100
     CUDA_ERROR_INVALID_CONTEXT = 201
     CUDA_ERROR_NO_BINARY_FOR_GPU = 209
@@ -29,6 +30,7 @@ class CUresult(IntEnum):
 
 
 class CUdevice_attribute(IntEnum):  # noqa: N801
+    CU_DEVICE_ATTRIBUTE_CLOCK_RATE = 13
     CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16
     CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR = 39
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
@@ -173,8 +175,8 @@ class FakeDriver:
         return 1 << 30
 
     def cuDeviceGetAttribute(self, attribute: int, device: int) -> int:
-        return {16: self.multiprocessors, 39: 2048, 75: self.architecture // 10, 76: self.architecture % 10,
-                97: self.most_shared}[attribute]  # fmt: skip
+        return {13: 1_000_000, 16: self.multiprocessors, 39: 2048, 75: self.architecture // 10,
+                76: self.architecture % 10, 97: self.most_shared}[attribute]  # fmt: skip
 
     def cuDevicePrimaryCtxRetain(self, device: int) -> int:
         self.retained += 1
@@ -295,4 +297,5 @@ class FakeDriver:
         return 1e-3 * (self.events[end] - self.events[start])  # milliseconds
 
     def cuPointerGetAttribute(self, attribute: int, address: int) -> int:
+        self._needs_context()
         return 0

@@ -26,7 +26,7 @@ R cuDeviceGetName(char *s, int n, int d) { (void)d; strncpy(s, "Fake GPU", (size
 R cuDeviceTotalMem(size_t *n, int d) { (void)d; *n = (size_t)1 << 30; return 0; }
 R cuDeviceGetAttribute(int *v, int a, int d) {
   (void)d;
-  *v = a == 16 ? 4 : a == 39 ? 2048 : a == 75 ? 9 : a == 76 ? 0 : a == 97 ? 227 * 1024 : -1;
+  *v = a == 13 ? 1000000 : a == 16 ? 4 : a == 39 ? 2048 : a == 75 ? 9 : a == 76 ? 0 : a == 97 ? 227 * 1024 : -1;
   return *v < 0;
 }
 R cuDevicePrimaryCtxRetain(void **c, int d) { retained++; *c = (void *)(intptr_t)(7 + d); return 0; }

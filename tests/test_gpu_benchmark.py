@@ -152,11 +152,81 @@ def test_a_process_that_dies_or_hangs_costs_one_row(
     )
     monkeypatch.setattr(benchmark, "_WORKER", script)
     monkeypatch.setattr(benchmark, "_LONGEST", 1.5)
-    assert [r["batch"] for r in benchmark._worker("g", [1, 5], 0.0)] == [1, 5]
-    first = benchmark._worker("g", [1, 2, 5], 0.0)
+
+    def rows(batches: list[int]) -> list[dict[str, Any]]:
+        return list(benchmark._heard(benchmark._start("g", batches), "g", batches, 0.0))
+
+    assert [r["batch"] for r in rows([1, 5])] == [1, 5]
+    first = rows([1, 2, 5])
     assert [r["batch"] for r in first] == [1, 2] and "the process ended (9)" in first[-1]["failed"]
-    assert "nothing was heard for 2 s" in benchmark._worker("g", [3, 1], 0.0)[0]["failed"]
-    assert benchmark._worker("g", [4, 1], 0.0) == [{"graph": "g", "batch": 4, "failed": "the GPU is lost"}]
+    assert "nothing was heard for 2 s" in rows([3, 1])[0]["failed"]
+    assert rows([4, 1]) == [{"graph": "g", "batch": 4, "failed": "the GPU is lost"}]
+
+
+def test_rows_of_goals_come_first_and_are_written_as_they_come(
+    module: Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    benchmark = module("gpu")
+    order = benchmark._order(list(benchmark.NAMES), None)
+    goals = [(name, list(batches)) for name, batches in benchmark.GOALS.items()]
+    assert sorted(order[: len(goals)]) == sorted(goals) and sum(len(b) for _, b in order) == 4 * 6 + 1
+    searches = benchmark._searches(order)
+    assert len(searches) == len(set(searches)) == 4 * 6 + 1 + 8 and searches[0][2] == "max-autotune"
+    (script := tmp_path / "worker.py").write_text(
+        "import json, sys\n"
+        "if not sys.stdin.readline():\n    raise SystemExit\n"
+        "for batch in map(int, sys.argv[2].split(',')):\n"
+        "    if batch == 64:\n        raise SystemExit(9)\n"
+        "    print(json.dumps({'graph': sys.argv[1], 'batch': batch, 'candidates': {}, 'seconds': 1}), flush=True)\n"
+    )
+    written: list[int] = []
+    monkeypatch.setattr(benchmark, "_WORKER", script)
+    monkeypatch.setattr(benchmark, "compile_all", lambda tasks, jobs, seconds: {})
+    monkeypatch.setattr(benchmark, "_needs", lambda name, batch: {})
+    monkeypatch.setattr(benchmark, "write_results", lambda title, rows, *_: written.append(len(rows["graphs"])))
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    rows: dict[str, Any] = {}
+    names = ["lista-16-32-tied-k10", "mimo-admm"]
+    benchmark._measure_all(benchmark._arguments(), names, rows, "none", 0.0)
+    assert written == list(range(1, 9))
+    assert list(rows["graphs"])[:3] == ["lista-16-32-tied-k10@1", "mimo-admm@1", "mimo-admm@65536"]
+    assert [key for key, found in rows["graphs"].items() if "failed" in found] == [f"{name}@64" for name in names]
+
+
+def test_results_are_written_where_there_is_no_git(
+    module: Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measuring = module("measuring")
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = json.loads(measuring.write_results("gpu", {}, [], {}).read_text())
+    assert found["commit"] == "" and found["machine"]["cores"]
+
+
+def test_the_benchmark_of_products_finds_its_parts() -> None:
+    script = str(FOLDER / "gpu_products.py")
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and "--dry-run" in done.stdout, done.stderr
+
+
+def test_compilations_run_side_by_side_until_the_time_is_over(
+    module: Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compile_ = module("gpu_compile")
+    (script := tmp_path / "one.py").write_text(
+        "import sys, time\n"
+        "sys.argv[1] == 'slow' and time.sleep(60)\n"
+        "sys.argv[1] == 'bad' and sys.exit(1)\n"
+        f"open({str(tmp_path)!r} + '/{{}}@{{}}.{{}}'.format(*sys.argv[1:]), 'w')\n"
+    )
+    monkeypatch.setattr(compile_, "FOLDER", tmp_path)
+    monkeypatch.setattr(compile_, "__file__", str(script))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "")
+    tasks = [("slow", 1, "m"), ("bad", 1, "m"), ("good", 1, "m"), ("good", 64, "m")]
+    assert set(compile_.compile_all(tasks, 2, 4.0)) == {"good@1 m", "good@64 m"}
+    assert compile_.is_compiled("good", 64, "m") and not compile_.is_compiled("bad", 1, "m")
+    assert compile_.compile_all(tasks[2:], 2, 4.0) == {}
 
 
 @pytest.mark.slow

@@ -60,6 +60,7 @@ class DeviceCode:
         self.architecture = 10 * major + minor
         self.multiprocessors = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
         self.threads = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR)
+        self.clock = 1e3 * self.attribute(attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE)  # Hz
         self.most_shared = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
         self.built_for, image, self.report = chosen_image(report, self.architecture, self.name)
         self._module = self.driver("cuModuleLoadData", image, doing=f"loading code on {self.name}")
@@ -162,6 +163,10 @@ class DeviceCode:
             raise
         return address
 
+    def stamp_nanoseconds(self, kernel: Kernel) -> float:
+        """Nanoseconds of a unit of stamps: cycles within a kernel, taken to be those of the highest clock."""
+        return 1.0 if isinstance(kernel, ListKernel) else 1e9 / max(self.clock, 1.0)
+
     def wait(self, stream: Any, other: Any) -> None:
         """Have a stream wait for what is in another now."""
         event = self.driver("cuEventCreate", 2)  # without a time
@@ -183,7 +188,8 @@ class DeviceCode:
     def ordinal_of(self, address: int) -> int:
         """The GPU in whose memory an address is."""
         attribute = self.driver.api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-        return int(self.driver("cuPointerGetAttribute", attribute, address, doing="looking for an array"))
+        with self.driver.within(self.context):  # without one, a thread may be told nothing
+            return int(self.driver("cuPointerGetAttribute", attribute, address, doing="looking for an array"))
 
     def close(self) -> None:
         """Give everything back."""

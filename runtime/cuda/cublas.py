@@ -1,4 +1,4 @@
-"""NVIDIA's library of matrix products, by way of its bindings in nvmath-python."""
+"""NVIDIA's library of matrix products, by way of its bindings in nvmath-python or of ours."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from unfoldc.errors import DeviceError, ToolError
+from unfoldc.runtime.cuda.cublas_library import find_cublas
 
 INSTALL = 'python -m pip install nvmath-python "nvidia-cublas>=13"'
 _KINDS = {"float32": ctypes.c_float, "float64": ctypes.c_double}
@@ -81,7 +82,10 @@ def _bindings() -> Any:
     try:
         from nvmath.bindings import cublas
     except ImportError as error:
-        raise _missing(f"the package nvmath-python cannot be imported ({error})") from None
+        found = find_cublas()
+        if found is None:
+            raise _missing(f"the package nvmath-python cannot be imported ({error}), nor cuBLAS found") from None
+        return found
     return cublas
 
 

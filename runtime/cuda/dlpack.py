@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,17 +133,30 @@ _deleter = _Deleter(_delete)
 _destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_discard)
 
 
+def _at_exit() -> None:
+    """Tensors that outlive Python find no deleter, and their structures where they were."""
+    for managed, *_ in list(_alive.values()):
+        managed.deleter = _Deleter()
+
+
+atexit.register(_at_exit)
+for _kept in (_alive, _deleter, _destructor, _delete, _discard):
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept))
+
+
 def make_capsule(
     owner: Any, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], ordinal: int, device_type: int = CUDA
 ) -> Any:
     """A capsule of memory on a GPU, row by row, that keeps `owner` alive until the consumer lets go of it."""
     managed = _Managed()
-    extents = (ctypes.c_int64 * max(1, len(shape)))(*shape)
+    steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]  # which DLPack wants said from 1.2 on
+    extents, strides = ((ctypes.c_int64 * max(1, len(shape)))(*values) for values in (shape, steps))
     tensor = managed.tensor
     tensor.data, tensor.device_type, tensor.device_id = address, device_type, ordinal
     tensor.ndim, tensor.code, tensor.bits, tensor.lanes = len(shape), _CODES[dtype.kind], 8 * dtype.itemsize, 1
     tensor.shape = ctypes.cast(extents, ctypes.POINTER(ctypes.c_int64))
+    tensor.strides = ctypes.cast(strides, ctypes.POINTER(ctypes.c_int64))
     managed.deleter = _deleter
     place = ctypes.addressof(managed)
-    _alive[place] = (managed, extents, owner)
+    _alive[place] = (managed, extents, strides, owner)
     return _new(place, _NAME, ctypes.cast(_destructor, ctypes.c_void_p))

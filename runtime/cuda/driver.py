@@ -17,6 +17,10 @@ _CRASHES = (
 # What the driver says -> the class of error, what was found, what is allowed, what to do.
 _MEANINGS: dict[str, tuple[type[UnfoldcError], str, str, str]] = {
     "NO_DEVICE": (ToolError, "the driver finds no GPU", "an NVIDIA GPU", "Run on another machine."),
+    "NOT_INITIALIZED": (
+        DeviceError, "the process was forked after its parent had opened the GPU", "GPUs opened by the process itself",
+        "Start processes with multiprocessing's 'spawn', or make the first call in the child.",
+    ),
     "SYSTEM_DRIVER_MISMATCH": (
         ToolError, "the driver was updated while it was loaded", "one version of it", "Restart the machine.",
     ),

@@ -118,7 +118,8 @@ class CudaEngine:
                 self._give_back(code, staging, idle)
         if ticks is not None:
             units = 1 if kernel.form.cooperative else -(-batch // kernel.form.problems)
-            ticks += np.ceil(block_means(stamps, self.artifact.iterations, units)).astype(ticks.dtype)
+            means = block_means(stamps, self.artifact.iterations, units) * code.stamp_nanoseconds(kernel)
+            ticks += np.ceil(means).astype(ticks.dtype)
 
     def _give_back(self, code: DeviceCode, staging: Staging, idle: bool) -> None:
         """Staging memory, once nothing is under way in its stream; after a crash it is not used again."""

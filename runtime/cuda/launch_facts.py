@@ -55,7 +55,7 @@ class Parameter:
 class LaunchFacts:
     """The forms from the smallest batch up, parameters in order, weights `(dtype, elements, ((buffer, first), ...))`.
 
-    `stamps`: 64-bit stamps in nanoseconds that a block of a stamped kernel writes; `unfoldc.runtime.cuda.stamps` says
+    `stamps`: 64-bit stamps that a block of a stamped kernel writes; `unfoldc.runtime.cuda.stamps` says
     which.
     """
 

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def block_means(stamps: np.ndarray, iterations: int, units: int = 1) -> np.ndarray:
-    """Nanoseconds of begin, each iteration and end `(K + 2,)`, of one problem: the mean over the blocks.
+    """Time of begin, each iteration and end `(K + 2,)`, of one problem, in the stamps' unit: the mean over the blocks.
 
     stamps: `(blocks, K + 2)` or `(blocks, K + 3)`: at the start, after begin and each iteration, and after end where
     there is one more; all but the first are those of the last problems that a block solved. 0 where a part did not run,

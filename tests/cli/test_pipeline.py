@@ -196,7 +196,7 @@ def test_progress_is_told(model: Path, cache: Path) -> None:
 
 WRONG: dict[str, tuple[dict[str, Any], type[UnfoldcError], str]] = {
     "target": ({"target": "cortex-m99"}, TargetError, "cortex-m99"),
-    "back end": ({"backend": "cuda"}, InputError, "backend cuda on target host: no such back end"),
+    "back end": ({"backend": "opencl"}, InputError, "backend opencl on target host: no such back end"),
     "symbol": ({"symbol": "a b; system()"}, InputError, "symbol: 'a b; system()'; allowed: a letter, then up to 39"),
     "batch": ({"batch": 0}, InputError, 'batch: 0; allowed: a positive number, "dynamic" or None.'),
     "batch text": ({"batch": "all"}, InputError, "batch: 'all'"),

@@ -47,7 +47,7 @@ template <class T> static T exchanged(uint mask, T value, int by, int width, int
   return value;
 }
 static int grid_blocks() { return gridDim.x; }
-static int64_t now() { return ++clock_reading; }
+static int64_t cycles() { return ++clock_reading; }
 static int stamping(const int64_t *ticks) { return ticks && threadIdx.x == 0; }
 static int min(int a, int b) { return a < b ? a : b; }
 static int max(int a, int b) { return a > b ? a : b; }

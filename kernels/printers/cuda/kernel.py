@@ -126,7 +126,7 @@ class KernelPrinter:
 
     def _stamp(self, depth: int, slot: str) -> None:
         place = f"cuda.blockIdx.x * {self.mapped.program.iterations + 3} + {slot}"
-        self._add(depth, "if stamped:", f"{PAD}ticks[{place}] = now()")
+        self._add(depth, "if stamped:", f"{PAD}ticks[{place}] = cycles()")
 
     def _parts(self, parts: Parts, dealer: Dealer, depth: int) -> None:
         positions = Positions(self.mapped, self.arguments, self.names)

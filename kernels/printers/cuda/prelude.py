@@ -77,6 +77,7 @@ if config.ENABLE_CUDASIM:
     def now():
         return time.perf_counter_ns()
 
+    cycles = now
     absolute = magnitude = abs
     sqrt, floor, ceil, nearest = quiet(np.sqrt), np.floor, np.ceil, np.rint
     exp, log, tanh, sin, cos = quiet(np.exp), quiet(np.log), quiet(np.tanh), quiet(np.sin), quiet(np.cos)
@@ -252,14 +253,21 @@ else:
 
         return types.boolean(a), generate
 
+    def register(name):
+        def generate(context, builder, signature, arguments):
+            return builder.asm(ir.FunctionType(ir.IntType(64), []), f"mov.u64 $0, %{name};", "=l", [], True)
+
+        return generate
+
     @intrinsic
     def now(typing):
-        """Nanoseconds of the device."""
+        """Nanoseconds of the device, in steps of up to a microsecond."""
+        return types.int64(), register("globaltimer")
 
-        def generate(context, builder, signature, arguments):
-            return builder.asm(ir.FunctionType(ir.IntType(64), []), "mov.u64 $0, %globaltimer;", "=l", [], True)
-
-        return types.int64(), generate
+    @intrinsic
+    def cycles(typing):
+        """Cycles of the processor that the block is on; only what one block counts can be compared."""
+        return types.int64(), register("clock64")
 
     @intrinsic
     def shuffled(typing, value, by):

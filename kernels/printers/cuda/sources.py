@@ -76,7 +76,8 @@ def cuda_sources(
 
 
 _STAMPS = (
-    "K + 3 int64 per block, ns: at the start of the launch; after begin, each iteration and end of its last problems"
+    "K + 3 int64 per block, cycles of its processor (of a list of launches: ns): at the start of the launch; after "
+    "begin, each iteration and end of its last problems"
 )
 
 

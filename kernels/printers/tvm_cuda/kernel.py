@@ -188,7 +188,7 @@ class KernelPrinter:
 
     def _stamp(self, slot: str) -> list[str]:
         place = f"block * {self.mapped.program.iterations + 3} + {slot}"
-        return ["if stamped != 0:", f'{PAD}ticks[{place}] = T.call_extern("int64", "now")']
+        return ["if stamped != 0:", f'{PAD}ticks[{place}] = T.call_extern("int64", "cycles")']
 
     def _parts(self, parts: Parts, dealer: Dealer) -> list[str]:
         lines: list[str] = []

@@ -20,10 +20,10 @@ __device__ __forceinline__ int stamping(const int64_t* ticks) {
   return ticks != nullptr && threadIdx.x == 0;
 }
 
-/* Nanoseconds of the device. */
-__device__ __forceinline__ int64_t now() {
+/* Cycles of the processor that the block is on; only what one block counts can be compared. */
+__device__ __forceinline__ int64_t cycles() {
   int64_t time;
-  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(time));
+  asm volatile("mov.u64 %0, %%clock64;" : "=l"(time));
   return time;
 }
 

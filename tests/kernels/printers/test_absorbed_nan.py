@@ -84,7 +84,9 @@ def test_a_mark_where_the_number_itself_keeps_nan(name: str) -> None:
     assert marks(body) == wanted
 
 
-@pytest.mark.parametrize("core", ["rv32imfc", "rv64gc", "cortex-m4", "cortex-m33"])
+@pytest.mark.parametrize(
+    "core", ["rv32imfc", *(pytest.param(c, marks=pytest.mark.slow) for c in ("rv64gc", "cortex-m4", "cortex-m33"))]
+)
 def test_nan_and_infinity_stay_on_every_processor(core: str, tmp_path: Path) -> None:
     numbers = np.array([np.nan, np.inf, -np.inf, 0.25, -0.25, 2, -2, 0], F)
     names = [f"r{i}_{name}" for i in range(len(BLOCKS)) for name in "yz"]

@@ -233,7 +233,9 @@ def test_groups_compile_with_what_they_wait_by_and_without_float64(compiled: lis
     warp, block, grid = compiled
     assert ["bar.warp.sync" in text for text in compiled] == [True, False, False]
     assert ["atom" in text for text in compiled] == [False, False, True]
-    assert all("%globaltimer" in text for text in compiled)
+    assert all("%clock64" in text for text in compiled)
+    assert not any("%globaltimer" in text for text in compiled)  # whose steps may be longer than an iteration
+    assert not any("ld.global.nc" in text for text in compiled)  # what other blocks wrote is not read from old lines
     assert not any(re.search(r"\.f64 |\.f64$", text) for text in compiled)
 
 

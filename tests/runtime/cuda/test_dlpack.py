@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 from typing import Any
 
@@ -60,6 +62,13 @@ def test_views_that_are_not_row_by_row() -> None:
     assert row_major((1, 4), (99, 1)) and not row_major((2, 4), (99, 1)) and row_major((0, 4), (7, 7))
 
 
+def test_capsules_say_their_strides() -> None:
+    array = np.arange(24.0).reshape(2, 3, 4)
+    capsule = Owner(array).__dlpack__()
+    strides = dlpack._Managed.from_address(dlpack._pointer(id(capsule), b"dltensor")).tensor.strides
+    assert strides[:3] == [12, 4, 1]
+
+
 def test_the_owner_lives_as_long_as_the_consumer() -> None:
     owner = Owner(np.arange(5.0))
     alive = weakref.ref(owner)
@@ -84,6 +93,27 @@ def test_a_capsule_that_nobody_uses_lets_go() -> None:
     del capsule
     gc.collect()
     assert alive() is None
+
+
+AT_EXIT = """
+import sys
+import numpy as np
+import torch
+from unfoldc.runtime.cuda.dlpack import make_capsule
+array = np.zeros(64, np.float32)
+class Owner:
+    def __dlpack_device__(self):
+        return 1, 0
+    def __dlpack__(self, **_):
+        return make_capsule(self, array.ctypes.data, (64,), array.dtype, 0, 1)
+sys.kept = torch.from_dlpack(Owner()), Owner().__dlpack__()
+"""
+
+
+def test_arrays_that_outlive_python_do_not_crash_it() -> None:
+    pytest.importorskip("torch")
+    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_is_no_capsule_is_refused() -> None:

@@ -214,6 +214,7 @@ def test_an_engine_gives_everything_back_when_it_is_dropped(artifact: Artifact, 
         (CUresult.CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, TargetError, "more blocks than can run at once"),
         (CUresult.CUDA_ERROR_ILLEGAL_ADDRESS, DeviceError, "a kernel crashed.*lost to this process.*new process"),
         (CUresult.CUDA_ERROR_NO_BINARY_FOR_GPU, ToolError, "for another GPU.*Compile the model again"),
+        (CUresult.CUDA_ERROR_NOT_INITIALIZED, DeviceError, "the process was forked.*'spawn'"),
         (CUresult.CUDA_ERROR_INVALID_VALUE, DeviceError, "the driver answers CUDA_ERROR_INVALID_VALUE"),
     ],
 )

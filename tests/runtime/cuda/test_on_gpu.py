@@ -1,4 +1,8 @@
-"""On a real GPU, where there is one: everything that the fake ones stand for."""
+"""On a real GPU, where there is one: everything that the fake ones stand for.
+
+A machine without a compiler takes code made elsewhere: `python tests/runtime/cuda/build_for_gpu.py FOLDER` there, and
+UNFOLDC_GPU_CODE=FOLDER here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_artifact import cuda_artifact, problems, solution
+from cuda_artifact import crashing_artifact, cuda_artifact, problems, solution
 
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.artifact_folder import Build
@@ -26,9 +30,16 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("gpu")
-    build_cubins(cuda_artifact(), path, also=[gpu.architecture for gpu in gpus()[0]])
-    return path
+    return code_of("solver", cuda_artifact(), tmp_path_factory.mktemp("gpu"))
+
+
+def code_of(name: str, artifact: Artifact, folder: Path) -> Path:
+    """A folder with the artifact's code: made here, or brought here."""
+    brought = os.environ.get("UNFOLDC_GPU_CODE")
+    if brought:
+        return Path(brought) / name
+    build_cubins(artifact, folder, also=[gpu.architecture for gpu in gpus()[0]])
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -106,18 +117,12 @@ def test_a_profile(solver: CudaSolver) -> None:
 CRASH = """
 import sys
 sys.path[:0] = [sys.argv[1]]
-from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from cuda_artifact import K, N, cuda_artifact, problems
 from unfoldc.errors import DeviceError
 from unfoldc.runtime.cuda.engine import CudaEngine
-from unfoldc.targets.cuda.build import build_cubins
-from unfoldc.targets.cuda.packages import gpus
-artifact = cuda_artifact()
-source = artifact.sources["solver.py"].replace("y0[q * 8 + lane] = a", "y0[q * 8 + lane + (1 << 40)] = a")
-artifact = replace(artifact, sources={**artifact.sources, "solver.py": source})
-engine = CudaEngine(artifact, build_cubins(artifact, Path(sys.argv[2]), also=[g.architecture for g in gpus()[0]]))
+engine = CudaEngine(cuda_artifact(), Path(sys.argv[2]) / "solver_report.json")
 for _ in range(2):
     try:
         engine.solve(problems(3), [np.zeros((3, N), np.float32)], 3, K)
@@ -127,7 +132,8 @@ for _ in range(2):
 
 
 def test_a_crashed_kernel_is_one_sentence(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", CRASH, str(Path(__file__).parents[2]), str(tmp_path)]
+    code = code_of("crashing", crashing_artifact(), tmp_path)
+    arguments = [sys.executable, "-c", CRASH, str(Path(__file__).parents[2]), str(code)]
     done = subprocess.run(arguments, env=dict(os.environ), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("a kernel crashed") == 2 and "Traceback" not in done.stderr
