@@ -26,7 +26,7 @@ _ASSEMBLED = 4  # what a step may write of its own: nvJitLink's error log, cut
 
 def main(module: str, launch: str, folder: str, *architectures: str) -> None:
     """Compile every kernel that the launch description names, for every architecture."""
-    gc.disable()  # what numba makes is needed to the end; looking for garbage takes a sixth of the time
+    gc.disable()  # what numba makes is needed to the end, so there is hardly any garbage to look for
     facts = json.loads(Path(launch).read_text(encoding="utf-8"))
     namespace: dict[str, Any] = {"__name__": "unfoldc_kernels"}
     exec(compile(Path(module).read_text(encoding="utf-8"), Path(module).name, "exec"), namespace)
