@@ -51,7 +51,8 @@ format: .venv/.dev ## rewrite the layout of the files, repair what ruff can
 setup: .venv/.dev build/.linked ## set up .venv and nothing more
 
 clean: ## remove what was made from the sources, keep .venv
-	rm -rf build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find build -mindepth 1 -maxdepth 1 ! -name '__editable__*' ! -name .linked ! -name files.txt -exec rm -rf {} + 2>/dev/null || true
+	rm -rf dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv too
@@ -79,8 +80,9 @@ REQUIREMENTS = $(BIN)/python -c 'import sys, tomllib; p = tomllib.load(open("pyp
 	$(PIP) install --constraint constraints.txt --requirement .venv/demo.txt
 	@touch $@
 
+# NVIDIA's compilers are on Linux alone; with them tests compile kernels without a GPU.
 .venv/.dev: .venv/.demo
-	@$(REQUIREMENTS) tvm dev > .venv/dev.txt
+	@$(REQUIREMENTS) tvm dev $(if $(filter Linux,$(shell uname -s)),cuda) > .venv/dev.txt
 	$(PIP) install --constraint constraints.txt --requirement .venv/dev.txt
 	@touch $@
 

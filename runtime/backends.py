@@ -78,8 +78,10 @@ def choose(backend: str, target: str, kind: str) -> tuple[str, str]:
     if backend != "auto":
         return _asked_for(backend, target, kind)
     skipped: list[str] = []
+    wanted: list[str] = []
     for name in automatic:
         lacking = missing(name, kind)
+        wanted = wanted or lacking
         if not lacking:
             why = (
                 f"auto: {name}, the fastest on {target}"
@@ -91,8 +93,8 @@ def choose(backend: str, target: str, kind: str) -> tuple[str, str]:
     raise ToolError(
         f"target {target}",
         "; ".join(skipped),
-        f"one of the back ends {', '.join(automatic)}",
-        "Install: pip install ziglang.",
+        f"a Python environment for {' or '.join(automatic)}",
+        f"Install: pip install {' '.join(wanted)}.",
     )
 
 

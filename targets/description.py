@@ -11,7 +11,7 @@ from typing import Any, Literal
 from unfoldc.errors import ToolError
 from unfoldc.kernels.target_spec import TargetSpec
 
-_MODULES = {"ziglang": "ziglang", "unfoldc[cuda]": "numba_cuda", "unicorn": "unicorn", "pyelftools": "elftools"}
+_MODULES = {"apache-tvm": "tvm", "unfoldc[cuda]": "numba_cuda", "pyelftools": "elftools"}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _WAIT = 3600.0
 
 def open_tvm_rpc(address: Address, library: Path, response: int, progress: Callable[[str], None]) -> ProcessChannel:
     """A channel to `library` on a server; an answer has at most `response` bytes. Raises DeviceError and ToolError."""
-    require_packages(["tvm"], f"running on {address.text}")
+    require_packages(["apache-tvm"], f"running on {address.text}")
     key = address.options.get("key", "")
     ask = {
         "host": address.host,

@@ -25,7 +25,7 @@ def test_auto_takes_the_first_that_is_installed(monkeypatch: pytest.MonkeyPatch)
 
 def test_auto_without_anything_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     _without(monkeypatch, "ziglang")
-    with pytest.raises(ToolError, match="c needs ziglang, which is not installed; allowed: one of the back ends c"):
+    with pytest.raises(ToolError, match="c needs ziglang, which is not installed; allowed: a Python environment for c"):
         backends.choose("auto", "cortex-m4", "emulated")
 
 

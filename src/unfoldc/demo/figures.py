@@ -125,7 +125,7 @@ def save_strip(
             figure_of_merit = psnr[name].get(key)
             text = f"{figure_of_merit:.2f} dB" if figure_of_merit is not None else ""
             axis.set_title(f"{caption}\n{text}" if axis in axes[0] else text, fontsize=9, color=_INK)
-    figure.tight_layout(pad=0.8, h_pad=1.6)
+    figure.tight_layout(pad=0.8, h_pad=1.6, rect=(0, 0, 1, 0.98))
     figure.savefig(path, dpi=100)
     plt.close(figure)
 
