@@ -27,7 +27,8 @@ def errors_by_iteration(
     port, given = _truth(artifact, truth)
     index = artifact.outputs.index(port)
     right = None if given is None else _fitting(given, new_outputs(artifact, batch)[index].shape, port.name)
-    if first_only and batch > 1:
+    alone = f", for the first of {batch} problems" if first_only and batch > 1 else ""
+    if alone:
         inputs = [array[:1] if p.batched else array for p, array in zip(artifact.inputs, inputs, strict=True)]
         right = right[:1] if right is not None and port.batched else right
         batch = 1
@@ -42,6 +43,7 @@ def errors_by_iteration(
     if right is None:
         right = final
         error_of = f"of {printable(port.name)}, relative to the solver's own answer after {steps} iterations"
+    error_of += alone
     norm = float(np.linalg.norm(right))
     if not np.isfinite(norm) or norm == 0.0:
         return [None] * steps, f"{error_of}, which is zero or not finite: no error can be given"

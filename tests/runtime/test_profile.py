@@ -12,6 +12,8 @@ import pytest
 from unfoldc.errors import InputError
 from unfoldc.runtime import measure
 from unfoldc.runtime.artifact_folder import Build
+from unfoldc.runtime.backends import open_engine
+from unfoldc.runtime.convergence import errors_by_iteration
 from unfoldc.runtime.load import open_build
 from unfoldc.runtime.profile import Profile, duration
 from unfoldc.runtime.solver import Solver
@@ -64,6 +66,14 @@ def test_without_a_truth_the_error_is_against_the_last_answer(solver: Solver, li
         assert row.error == pytest.approx(expected, rel=1e-4)
     assert profile.iterations[-1].error == 0
     assert profile.error_of == "of x, relative to the solver's own answer after 4 iterations"
+
+
+def test_an_error_says_that_it_is_of_the_first_problem_alone(lista_build: Build, lista: Any) -> None:
+    engine, y = open_engine(lista_build), [lista.problems(6)]
+    _, error_of = errors_by_iteration(lista_build.artifact, engine, y, 6, None, first_only=True)
+    assert error_of.endswith("after 4 iterations, for the first of 6 problems")
+    _, error_of = errors_by_iteration(lista_build.artifact, engine, [y[0][:1]], 1, None, first_only=True)
+    assert error_of.endswith("after 4 iterations")
 
 
 def test_errors_that_cannot_be_given_are_none(solver: Solver, lista: Any, lista_build: Build) -> None:

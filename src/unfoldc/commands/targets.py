@@ -97,10 +97,8 @@ def _gpu_lines(targets: tuple[Target, ...]) -> list[str]:
             size = f"{gpu['memory_bytes'] / 2**30:.0f} GiB"
             lines.append(f"{t.name}: {gpu['name']}, compute capability {gpu['architecture'] / 10}, {size}{old}")
         if facts["why_no_gpu"]:
-            can = (
-                "solvers can be neither built nor run here" if t.missing() else "solvers can be built here, but not run"
-            )
-            lines.append(f"{t.name}: {can}: {facts['why_no_gpu']}")
+            can = "neither built nor run here" if t.missing() else "built here, but not run"
+            lines.append(f"{t.name}: solvers can be {can}: {facts['why_no_gpu']}")
     return lines
 
 
