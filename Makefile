@@ -28,7 +28,7 @@ demo: .venv/.demo build/.linked ## train, export, compile and run the example; t
 test: lint types imports pytest ## style, types, import contracts and all tests but the slow ones
 
 test-full: lint types imports ## the same with the slow tests
-	$(BIN)/python -m pytest -n $(WORKERS) -m '' $(OPTIONS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m '' $(OPTIONS)
 
 lint: .venv/.dev ## ruff: mistakes and layout
 	$(BIN)/ruff check $(CHECKED)
@@ -42,7 +42,7 @@ imports: .venv/.dev build/.linked ## the import contracts in pyproject.toml
 	$(BIN)/lint-imports
 
 pytest: .venv/.dev build/.linked ## the tests alone; OPTIONS="-k name" chooses among them
-	$(BIN)/python -m pytest -n $(WORKERS) $(OPTIONS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(OPTIONS)
 
 format: .venv/.dev ## rewrite the layout of the files, repair what ruff can
 	$(BIN)/ruff check --fix $(CHECKED)
