@@ -44,8 +44,10 @@ def matrix(g: Any, form: str, G: str, x: str) -> str:
 FORMS = ("numbers", "first", "less", "taken from", "vector", "choice", "embedded", "scaled")
 
 
-def solver(workshop: Any, structures: Any, form: str, side: str = "column", read: str = "") -> Program:
-    """x <- tanh(M x / 4) with M on either side of x."""
+def solver(
+    workshop: Any, structures: Any, form: str, side: str = "column", read: str = "", bare: bool = False
+) -> Program:
+    """x <- tanh(M x / 4) with M on either side of x; `bare`: x <- M x / 4."""
     g = workshop.Graph()
     G, x = g.input("G", "batch", N, N), g.input("x", "batch", N)
     for g.k in range(K):
@@ -60,7 +62,8 @@ def solver(workshop: Any, structures: Any, form: str, side: str = "column", read
             z = g("Div", z, g("Squeeze", g("Einsum", M, equation="bii->bi"), g.weight("nothing", [], "int64")))
         if read == "solve":
             z = g("Add", z, g("Squeeze", g("Solve", M, g("Unsqueeze", x, last), domain="unfoldc"), last))
-        x = g("Tanh", g("Mul", z, g.weight("quarter", 0.25)))
+        x = g("Mul", z, g.weight("quarter", 0.25))
+        x = x if bare else g("Tanh", x)
     program: Program = structures.prepared(workshop, g.model(x))
     return program
 
@@ -104,13 +107,20 @@ def test_other_sums_stay(workshop: Any, structures: Any) -> None:
 
 @pytest.mark.parametrize("form", ["numbers", "choice"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_stays_so(workshop: Any, structures: Any, form: str, value: float) -> None:
-    before = solver(workshop, structures, form)
+@pytest.mark.parametrize("G33", [-1.5, 1.5])
+def test_what_is_not_finite_stays_so(workshop: Any, structures: Any, form: str, value: float, G33: float) -> None:
+    """The same elements of the product; only an Inf may have become a NaN, where G's diagonal and D differ in sign."""
+    before = solver(workshop, structures, form, bare=True)
     after = diagonal_plus_matrix(before)
     x, G = rng.standard_normal((1, N)).astype(np.float32), rng.standard_normal((1, N, N)).astype(np.float32)
+    G[0, 3, 3] = G33
     for wrong in ("x", "G"):
         inputs = {"x": x.copy(), "G": G.copy()}
         inputs[wrong][(0, 3, 3)[: inputs[wrong].ndim]] = value
         with np.errstate(all="ignore"):
             found, wanted = (evaluate(p, inputs, iterations=1)[0] for p in (after, before))
-        np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+        assert not np.isfinite(wanted).all()
+        np.testing.assert_array_equal(np.isfinite(found), np.isfinite(wanted))
+        assert (np.isnan(found) >= np.isnan(wanted)).all()
+        if G33 > 0:
+            np.testing.assert_array_equal(found[np.isinf(wanted)], wanted[np.isinf(wanted)])
