@@ -16,7 +16,7 @@ import numpy as np
 from unfoldc.kernels.gpu.mapping import Mapped, all_leaves
 from unfoldc.kernels.gpu.parts import LANE, All, Barrier, Combine, InStep, One, Part, Settle, Share, Work
 from unfoldc.kernels.gpu.places import GIVEN
-from unfoldc.kernels.interpret_loops import _Machine, _poison
+from unfoldc.kernels.interpret_loops import Machine, _poison
 from unfoldc.kernels.loops import ITERATION, Assign, Let, Store
 
 SETTLE = "settle"
@@ -67,9 +67,12 @@ class Shared:
 class Lane:
     """One lane: its memory and its scalars."""
 
-    def __init__(self, mapped: Mapped, number: int, count: int, memory: Mapping[str, Any], private: set[str]) -> None:
+    def __init__(
+        self, mapped: Mapped, number: int, count: int, memory: Mapping[str, Any], private: set[str], functions: Any
+    ) -> None:
         self.mapped, self.number, self.count = mapped, number, count
-        self.machine = _Machine(mapped.program, {n: memory[n].values for n in mapped.program.inputs})
+        self.machine = Machine(mapped.program, {n: memory[n].values for n in mapped.program.inputs})
+        self.machine.functions = functions  # one set for all lanes
         self.machine.program = _with_buffers(mapped)
         self.private = private
         self.machine.memory = {
@@ -138,13 +141,11 @@ class Lane:
                     continue
                 elif isinstance(s, Let | Assign):
                     scalars[s.name] = self.machine.value(s.value, scalars)
-                    self.machine.declared[s.name] = (s.value.dtype, True)
+                    self.machine.mutable.add(s.name)
                 elif isinstance(s, Store) and not (first or s.buffer in self.private):
                     self.machine.value(s.value, scalars)
                 else:
-                    inner = dict(scalars)
-                    self.machine.statement(s, inner)
-                    scalars.update({n: inner[n] for n in scalars})
+                    self.machine.statement(s, scalars)
 
 
 def _setting(scalars: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
@@ -196,7 +197,8 @@ def run_lanes(
         else:
             values = _poison(buffer.dtype, buffer.size).reshape(buffer.shape)
         memory[name] = Shared(name, values, watched)
-    lanes = [Lane(mapped, i, count, memory, private) for i in range(count)]
+    functions = dict[Any, Any]()
+    lanes = [Lane(mapped, i, count, memory, private, functions) for i in range(count)]
     chooser = random.Random(seed)
     runs = [lane.run(k, problems) for lane in lanes]
     answers: list[Any] = [None] * count

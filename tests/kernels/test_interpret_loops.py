@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unfoldc.kernels.interpret_loops import BINARY, UNARY, run
+from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.loops import (
     BINARY_OPERATORS,
     UNARY_OPERATORS,
@@ -32,6 +32,7 @@ from unfoldc.kernels.loops import (
     Unary,
     Var,
 )
+from unfoldc.kernels.numpy_meanings import BINARY, UNARY
 
 
 def _load(path: Path) -> Any:
