@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -33,3 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
     own.mkdir(mode=0o700)
     (own / "zig").symlink_to(compiler)
     os.environ["XDG_CACHE_HOME"] = temporary.name
+
+
+def pytest_collection_finish() -> None:
+    """The modules stay to the end: the garbage collector need not look through them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
