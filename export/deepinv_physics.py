@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ MOST_ITERATIONS = 100
 def traceable(physics: Any) -> Any:
     """A copy of the physics that computes the same without branches on data."""
     module = deepinv_module("deepinv.physics")
-    result = physics.clone()
+    result = copy.deepcopy(physics)  # torch 2.13 copies generators, for which deepinv has a slow clone() of its own
     for part in result.modules():
         if isinstance(part, module.LinearPhysics) and _iterative(part, module):
             part.prox_l2 = partial(_prox_l2, part)

@@ -395,6 +395,15 @@ def test_a_copy_is_independent() -> None:
         assert torch.equal(solver(y), before) and not torch.equal(other(y), before)
 
 
+def test_a_generator_of_noise_is_copied_too() -> None:
+    """deepinv's own clone() is for these."""
+    operator = physics("Denoising")
+    operator.set_noise_model(dinv.physics.GaussianNoise(0.1, rng=torch.Generator().manual_seed(4)))
+    network = wrap(model("PGD"), operator)
+    original, own = operator.noise_model.rng, network.physics.noise_model.rng
+    assert own is not original and torch.equal(own.get_state(), original.get_state())
+
+
 def test_the_adjoint_of_the_measurement_is_computed_once() -> None:
     network, operator, y = made("pgd compressed sensing", torch.float64)
     seen: list[Tensor] = []
