@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import is_
 
 from unfoldc.kernels.loops import (
     COMPARISONS,
@@ -25,6 +26,7 @@ from unfoldc.kernels.loops import (
 )
 
 ZERO = Const(0, "int32")
+_LEAVES = frozenset({Const, Var, Local})  # compiling spends its time in walks; most of what they meet is one of these
 
 
 def index(value: int) -> Const:
@@ -113,18 +115,28 @@ def map_expr(e: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
     new = change(e)
     if new is not None:
         return new
-    if isinstance(e, Load):
-        return Load(e.buffer, tuple(map_expr(i, change) for i in e.indices), e.dtype)
-    if isinstance(e, Unary):
-        return Unary(e.operator, map_expr(e.a, change), e.dtype)
-    if isinstance(e, Binary):
-        a, b = map_expr(e.a, change), map_expr(e.b, change)
-        folded = _fold_index(e.operator, a, b) if a.dtype == "int32" and b.dtype == "int32" else None
-        return folded if folded is not None else Binary(e.operator, a, b, e.dtype)
-    if isinstance(e, Select):
-        return Select(map_expr(e.condition, change), map_expr(e.a, change), map_expr(e.b, change), e.dtype)
-    if isinstance(e, Cast):
-        return Cast(map_expr(e.a, change), e.dtype)
+    if type(e) in _LEAVES:
+        return e
+    match e:  # what does not change stays the same object
+        case Binary():
+            a, b = map_expr(e.a, change), map_expr(e.b, change)
+            folded = _fold_index(e.operator, a, b) if a.dtype == "int32" and b.dtype == "int32" else None
+            if folded is not None:
+                return folded
+            return e if a is e.a and b is e.b else Binary(e.operator, a, b, e.dtype)
+        case Load():
+            indices = tuple([map_expr(i, change) for i in e.indices])
+            return e if all(map(is_, indices, e.indices)) else Load(e.buffer, indices, e.dtype)
+        case Unary():
+            a = map_expr(e.a, change)
+            return e if a is e.a else Unary(e.operator, a, e.dtype)
+        case Select():
+            condition, a, b = (map_expr(part, change) for part in (e.condition, e.a, e.b))
+            same = condition is e.condition and a is e.a and b is e.b
+            return e if same else Select(condition, a, b, e.dtype)
+        case Cast():
+            a = map_expr(e.a, change)
+            return e if a is e.a else Cast(a, e.dtype)
     return e
 
 
@@ -165,15 +177,23 @@ def expressions(s: Stmt) -> list[Expr]:
 
 def walk(e: Expr) -> list[Expr]:
     """The expression and all its sub-expressions."""
-    if isinstance(e, Load):
-        return [e, *(x for i in e.indices for x in walk(i))]
-    if isinstance(e, Unary | Cast):
-        return [e, *walk(e.a)]
-    if isinstance(e, Binary):
-        return [e, *walk(e.a), *walk(e.b)]
-    if isinstance(e, Select):
-        return [e, *walk(e.condition), *walk(e.a), *walk(e.b)]
-    return [e]
+    found: list[Expr] = []
+    ahead: list[Expr] = [e]
+    while ahead:
+        e = ahead.pop()
+        found.append(e)
+        if type(e) in _LEAVES:
+            continue
+        match e:
+            case Binary():
+                ahead += (e.b, e.a)
+            case Load():
+                ahead.extend(reversed(e.indices))
+            case Unary() | Cast():
+                ahead.append(e.a)
+            case Select():
+                ahead += (e.b, e.a, e.condition)
+    return found
 
 
 def statements(body: tuple[Stmt, ...]) -> list[Stmt]:
