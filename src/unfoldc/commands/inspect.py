@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from unfoldc.commands.common import Subparsers, add_dimensions, add_json, new_command, print_json
+from unfoldc.dimensions import check_dimensions
 from unfoldc.errors import InputError, ModelError, UnfoldcError, printable
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def _described(arguments: argparse.Namespace) -> Inspection | SplitInspection:
     from unfoldc.kernels.inspect import describe
     from unfoldc.runtime.backends import fallback
 
+    check_dimensions(arguments.model, dict(arguments.dimension))
     options = {"batch": arguments.batch, "dimensions": dict(arguments.dimension)}
     if arguments.backend == "onnxruntime":
         return _split(arguments.model, options)
