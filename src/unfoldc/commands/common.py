@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from unfoldc.runtime.solver import Solver
 
 Subparsers = Any  # argparse keeps this type to itself
+NOT_FINITE = 3
+"""The exit status of a command that did what it was to do, but whose answer holds NaN or Inf."""
 
 
 def new_command(
