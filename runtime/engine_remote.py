@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -42,7 +43,8 @@ class RemoteEngine(DeviceEngine[Device]):
         target, say = find_target(build.target), progress or (lambda _: None)
         self.board_hz = target.clock_hz
         self.flash_bytes, self.ram_bytes, self.stack_bound_bytes = _sizes(build, target)
-        job = Job(build.artifact, target, Runners(build, say), say)
+        self._runners = Runners(build, say)
+        job = Job(build.artifact, target, self._runners, say)
         super().__init__(build.artifact, lambda: connect(address, job))
         kind = needed_runner(address, target)
         if kind is not None:
@@ -80,6 +82,11 @@ class RemoteEngine(DeviceEngine[Device]):
     def stack_bytes(self, problem: Sequence[np.ndarray], iterations: int) -> int | None:
         """Bytes of stack that a solve takes there; None where the runner cannot tell."""
         return self._with_device(lambda device: device.stack(problem, iterations))
+
+    @property
+    def programs(self) -> set[Path]:
+        """The runners that were built for this device."""
+        return self._runners.given
 
     @property
     def hello(self) -> Hello:

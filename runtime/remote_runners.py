@@ -10,19 +10,22 @@ from pathlib import Path
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.build_subfolder import BuildSubfolder
 from unfoldc.runtime.products import device_objects, weights_file
+from unfoldc.runtime.programs import REMOTE
 from unfoldc.targets.boards import find_target
 from unfoldc.targets.remote.board_runner import board_of, build_board_runner, firmware_path
 from unfoldc.targets.remote.runner_build import Kind, build_runner, runner_path
 
-_FOLDER = "remote"
-
 
 class Runners:
-    """Builds the runners of `build` when they are asked for; a file that is there already is taken."""
+    """Builds the runners of `build` when they are asked for; a file that is there already is taken.
+
+    `given` are those that were asked for so far.
+    """
 
     def __init__(self, build: Build, progress: Callable[[str], None]) -> None:
         self._build, self._progress = build, progress
-        self._folder = BuildSubfolder(build.folder, _FOLDER)
+        self._folder = BuildSubfolder(build.folder, REMOTE)
+        self.given: set[Path] = set()
 
     def __call__(self, kind: Kind, cpu: str = "") -> Path:
         """The runner for a processor ("": the target's usual one). Raises TargetError and ToolError."""
@@ -33,6 +36,7 @@ class Runners:
             if board
             else runner_path(artifact, target, folder, kind, cpu)
         )
+        self.given.add(path)
         if path.is_file():  # before TVM is asked for its objects
             return path
         with tempfile.TemporaryDirectory(prefix="unfoldc-") as scratch, contextlib.ExitStack() as stack:

@@ -97,6 +97,29 @@ def test_a_project_that_was_loaded_is_saved_again(model: Path, tiny: Any, tmp_pa
     np.testing.assert_allclose(pipeline.load(first)(tiny.problems()), tiny.solve(tiny.problems()), atol=1e-6)
 
 
+def test_programs_of_an_earlier_build_do_not_stay(model: Path, cache: Path, tmp_path: Path) -> None:
+    """Runners lie in the folder of a build, in the cache too, from the moment it is used on a device."""
+    stale = (f"qemu/solver-{'0' * 24}.elf", f"remote/solver-{'1' * 24}.runner", f"remote/solver-{'2' * 24}.elf")
+
+    def use(folder: Path) -> None:
+        for name in stale:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).touch()
+
+    host, board = pipeline.compile(model, backend="reference"), pipeline.compile(model, "stm32f407")
+    for entry in cache.iterdir():
+        use(entry)
+    folder = host.save(tmp_path / "p")
+    assert not (folder / "qemu").exists() and not (folder / "remote").exists()
+    use(folder)
+    (folder / "remote" / "mine.elf").touch()
+    for _ in range(2):
+        board.save(folder)
+        assert not (folder / "qemu").exists()
+        assert [p.name for p in (folder / "remote").iterdir()] == ["mine.elf"]
+        use(folder)
+
+
 def test_what_cannot_be_written_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="project: the target host; allowed: a device"):
         pipeline.compile(model).write_project(tmp_path / "p")
