@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from unfoldc.targets import find_target
     from unfoldc.unfold_train import Loss, Settings, Status, load_checkpoint, save_checkpoint
     from unfoldc.unfold_train.approximating import approximate, call_sites
-    from unfoldc.unfold_train.compensating import compensate
+    from unfoldc.unfold_train.compensating import FIGURES, compensate
     from unfoldc.unfold_train.tasks import find_task, problem_sets
 
     find_target(arguments.target)  # a name that is wrong should not be found out after the training
@@ -93,10 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         one = {n: t[:1].numpy() for n, t in fresh.inputs.items()}
         devices = {
             title: _device(net, one, arguments.target)
-            for title, net in (
-                ("exact", found.classical_network),
-                ("exact and trained", found.exact_network),
-                ("approximated", found.network),
+            for title, net in zip(
+                FIGURES, (found.classical_network, found.exact_network, network, found.network), strict=True
             )
         }
     _report(arguments, found, devices)
