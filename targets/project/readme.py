@@ -77,7 +77,7 @@ def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, fig
         "SOURCE_LIST": " and ".join(f"`{name}`" for name in sorted(artifact.sources) if name.endswith(".c")),
         "FLAGS": " ".join(("-O3", *compiler_flags(core, "gcc"), *FAST_MATH)),
         "BOARD": _board(symbol, target, room),
-        "FILES": _files(symbol, bool(core.linux)),
+        "FILES": _files(symbol, target.has_system),
         "LOAD": _LOAD,
     }
     return fill("README.md", values)
@@ -99,9 +99,12 @@ def _ports(artifact: Artifact) -> str:
 
 def _figures(artifact: Artifact, target: Target, figures: Figures) -> str:
     stack = figures.stack_bound_bytes
-    system = target.core is not None and bool(target.core.linux)  # which gives a program as much as it has
+    system = target.has_system  # which gives a program as much as it has
     rows = [
-        ("flash", _of(figures.flash_bytes, None if system else target.spec.flash_bytes)),
+        (
+            "code and constants" if system else "flash",
+            _of(figures.flash_bytes, None if system else target.spec.flash_bytes),
+        ),
         ("RAM, the stack not counted", _of(figures.ram_bytes, None if system else target.spec.ram_bytes)),
         ("stack of any call, interrupts not counted", "not known" if stack is None else f"at most {stack} bytes"),
         ("state", f"{artifact.memory.state_bytes} bytes"),
@@ -140,7 +143,7 @@ def _board(symbol: str, target: Target, room: int) -> str:
 def _files(symbol: str, linux: bool) -> str:
     rows: Sequence[tuple[str, str, str]] = (
         (f"`{symbol}.h`, `{symbol}.c`", "the solver", ""),
-        (f"`{symbol}_weights.h`, `{symbol}_weights.c`", "its constants, for flash", ""),
+        (f"`{symbol}_weights.h`, `{symbol}_weights.c`", "its constants" + ("" if linux else ", for flash"), ""),
         ("`main.c`", "an example that solves and times each iteration", "yours to change"),
         ("`CMakeLists.txt`, `CMakePresets.json`, `cmake/`", "for CMake 3.21 and later", "yours to change"),
         ("`selftest/`", "a stored problem and its answer, and a program that compares", ""),

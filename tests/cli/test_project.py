@@ -49,6 +49,17 @@ def test_the_command_writes_a_project_and_says_what_comes_next(
     assert f"by ziglang {importlib.metadata.version('ziglang')} |" in readme
 
 
+def test_what_runs_under_an_operating_system_has_no_flash(
+    capsys: Capture, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = command(capsys, "compile", model, "--target", "raspberry-pi-4", "-o", tmp_path / "p")
+    assert "\ncode and constants " in text and "flash" not in text
+    readme = (tmp_path / "p" / "README.md").read_text()
+    assert "\n| code and constants | " in readme and "flash" not in readme.lower()
+    text = command(capsys, "profile", model, "--target", "raspberry-pi-4")
+    assert "\ncode and constants " in text and "flash" not in text and " of 268435456" not in text
+
+
 def test_missing_tools_are_named_with_their_command(
     capsys: Capture, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

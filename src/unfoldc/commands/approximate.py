@@ -144,7 +144,7 @@ def _report(arguments: argparse.Namespace, found: Compensation, devices: dict[st
         print_json({**json.loads(found.to_json()), "target": arguments.target, "devices": devices})
         return
     print(found)
-    rows = [[f"on {arguments.target}", "flash", "RAM", "instructions", "time"]]
+    rows = [[f"on {arguments.target}", *_memories(arguments.target), "instructions", "time"]]
     for title, device in devices.items():
         if "problem" not in device:
             seconds = "" if device["seconds"] is None else f"{1e6 * device['seconds']:.2f} us"
@@ -157,6 +157,16 @@ def _report(arguments: argparse.Namespace, found: Compensation, devices: dict[st
             print(f"{title}: not compiled: {device['problem']}")
     if arguments.output:
         print(f"written to {arguments.output}")
+
+
+def _memories(target: str) -> tuple[str, str]:
+    """What the two sizes of a solver are on a target."""
+    from unfoldc.targets import find_target
+
+    found = find_target(target)
+    if found.kind != "emulated":
+        return "constants", "state"
+    return "code and constants" if found.has_system else "flash", "RAM"
 
 
 def _iterations(text: str) -> list[int]:

@@ -34,6 +34,8 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Compile, save, and say what was made."""
+    from unfoldc.targets import find_target
+
     solver = open_solver(arguments, arguments.symbol)
     default = Path("build") / f"{Path(arguments.model).stem}-{solver.target}"
     folder, kept = _save(solver, Path(arguments.output or default))
@@ -64,7 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
     if solver.flash_bytes is not None:
         stack = solver.stack_bound_bytes
         bound = "of unknown depth" if stack is None else f"of at most {stack} bytes"
-        print(f"flash {solver.flash_bytes} bytes, RAM {solver.ram_bytes} bytes, and a stack {bound}")
+        where = "code and constants" if find_target(solver.target).has_system else "flash"
+        print(f"{where} {solver.flash_bytes} bytes, RAM {solver.ram_bytes} bytes, and a stack {bound}")
     else:
         state = "of unknown size" if memory.state_bytes is None else f"{memory.state_bytes} bytes"
         print(f"constants {memory.constant_bytes} bytes, state {state}")
