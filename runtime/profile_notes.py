@@ -1,4 +1,4 @@
-"""The lines below the table of a profile: sizes, what a stamp costs, what is estimated, what an error is relative to."""
+"""The lines below the table of a profile: sizes, cost of a stamp, what is estimated, what an error is relative to."""
 
 from __future__ import annotations
 
