@@ -10,7 +10,7 @@ from unfoldc.errors import InputError
 
 
 def check_dimensions(path: str | Path, dimensions: Collection[str]) -> None:
-    """Raises InputError for a name that no input of the model in the file gives to a length, ModelError for the file."""
+    """Raises InputError for a name that no input of the model gives to a length, ModelError for a damaged file."""
     if not dimensions:
         return
     from unfoldc.kernels.reading.onnx_file import read_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ def test_a_network_from_training_to_an_answer(capsys: Capture, tmp_path: Path) -
     assert (status, err) == (0, "")
     report = json.loads(out)
     assert report["iterations"] == K and report["error"] < report["error_limit"]
+    _, out, _ = call(capsys, "inspect", tmp_path / "net.onnx", "--json")
+    seen = json.loads(out)
+    assert seen["file_bytes"] == report["stored_bytes"]
+    assert seen["weight_bytes"] == report["stored_bytes"] + report["shared_bytes"]
     solver = pipeline.compile(tmp_path / "net.onnx", backend="reference")
     assert solver.artifact.notes["metadata"]["errors"] == pytest.approx(trained["errors"])
     y = np.random.default_rng(0).standard_normal((3, 25)).astype(np.float32)
@@ -53,6 +58,17 @@ def test_a_network_from_training_to_an_answer(capsys: Capture, tmp_path: Path) -
 
     expected = load_checkpoint(tmp_path / "net").network(torch.from_numpy(y)).detach().numpy()
     np.testing.assert_allclose(solver(y), expected, atol=1e-5)
+
+
+def test_export_and_inspect_say_the_same_of_the_weights(capsys: Capture, tmp_path: Path) -> None:
+    train(capsys, tmp_path / "net", "--learn", "A,mu,theta")
+    _, exported, _ = call(capsys, "export", tmp_path / "net", "-o", tmp_path / "net.onnx")
+    _, seen, _ = call(capsys, "inspect", tmp_path / "net.onnx")
+    copies = r"(\d+) bytes in the file,? \(?(\d+) with a copy for each iteration"
+    one, other = (re.search(copies, text) for text in (exported, seen))
+    assert one and other and one.groups() == other.groups()
+    status, seen, _ = call(capsys, "inspect", tmp_path / "net.onnx", "--backend", "onnxruntime")
+    assert status == 0 and f"  weights  {one[1]} bytes in the file, " in seen
 
 
 def test_training_goes_on_from_a_checkpoint(capsys: Capture, tmp_path: Path) -> None:
