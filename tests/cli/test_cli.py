@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 
 import unfoldc
 from unfoldc import cli, pipeline
-from unfoldc.commands.common import status as progress_line
+from unfoldc.commands import progress
 from unfoldc.errors import InputError
 from unfoldc.targets.cuda.packages import Gpu
 
@@ -422,6 +424,25 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_progress_of_a_device_cannot_command_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress_line() as say:
+    with progress.status() as say:
         say("waiting for a board (\x1b]0;title\x07 jobs)")
     assert capsys.readouterr().err == "\r\x1b[Kwaiting for a board ( ]0;title  jobs) ...\r\x1b[K"
+
+
+def test_long_work_says_a_plain_line_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0.01)
+    threads, said = threading.active_count(), ""
+    with progress.status() as say:
+        say("compiling\x1b[2K the model")
+        while said.count("\n") < 2:  # the suite's time limit ends a test that waits for ever
+            said += capsys.readouterr().err
+            time.sleep(0.01)
+    assert said.startswith("compiling [2K the model ... 0 s\ncompiling [2K the model ... 0 s\n")
+    assert threading.active_count() == threads
+    capsys.readouterr()
+    monkeypatch.setattr(progress, "INTERVAL", 600.0)
+    with progress.status() as say:
+        say("what is done soon")
+    assert capsys.readouterr().err == ""

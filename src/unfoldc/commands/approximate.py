@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unfoldc.commands.common import Subparsers, add_json, new_command, print_json, status, table
+from unfoldc.commands.common import Subparsers, add_json, new_command, print_json, table
+from unfoldc.commands.progress import status
 from unfoldc.errors import InputError, UnfoldcError
 
 if TYPE_CHECKING:

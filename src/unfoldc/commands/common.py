@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unfoldc.commands.progress import status
 from unfoldc.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -127,24 +127,6 @@ def _refuse_options(arguments: argparse.Namespace) -> None:
                 "an ONNX file with this option, or a build folder without it",
                 "Leave it out, or give the ONNX file.",
             )
-
-
-@contextmanager
-def status() -> Iterator[Callable[[str], None]]:
-    """A line on standard error that says what is going on, on a terminal only, and is wiped at the end."""
-    shown = sys.stderr.isatty()
-
-    def say(text: str) -> None:
-        if shown:
-            sys.stderr.write(f"\r\x1b[K{printable(text)} ...")  # a device may have a say in it
-            sys.stderr.flush()
-
-    try:
-        yield say
-    finally:
-        if shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
 
 
 def read_inputs(solver: Solver, items: list[str]) -> dict[str, Any]:

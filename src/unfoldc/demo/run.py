@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import platform
 import statistics
@@ -115,8 +114,9 @@ def _solve_photographs(
         with _step(f"restore {name} by every method", progress):
             restore_all(picture, problem, methods, host)
             compare_host(picture, problem, host, onnx)
-        with TrainingProgress(f"{name}: crop on the {BOARD}", _patch_count(problem, picture), progress) as bar:
-            solve_crop(picture, problem, device, onnx, functools.partial(bar.update, note="patches"))
+        title, count = f"{name}: crop on the emulated {BOARD}", _patch_count(problem, picture)
+        with TrainingProgress(title, count, progress, unit="patches") as bar:
+            solve_crop(picture, problem, device, onnx, bar.update)
         pictures.append(picture)
     return pictures
 
