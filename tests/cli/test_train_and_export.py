@@ -71,11 +71,17 @@ def test_export_and_inspect_say_the_same_of_the_weights(capsys: Capture, tmp_pat
     assert status == 0 and f"  weights  {one[1]} bytes in the file, " in seen
 
 
+def test_a_training_that_runs_out_of_time_names_the_option(capsys: Capture, tmp_path: Path) -> None:
+    limits = ["--steps", 100000, "--seconds", 0.05, "--rho", 0.001, "--iterations", K]
+    status, out, _ = call(capsys, "train", *limits, "--learn", "mu,theta", "-o", tmp_path / "net")
+    assert status == 0 and re.search(r"\n\d+ of 100000 steps in .* s: --seconds 0.05 were used up; more may go", out)
+
+
 def test_training_goes_on_from_a_checkpoint(capsys: Capture, tmp_path: Path) -> None:
     train(capsys, tmp_path / "a", "--learn", "mu,theta", "--tied", "mu")
     status, out, err = call(capsys, "train", "--continue", tmp_path / "a", "--steps", 3, "-o", tmp_path / "b")
     assert status == 0
-    assert out.startswith(f"{K} iterations, {1 + K} learned numbers: mu (tied), theta\n3 steps in ")
+    assert out.startswith(f"{K} iterations, {1 + K} learned numbers: mu (tied), theta\n3 of 3 steps in ")
     assert "validation squared error" in out and " dB" in out and out.endswith(f"written to {tmp_path / 'b'}\n")
     first, second = (load_checkpoint(tmp_path / name) for name in "ab")
     assert second.data == first.data and second.errors[-1] <= first.errors[-1]

@@ -35,11 +35,25 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--site", action="append", default=[], metavar="NAME=HOW", help="approximation at one call site, such as L=skip"
     )
-    parser.add_argument("--iterations", type=_iterations, metavar="A-B", help="those approximated, from 0 on; all")
-    parser.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="time for each training; 60")
-    parser.add_argument("--steps", type=int, default=3000, metavar="N", help="at most so many steps; 3000")
-    parser.add_argument("--seed", type=int, default=0, help="of the problems; 0")
-    parser.add_argument("--target", default="host", help="device to compile for (`unfoldc targets` lists them); host")
+    parser.add_argument(
+        "--iterations", type=_iterations, metavar="A-B", help="those approximated, from 0 on (default: all)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=60.0,
+        metavar="S",
+        help="at most, for each of the two trainings (default: 60)",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=3000, metavar="N", help="at most, of each training (default: 3000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the problems (default: 0)")
+    parser.add_argument(
+        "--target",
+        default="host",
+        help="device to compile for; `unfoldc targets` lists them (default: host, this computer)",
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="write the trained, approximated network here")
     add_json(parser)
     return parser

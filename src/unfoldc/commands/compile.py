@@ -25,8 +25,10 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         "unfoldc compile lista.onnx --target stm32f407 -o project",
     )
     parser.add_argument("model", help="an ONNX file")
-    parser.add_argument("-o", "--output", metavar="FOLDER", help="build folder; build/<name of the model>-<target>")
-    parser.add_argument("--symbol", default="solver", help="prefix of the functions in generated C; solver")
+    parser.add_argument(
+        "-o", "--output", metavar="FOLDER", help="folder to write (default: build/<name of the model>-<target>)"
+    )
+    parser.add_argument("--symbol", default="solver", help="prefix of the functions in generated C (default: solver)")
     add_compilation(parser)
     add_json(parser)
     return parser

@@ -33,7 +33,8 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         "--backend",
         choices=("auto", "onnxruntime"),
         default="auto",
-        help="onnxruntime: show the parts that it would run",
+        help="onnxruntime: the parts that ONNX Runtime would run; auto shows them where the compiler refuses the model "
+        "(default: auto)",
     )
     add_dimensions(parser)
     add_json(parser)

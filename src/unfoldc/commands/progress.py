@@ -1,4 +1,4 @@
-"""What a command says while it works: on a terminal a line that is wiped at the end, elsewhere a plain line at times."""
+"""What a command says as it works: on a terminal a line that is wiped at the end, elsewhere a plain line at times."""
 
 from __future__ import annotations
 

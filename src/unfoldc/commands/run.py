@@ -34,15 +34,15 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         commands,
         "run",
         run,
-        "solve the problems in NumPy files and write the answers to one",
+        "solve the problems in NumPy files and write the answers to one; exit status 3 if an answer holds NaN or Inf",
         "unfoldc run lista.onnx y.npy -o x.npy --iterations 5",
     )
     parser.add_argument("model", help="an ONNX file or a build folder (which is trusted like a program)")
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="FILE.npy in the order of the inputs, NAME=FILE.npy, or FILE.npz"
     )
-    parser.add_argument("-o", "--output", metavar="FILE", help=".npy for one output, .npz for any number")
-    parser.add_argument("--iterations", type=positive, metavar="K", help="stop after this many")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the answers to .npy, for one output, or .npz")
+    parser.add_argument("--iterations", type=positive, metavar="K", help="stop after K iterations (default: all)")
     add_compilation(parser)
     add_json(parser)
     return parser
