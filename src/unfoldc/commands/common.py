@@ -101,8 +101,8 @@ def add_compilation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on",
         metavar="ADDRESS",
-        help="where it runs: ssh://user@host, serial:/dev/ttyACM0, tvm-rpc://host:port, local or qemu (default: here, or "
-        "in the emulator that comes with unfoldc)",
+        help="where it runs: ssh://user@host, serial:/dev/ttyACM0, tvm-rpc://host:port, local or qemu (default: here, "
+        "or in the emulator that comes with unfoldc)",
     )
     add_dimensions(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile even if the cache has the result")
