@@ -58,6 +58,7 @@ def test_the_table_for_a_detector(capsys: Capture, detector: Path, tmp_path: Pat
     assert [f["name"] for f in found["figures"]][0] == "exact" and len(found["figures"][3]["errors"]) == 2
     assert list(found["devices"]) == ["exact", "exact and trained", "approximated", "approximated and trained"]
     for device in found["devices"].values():
+        assert device["estimated_seconds"] > 0
         assert device["instructions"] > 0 and device["flash_bytes"] > 0 and len(device["iterations"]) == 2
     written = load_checkpoint(tmp_path / "out")
     assert list(written.network.approximated) == ["solve"] and written.data["problem"] == "detection"

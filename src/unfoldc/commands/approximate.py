@@ -150,6 +150,7 @@ def _device(network: Unfolded, inputs: dict[str, Any], target: str) -> dict[str,
         "stack_bytes": profile.stack_bytes,
         "instructions": profile.instructions,
         "seconds": profile.seconds_p50,
+        "estimated_seconds": profile.estimated_seconds,
         "iterations": [row.instructions if emulated else row.seconds_p50 for row in profile.iterations],
     }
 
@@ -158,15 +159,19 @@ def _report(arguments: argparse.Namespace, found: Compensation, devices: dict[st
     if arguments.json:
         print_json({**json.loads(found.to_json()), "target": arguments.target, "devices": devices})
         return
+    from unfoldc.runtime.profile import duration
+
     print(found)
-    rows = [[f"on {arguments.target}", *_memories(arguments.target), "instructions", "time"]]
+    rows = [[f"on {arguments.target}", *_memories(arguments.target), "instructions", "time", "time (est.)"]]
     for title, device in devices.items():
         if "problem" not in device:
-            seconds = "" if device["seconds"] is None else f"{1e6 * device['seconds']:.2f} us"
             counted = "" if device["instructions"] is None else str(device["instructions"])
-            rows.append([title, f"{device['flash_bytes']} bytes", f"{device['ram_bytes']} bytes", counted, seconds])
+            times = ["" if t is None else duration(t) for t in (device["seconds"], device["estimated_seconds"])]
+            rows.append([title, f"{device['flash_bytes']} bytes", f"{device['ram_bytes']} bytes", counted, *times])
+    known = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    rows = [list(row) for row in zip(*known, strict=True)]
     if len(rows) > 1:
-        print(table(rows, right=(1, 2, 3, 4)))
+        print(table(rows, right=tuple(range(1, len(known)))))
     for title, device in devices.items():
         if "problem" in device:
             print(f"{title}: not compiled: {device['problem']}")

@@ -77,7 +77,7 @@ def _weights(found: Inspection | SplitInspection, size: int) -> str:
     if hasattr(found, "constant_bytes"):
         return f"  weights  {size} bytes in the file, {found.constant_bytes} in the models that ONNX Runtime runs"
     copies, kept = found.weight_bytes, found.stored_bytes
-    return f"  weights  {size} bytes in the file ({copies} with a copy for each iteration), {kept} as they are compiled"
+    return f"  weights  {size} bytes in the file, {kept} as they are compiled ({copies} with a copy for each iteration)"
 
 
 def _described(arguments: argparse.Namespace) -> Inspection | SplitInspection:
