@@ -22,7 +22,7 @@ def notes(profile: Profile) -> list[str]:
     elif profile.seconds_p50 is not None and not profile.on:
         found.append("this back end has no stamps: no times per iteration")
     found += profile.remarks
-    if any(row.error is not None for row in profile.iterations):
+    if profile.error_of:
         found.append(f"error: {profile.error_of}")
     return [*found, f"note: {profile.note}"] if profile.note else found
 

@@ -81,6 +81,11 @@ def test_errors_that_cannot_be_given_are_none(solver: Solver, lista: Any, lista_
     assert [row.error for row in zero.iterations] == [None] * K and "zero or not finite" in zero.error_of
     nan = solver.profile({"y": np.full((1, 5), np.nan, np.float32)}, repeats=1, truth=np.ones((1, 9)))
     assert [row.error for row in nan.iterations] == [None] * K
+    assert nan.error_of == "of x, relative to the truth that was given; none where the answer is not finite"
+    assert str(zero).endswith(
+        "\nerror: of x, relative to the solver's own answer after 4 iterations, which is zero or not "
+        "finite: no error can be given"
+    )
     json.loads(nan.to_json())
     artifact = replace(lista_build.artifact, early_stop="a reason")
     stiff = open_build(replace(lista_build, artifact=artifact)).profile({"y": lista.problems(1)}, repeats=1)

@@ -48,7 +48,7 @@ def _log() -> Iterator[Callable[[str], None]]:
         while not ended.wait(INTERVAL):
             if last:
                 with contextlib.suppress(OSError, ValueError):  # standard error may be closed
-                    print(f"{last} ... {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+                    print(f"{time.monotonic() - start:.0f} s: {last}", file=sys.stderr, flush=True)
 
     teller = threading.Thread(target=tell, name="progress", daemon=True)
     teller.start()
