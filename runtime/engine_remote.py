@@ -17,6 +17,7 @@ from unfoldc.targets.remote.address import parse_address
 from unfoldc.targets.remote.connect import Job, connect, needed_runner
 from unfoldc.targets.remote.device import Device, Ticks
 from unfoldc.targets.remote.protocol import Hello
+from unfoldc.targets.remote.ssh import check_ssh
 
 _BACKENDS = ("c", "tvm")
 
@@ -24,10 +25,10 @@ _BACKENDS = ("c", "tvm")
 class RemoteEngine(DeviceEngine[Device]):
     """The device at the address `on`. It is connected at the first call and solves one problem after the other.
 
-    The runner is built at once where the address needs one, and kept in the build's folder. After a `DeviceError` the
-    connection is given up; the next call makes a new one. Several threads may call; they take turns. `flash_bytes`,
-    `ram_bytes` and `stack_bound_bytes` are those of the solver's own firmware (None: there is an operating system);
-    what is on a board may be the work of another compiler.
+    The runner is built at once where the address needs one, for ssh only if that connects, and kept in the build's
+    folder. After a `DeviceError` the connection is given up; the next call makes a new one. Several threads may call;
+    they take turns. `flash_bytes`, `ram_bytes` and `stack_bound_bytes` are those of the solver's own firmware (None:
+    there is an operating system); what is on a board may be the work of another compiler.
     """
 
     def __init__(self, build: Build, on: str, progress: Callable[[str], None] | None = None) -> None:
@@ -48,7 +49,10 @@ class RemoteEngine(DeviceEngine[Device]):
         super().__init__(build.artifact, lambda: connect(address, job))
         kind = needed_runner(address, target)
         if kind is not None:
-            job.build(kind, address.options.get("cpu", ""))
+            cpu = address.options.get("cpu", "")
+            if address.scheme == "ssh" and not self._runners.is_built(kind, cpu):
+                check_ssh(address, say)
+            job.build(kind, cpu)
 
     def profile(
         self,

@@ -27,15 +27,15 @@ class Runners:
         self._folder = BuildSubfolder(build.folder, REMOTE)
         self.given: set[Path] = set()
 
+    def is_built(self, kind: Kind, cpu: str = "") -> bool:
+        """Whether that runner is there already."""
+        return self._path(kind, cpu).is_file()
+
     def __call__(self, kind: Kind, cpu: str = "") -> Path:
         """The runner for a processor ("": the target's usual one). Raises TargetError and ToolError."""
         artifact, target, folder = self._build.artifact, find_target(self._build.target), self._folder.path
         board = board_of(target) if kind == "firmware" else None
-        path = (
-            firmware_path(artifact, target, board, folder)
-            if board
-            else runner_path(artifact, target, folder, kind, cpu)
-        )
+        path = self._path(kind, cpu)
         self.given.add(path)
         if path.is_file():  # before TVM is asked for its objects
             return path
@@ -48,3 +48,10 @@ class Runners:
             return build_runner(
                 artifact, target, folder, kind=kind, cpu=cpu, objects=objects, flags=flags, progress=say
             )
+
+    def _path(self, kind: Kind, cpu: str) -> Path:
+        artifact, target, folder = self._build.artifact, find_target(self._build.target), self._folder.path
+        board = board_of(target) if kind == "firmware" else None
+        if board is not None:
+            return firmware_path(artifact, target, board, folder)
+        return runner_path(artifact, target, folder, kind, cpu)
