@@ -17,7 +17,7 @@ import numpy as np
 import unfoldc
 from unfoldc.demo.pictures import Iterates, Photograph, busiest_crop, compare_host, restore_all, solve_crop
 from unfoldc.demo.report import write_report, write_strip
-from unfoldc.runtime.profile import Profile
+from unfoldc.runtime.profile import Profile, duration
 from unfoldc.runtime.solver import Solver
 from unfoldc.unfold_train.checkpoint import save_checkpoint
 from unfoldc.unfold_train.data.photographs import TEST, TRAINING, photograph
@@ -195,6 +195,7 @@ def _conclude(summary: dict[str, Any], folder: Path, seconds: float) -> None:
     print(f"host: {host['seconds_p50'] * 1e6:.1f} us a patch, {host['iteration_seconds'] * 1e6:.2f} us an iteration")
     print(
         f"{device['target']}: {device['iterations'][0]['instructions']} instructions an iteration, "
+        f"{duration(device['estimated_seconds'])} a patch (estimated), "
         f"flash {device['flash_bytes']} bytes, RAM {device['ram_bytes']} bytes, stack {device['stack_bytes']} bytes"
     )
     print(f"report: {folder / 'report.html'} (everything took {seconds:.0f} s)")
