@@ -174,14 +174,16 @@ def _docs_row(name: str, row: Row) -> str:
 
 
 def _refusals(rows: dict[str, Row]) -> list[str]:
+    """A line for each thing that is wrong with a solver, with all the places where it is."""
     lines = []
     for name, row in sorted(rows.items()):
+        places: dict[str, list[str]] = {}
         for place, found in (*row["backends"].items(), (DEVICE, row["device"])):
             if found and not found["right"]:
-                text = found.get("problem") or f"error {found['error']:.2g}"
-                lines.append(f"- `{name}`, {place}: {' '.join(text.split())}")
+                places.setdefault(found.get("problem") or f"error {found['error']:.2g}", []).append(place)
         if "problem" in row:
-            lines.append(f"- `{name}`, export: {' '.join(row['problem'].split())}")
+            places.setdefault(row["problem"], []).append("export")
+        lines += [f"- `{name}`, {', '.join(where)}: {' '.join(text.split())}" for text, where in places.items()]
     return lines
 
 

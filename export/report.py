@@ -50,6 +50,7 @@ class ExportReport:
     iterates: Mapping[str, tuple[str, ...]]
 
     def __str__(self) -> str:
+        apart = self.stored_bytes + self.shared_bytes
         rows = [
             ("file", f"{self.path} (opset {self.opset})"),
             ("iterations", f"{self.iterations}, found by {self.found_by}"),
@@ -57,7 +58,7 @@ class ExportReport:
             ("outputs", _listed(self.outputs) + (f"; iterates of {', '.join(self.iterates)}" if self.iterates else "")),
             ("states", _listed(self.states) or "none"),
             ("nodes", self._nodes()),
-            ("weights", f"{self.stored_bytes:,} bytes; sharing saves {self.shared_bytes:,} more"),
+            ("weights", f"{self.stored_bytes} bytes in the file, {apart} with a copy for each iteration"),
             ("checked", self._checked()),
         ]
         return "\n".join(f"{name:<12}{text}" for name, text in rows)

@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +24,7 @@ from unfoldc.errors import InputError, ModelError
 from unfoldc.kernels.artifact import Artifact, Cost, MemoryPlan, Port
 from unfoldc.kernels.target_spec import TargetSpec
 from unfoldc.runtime.npz import read_npz, write_npz
+from unfoldc.runtime.programs import drop_programs
 
 FORMAT = 1
 INDEX = "artifact.json"
@@ -193,11 +194,13 @@ def copy_build(
     folder: Path,
     other_texts: Mapping[str, str] | None = None,
     put: Callable[[Path, Path], object] | None = None,
+    programs: Collection[str] = (),
 ) -> Path:
     """Copy a build to `folder` under its final name at the end, so that nothing half-written stays behind.
 
-    `other_texts` replace sources of the same names. An earlier build there is replaced, or `put(new, folder)` does what
-    is to be done; a folder that holds anything else is refused with InputError.
+    `other_texts` replace sources of the same names. Of the programs for devices, those that `programs` names come with
+    it. An earlier build there is replaced, or `put(new, folder)` does what is to be done; a folder that holds anything
+    else is refused with InputError.
     """
     check_place(folder)
     with writing(folder), aside(folder.parent) as partial:
@@ -210,6 +213,7 @@ def copy_build(
                 str(folder), f"the compiled files are gone ({error})", "a solver whose cache entry still exists",
                 "Compile or load the model again, then save.",
             ) from None  # fmt: skip
+        drop_programs(partial, programs)
         if other_texts:
             replace_texts(partial, other_texts)
         (put or replace_folder)(partial, folder)

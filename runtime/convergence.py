@@ -50,7 +50,8 @@ def errors_by_iteration(
     last = _relative(final, right, norm)
     if artifact.early_stop:
         return [*[None] * (steps - 1), last], f"{error_of}; at the end only, for {artifact.early_stop}"
-    return [*(_relative(answer(k), right, norm) for k in range(1, steps)), last], error_of
+    errors = [*(_relative(answer(k), right, norm) for k in range(1, steps)), last]
+    return errors, error_of + ("; none where the answer is not finite" if None in errors else "")
 
 
 def new_outputs(artifact: Artifact, batch: int) -> Arrays:

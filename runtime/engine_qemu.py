@@ -14,6 +14,7 @@ from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.build_subfolder import BuildSubfolder
 from unfoldc.runtime.device_engine import DeviceEngine
 from unfoldc.runtime.products import device_objects
+from unfoldc.runtime.programs import QEMU
 from unfoldc.targets.boards import find_target
 from unfoldc.targets.description import Target
 from unfoldc.targets.firmware_file import read_firmware
@@ -24,7 +25,6 @@ from unfoldc.targets.qemu_run import QemuDevice
 if TYPE_CHECKING:
     from unfoldc.targets.emulator import Counts
 
-_FOLDER = "qemu"
 TIMEOUT = 120.0
 """Seconds that a request may take where nothing else is said."""
 
@@ -46,8 +46,9 @@ class QemuEngine(DeviceEngine[QemuDevice]):
         self.flash_bytes, self.ram_bytes = firmware.flash_bytes, firmware.ram_bytes
         self.stack_bound_bytes = firmware.stack_bound_bytes
         self.note = f"run and counted by QEMU's {machine.name}{machine.differs}"
-        self._folder = BuildSubfolder(build.folder, _FOLDER)
+        self._folder = BuildSubfolder(build.folder, QEMU)
         elf = _build(build, target, machine, self._folder.path, progress)
+        self.programs = (elf,)
         super().__init__(artifact, lambda: QemuDevice(artifact, target, machine, elf, timeout=timeout))
 
     def profile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from unfoldc.targets.remote.address import parse_address
 from unfoldc.targets.remote.connect import Job, connect, needed_runner
 from unfoldc.targets.remote.device import Device, Ticks
 from unfoldc.targets.remote.protocol import Hello
+from unfoldc.targets.remote.ssh import check_ssh
 
 _BACKENDS = ("c", "tvm")
 
@@ -23,10 +25,10 @@ _BACKENDS = ("c", "tvm")
 class RemoteEngine(DeviceEngine[Device]):
     """The device at the address `on`. It is connected at the first call and solves one problem after the other.
 
-    The runner is built at once where the address needs one, and kept in the build's folder. After a `DeviceError` the
-    connection is given up; the next call makes a new one. Several threads may call; they take turns. `flash_bytes`,
-    `ram_bytes` and `stack_bound_bytes` are those of the solver's own firmware (None: there is an operating system);
-    what is on a board may be the work of another compiler.
+    The runner is built at once where the address needs one, for ssh only if that connects, and kept in the build's
+    folder. After a `DeviceError` the connection is given up; the next call makes a new one. Several threads may call;
+    they take turns. `flash_bytes`, `ram_bytes` and `stack_bound_bytes` are those of the solver's own firmware (None:
+    there is an operating system); what is on a board may be the work of another compiler.
     """
 
     def __init__(self, build: Build, on: str, progress: Callable[[str], None] | None = None) -> None:
@@ -42,11 +44,15 @@ class RemoteEngine(DeviceEngine[Device]):
         target, say = find_target(build.target), progress or (lambda _: None)
         self.board_hz = target.clock_hz
         self.flash_bytes, self.ram_bytes, self.stack_bound_bytes = _sizes(build, target)
-        job = Job(build.artifact, target, Runners(build, say), say)
+        self._runners = Runners(build, say)
+        job = Job(build.artifact, target, self._runners, say)
         super().__init__(build.artifact, lambda: connect(address, job))
         kind = needed_runner(address, target)
         if kind is not None:
-            job.build(kind, address.options.get("cpu", ""))
+            cpu = address.options.get("cpu", "")
+            if address.scheme == "ssh" and not self._runners.is_built(kind, cpu):
+                check_ssh(address, say)
+            job.build(kind, cpu)
 
     def profile(
         self,
@@ -80,6 +86,11 @@ class RemoteEngine(DeviceEngine[Device]):
     def stack_bytes(self, problem: Sequence[np.ndarray], iterations: int) -> int | None:
         """Bytes of stack that a solve takes there; None where the runner cannot tell."""
         return self._with_device(lambda device: device.stack(problem, iterations))
+
+    @property
+    def programs(self) -> set[Path]:
+        """The runners that were built for this device."""
+        return self._runners.given
 
     @property
     def hello(self) -> Hello:

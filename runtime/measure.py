@@ -14,6 +14,7 @@ from unfoldc.runtime.backends import has_stamps
 from unfoldc.runtime.convergence import errors_by_iteration, new_outputs
 from unfoldc.runtime.engine import CountingEngine, Engine
 from unfoldc.runtime.profile import IterationRow, Profile, Row
+from unfoldc.targets.boards import find_target
 
 if TYPE_CHECKING:
     from unfoldc.runtime.artifact_folder import Build
@@ -41,10 +42,10 @@ def measure(
     if remote:
         from unfoldc.runtime.estimates import with_energy
         from unfoldc.runtime.measure_remote import measure_remote
-        from unfoldc.targets.boards import find_target
 
-        parts = measure_remote(artifact, cast("RemoteEngine", engine), inputs, repeats, seconds)
-        parts = with_energy(parts, find_target(build.target))
+        device = cast("RemoteEngine", engine)
+        parts = measure_remote(artifact, device, inputs, repeats, seconds)
+        parts = with_energy(parts, find_target(build.target), device.on)
     elif emulated:
         parts = _count(cast(CountingEngine, engine), inputs, build.target)
     elif on_gpu:
@@ -67,13 +68,13 @@ def measure(
         state_bytes=artifact.memory.state_bytes,
         error_of=error_of,
         threads=getattr(engine, "threads", 1),
+        has_system=build.kind == "emulated" and find_target(build.target).has_system,
         **{"batch": batch, **parts},
     )
 
 
 def _count(engine: CountingEngine, inputs: Arrays, target: str) -> dict[str, Any]:
     from unfoldc.runtime.estimates import counted
-    from unfoldc.targets.boards import find_target
 
     counts = engine.count(inputs)
     return {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from unfoldc.errors import printable
+from unfoldc.runtime.profile_notes import duration, notes
 
-ESTIMATED = "estimated from counted instructions, no wait states of flash"
+__all__ = ["GpuFigures", "IterationRow", "Profile", "Row", "duration"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Row:
 
     seconds_p50, seconds_p99: median and 99th percentile over the repetitions. error: of the answer when the solver
     stops after this iteration, relative to what `Profile.error_of` says. cycles_p50, cycles_p99: likewise, where a
-    connected device counts its processor's cycles. cycles: estimated. energy_joules: of one problem, estimated.
+    connected device counts its processor's cycles. cycles: estimated; estimated_seconds: what these take at the clock
+    of the device. energy_joules: of one problem, estimated.
     """
 
     seconds_p50: float | None = None
@@ -28,6 +30,7 @@ class Row:
     cycles_p50: float | None = None
     cycles_p99: float | None = None
     cycles: int | None = None
+    estimated_seconds: float | None = None
     energy_joules: float | None = None
 
 
@@ -98,10 +101,11 @@ class Profile:
     On an emulated device instructions are counted for one problem and nothing is timed. `flash_bytes`, `ram_bytes` and
     `stack_bytes` are measured there; `stack_bound_bytes` is the most stack that any input can make it take, read from
     the machine code (None: unknown; interrupts are not counted); `constant_bytes` and `state_bytes` are the compiler's
-    plan, everywhere (None where it has none). `cycles` are estimated by a table of timings, `energy_joules` by the
-    current that the board draws while it computes; `cycles_source` and `energy_source` say whose figures these are
-    ("": none are known). `flash_limit_bytes` and `ram_limit_bytes` are what the device has (None: no device in
-    particular).
+    plan, everywhere (None where it has none). `cycles` are estimated by a table of timings, `estimated_seconds` are
+    these at the device's clock, `energy_joules` come by the current that the board draws while it computes;
+    `cycles_source` and `energy_source` say whose figures these are ("": none are known), `remarks` say in short what is
+    estimated how, and what is not. `flash_limit_bytes` and `ram_limit_bytes` are what the device has (None: no device
+    in particular, or one that `has_system`, an operating system, so that its "flash" is code and constants in a file).
 
     On a `gpu` the seconds are those of one launch by its own clock, with all arrays in its memory; `dispatch_seconds`
     is what putting a launch into a stream takes this computer.
@@ -136,11 +140,14 @@ class Profile:
     cycles_p99: float | None = None
     note: str = ""
     cycles: int | None = None
+    estimated_seconds: float | None = None
     energy_joules: float | None = None
     cycles_source: str = ""
     energy_source: str = ""
     flash_limit_bytes: int | None = None
     ram_limit_bytes: int | None = None
+    has_system: bool = False
+    remarks: list[str] = field(default_factory=list)
     gpu: GpuFigures | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -158,62 +165,7 @@ class Profile:
             shared = f" on {printable(self.on)}"
         runs = "one problem, emulated" if emulated else f"batch {self.batch}{shared}, {self.repeats} repetitions"
         title = f"{len(self.iterations)} iterations on {self.target}, backend {self.backend}, {runs}"
-        return "\n".join([title, *_table(self), *_notes(self)])
-
-
-def duration(seconds: float) -> str:
-    """Seconds in a unit that a person reads: `16 ns`, `2.31 us`."""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if abs(seconds) >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
-
-
-def _of(size: int | None, limit: int | None) -> str:
-    return f"{size} bytes" if limit is None else f"{size} of {limit} bytes"
-
-
-def _notes(profile: Profile) -> list[str]:
-    state = "of unknown size" if profile.state_bytes is None else f"{profile.state_bytes} bytes"
-    notes = [f"constants {profile.constant_bytes} bytes, state {state}"]
-    if profile.flash_bytes is not None:
-        bound = profile.stack_bound_bytes
-        most = "no bound is known" if bound is None else f"never more than {bound}"
-        stack_text = "not measured" if profile.stack_bytes is None else f"{profile.stack_bytes} bytes (measured"
-        stack_text += f" ({most})" if profile.stack_bytes is None else f"; {most})"
-        whose = " as unfoldc builds it" if profile.on else ""
-        notes = [
-            f"flash {_of(profile.flash_bytes, profile.flash_limit_bytes)}, "
-            f"RAM {_of(profile.ram_bytes, profile.ram_limit_bytes)}{whose}, "
-            f"stack {stack_text}"
-        ]
-        if profile.ram_limit_bytes is not None and profile.ram_bytes is not None:
-            stack = bound if bound is not None else profile.stack_bytes or 0
-            left = profile.ram_limit_bytes - profile.ram_bytes - stack
-            fits = (
-                f"fits: {left} bytes of RAM are left" if left >= 0 else f"does not fit: {-left} bytes of RAM too much"
-            )
-            notes.append(fits)
-    if profile.gpu is not None:
-        notes += profile.gpu.lines()
-        notes.append(f"putting a launch into a stream: {duration(profile.dispatch_seconds or 0.0)}")
-    elif profile.dispatch_seconds is not None:
-        notes.append(f"the way into the compiled code and back: {duration(profile.dispatch_seconds)}")
-    if profile.stamp_seconds is not None and profile.stamp_overhead is not None:
-        cost, all_of_them = duration(profile.stamp_seconds), f"{profile.stamp_overhead:+.1%}"
-        notes.append(f"a stamp costs {cost}, all of them {all_of_them} (not in the times above)")
-    elif profile.seconds_p50 is not None and not profile.on:
-        notes.append("this back end has no stamps: no times per iteration")
-    if profile.cycles_source:
-        notes.append(f"cycles (est.): {ESTIMATED}; {profile.cycles_source}")
-    if profile.energy_source:
-        what = "time, voltage and current" if profile.on else "cycles, clock, voltage and current"
-        notes.append(f"µJ (est.): estimated from {what}; {profile.energy_source}")
-    if any(row.error is not None for row in profile.iterations):
-        notes.append(f"error: {profile.error_of}")
-    if profile.note:
-        notes.append(f"note: {profile.note}")
-    return notes
+        return "\n".join([title, *_table(self), *notes(self)])
 
 
 def _table(profile: Profile) -> list[str]:
@@ -224,6 +176,7 @@ def _table(profile: Profile) -> list[str]:
         cycles_p50=profile.cycles_p50,
         cycles_p99=profile.cycles_p99,
         cycles=profile.cycles,
+        estimated_seconds=profile.estimated_seconds,
         energy_joules=profile.energy_joules,
     )
     parts: list[tuple[str, Row]] = [("begin", profile.begin)]
@@ -240,6 +193,7 @@ def _table(profile: Profile) -> list[str]:
         ("cycles p99", lambda r: "" if r.cycles_p99 is None else f"{r.cycles_p99:.0f}"),
         ("instructions", lambda r: "" if r.instructions is None else str(r.instructions)),
         ("cycles (est.)", lambda r: "" if r.cycles is None else str(r.cycles)),
+        ("time (est.)", lambda r: "" if r.estimated_seconds is None else duration(r.estimated_seconds)),
         ("µJ (est.)", lambda r: "" if r.energy_joules is None else f"{r.energy_joules * 1e6:.3g}"),
         ("error", lambda r: "" if r.error is None else f"{r.error:.3g}"),
     ]

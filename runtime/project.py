@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,8 +20,6 @@ from unfoldc.runtime.self_test import draw_self_test
 from unfoldc.targets.boards import find_target
 from unfoldc.targets.project import Figures, SelfTest, project_files
 
-_PROGRAMS = ("remote", "qemu")
-
 
 @dataclass(frozen=True)
 class WrittenProject:
@@ -31,8 +29,10 @@ class WrittenProject:
     kept: tuple[str, ...] = ()
 
 
-def write_project(build: Build, engine: Engine, folder: Path) -> WrittenProject:
+def write_project(build: Build, engine: Engine, folder: Path, programs: Sequence[str] = ()) -> WrittenProject:
     """Write the project; `engine` runs the solver, to verify the self-test and to count.
+
+    `programs` are those for a connected device, or for QEMU, that are to come with it; names in the build's folder.
 
     An earlier build in the folder is replaced, file by file, as `update_folder` says. Raises InputError where the
     folder holds something else or cannot be written, or a symbol's sources have the name of another file.
@@ -57,7 +57,7 @@ def write_project(build: Build, engine: Engine, folder: Path) -> WrittenProject:
         for name, text in texts.items():
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             (staged / name).write_text(text, encoding="utf-8", newline="\n")
-        own = [*texts, *objects, *_stage_programs(build, staged)]
+        own = [*texts, *objects, *_stage_programs(build, programs, staged)]
         index[PROJECT] = {name: digest(staged / name) for name in sorted(own)}
         (staged / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
         if folder.exists():
@@ -102,16 +102,11 @@ def _stage_objects(build: Build, staged: Path) -> list[str]:
     return [file.name for file in build_objects(build.artifact, staged, find_target(build.target).core)]
 
 
-def _stage_programs(build: Build, staged: Path) -> list[str]:
-    """Programs for connected devices and for QEMU that were built already."""
-    names = []
-    for folder in _PROGRAMS:
-        for file in sorted((build.folder / folder).glob("*")):
-            if file.is_file():
-                (staged / folder).mkdir(exist_ok=True)
-                shutil.copy(file, staged / folder)
-                names.append(f"{folder}/{file.name}")
-    return names
+def _stage_programs(build: Build, programs: Sequence[str], staged: Path) -> list[str]:
+    for name in programs:
+        (staged / name).parent.mkdir(exist_ok=True)
+        shutil.copy(build.folder / name, staged / name)
+    return list(programs)
 
 
 def _version() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from unfoldc.errors import InputError
 from unfoldc.runtime.artifact_folder import INDEX, digest, inside
+from unfoldc.runtime.programs import drop_programs
 
 PROJECT = "project"
 """Key of the index: the files that loading does not look at, with the SHA-256 that they were written with."""
@@ -26,7 +27,8 @@ def update_folder(staged: Path, folder: Path) -> tuple[str, ...]:
     """Move the files of a complete build at `staged` to `folder`, the index among them.
 
     Files of an earlier build there are replaced or removed if they are as they were written. Those of a project that
-    were changed since are left alone; their names are returned. Nothing else is touched. Raises InputError, with
+    were changed since are left alone; their names are returned. Programs that were built there for a device later on
+    are removed: they hold the solver as it was. Nothing else is touched. Raises InputError, with
     nothing done, where a file that loading needs was changed, or a file of somebody else has a name that is needed.
     An interruption leaves a folder that a repetition completes.
     """
@@ -68,6 +70,7 @@ def update_folder(staged: Path, folder: Path) -> tuple[str, ...]:
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # others' files are in it
             path.parent.rmdir()
+    drop_programs(folder, mine)
     _write(folder, staged, new)
     return tuple(sorted(kept))
 

@@ -150,12 +150,14 @@ class Solver:
         """
         from unfoldc.runtime.artifact_folder import copy_build
         from unfoldc.runtime.products import weights_as_text
+        from unfoldc.runtime.programs import programs_of
         from unfoldc.runtime.project_update import holds_project, update_folder
 
         if self._build.kind == "emulated":
             return self.write_project(folder).folder
         put = update_folder if holds_project(Path(folder)) else None
-        return copy_build(self._build, Path(folder), weights_as_text(self.artifact), put)
+        programs = programs_of(self._engine, self._build.folder)
+        return copy_build(self._build, Path(folder), weights_as_text(self.artifact), put, programs)
 
     def write_project(self, folder: str | Path) -> WrittenProject:
         """Write a solver for a device as a project that `unfoldc.load` reads, too (docs/boards.md).
@@ -166,13 +168,15 @@ class Solver:
         solver of this computer, and where the folder holds something else or generated sources that were changed.
         """
         from unfoldc.runtime.backends import open_engine
+        from unfoldc.runtime.programs import programs_of
         from unfoldc.runtime.project import write_project
 
         if self._build.kind != "emulated":
             found, allowed = f"the target {self.target}", "a device; `unfoldc targets` lists them"
             raise InputError("project", found, allowed, "Compile for a device, or use save.")
         engine = self._engine if self.on is None else open_engine(self._build)
-        return write_project(self._build, engine, Path(folder))
+        programs = {name for e in (self._engine, engine) for name in programs_of(e, self._build.folder)}
+        return write_project(self._build, engine, Path(folder), sorted(programs))
 
     @property
     def signature(self) -> str:

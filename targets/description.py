@@ -92,6 +92,11 @@ class Target:
         """The name that `find_target` takes."""
         return self.spec.name
 
+    @property
+    def has_system(self) -> bool:
+        """Whether programs run there under an operating system, from a file: there is no flash, and RAM is shared."""
+        return self.core is not None and bool(self.core.linux)
+
     def missing(self) -> tuple[str, ...]:
         """The packages of this target that are not installed."""
         return missing_packages(self.packages)

@@ -79,7 +79,9 @@ def run_compiler(
     cache = cache_folder()
     marker = cache / f"ready-{library_name(library_key)}"
     if not marker.exists():
-        (progress or logger.info)("preparing the C compiler for this target: about 10 s, the first time only")
+        (progress or logger.info)(
+            "preparing the C compiler for this target, the first time only: 10 s, for Linux a minute or two"
+        )
     # Relative names and a neutral language keep messages and output free of this machine's paths and locale.
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache), "LC_ALL": "C"}
     command = [sys.executable, "-m", "ziglang", tool, *arguments]

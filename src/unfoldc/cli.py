@@ -1,4 +1,8 @@
-"""The command line, `unfoldc COMMAND ...`. Exit status 0: done, 1: failed and a paragraph says why, 2: wrong usage."""
+"""The command line, `unfoldc COMMAND ...`.
+
+Exit status 0: done, 1: failed and a paragraph says why, 2: wrong usage, 3: `run` has answers that are not finite, and a
+paragraph says which, 130: interrupted.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="unfoldc",
         description="From an unfolded solver in PyTorch to a program on a device, measured per iteration.",
-        epilog="Example: unfoldc compile lista.onnx -o build/lista && unfoldc profile build/lista",
+        epilog="Example: unfoldc compile lista.onnx -o build/lista && unfoldc profile build/lista. "
+        "Exit status: 0 done, 1 failed and a paragraph says why, 2 wrong usage, 3 an answer holds NaN or Inf, "
+        "130 interrupted.",
     )
     top.add_argument("--version", action="version", version=f"unfoldc {__version__}")
     top.add_argument("--debug", action="store_true", help="print the traceback of an error")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unfoldc.cache import cache_folder, cache_key, prune, touch
+from unfoldc.dimensions import check_dimensions
 from unfoldc.errors import InputError, ModelError, UnfoldcError
 from unfoldc.external_data import external_digests
 from unfoldc.fastest_build import build_fastest
@@ -64,7 +65,7 @@ def compile(
     was found. It falls back to ONNX Runtime, where installed, for a sound model that the compiler refuses
     (`solver.notes`).
     batch: a number fixes the model's dynamic leading axis; None or "dynamic" leaves it to each call. dimensions binds
-    other dynamic lengths by name. symbol prefixes the functions of generated C. cache: keep the result in
+    other dynamic lengths of the inputs by name. symbol prefixes the functions of generated C. cache: keep the result in
     `$XDG_CACHE_HOME/unfoldc` and take it from there. progress is called with a line of text at each step.
     threads: a batch is split over so many (1) where its first calls show that it pays, with the same bits as on one;
     for backend "onnxruntime", threads per operation. providers: for that back end, execution providers in the order of
@@ -220,5 +221,6 @@ def _publish(partial: Path, entry: Path) -> None:
 def _compile_into(request: Request, folder: Path, earlier: Build | None = None) -> Build:
     """The build, in the folder; `earlier`: one that was tuned for a shorter time."""
     request.progress("compiling the model")
+    check_dimensions(request.path, request.options["dimensions"] or ())
     made = build_fastest(request, folder) if request.measure else build_one(request, compiled(request), folder)
     return tuned(request, made, earlier) if request.tune else made

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unfoldc.kernels.artifact import Artifact, Port
-from unfoldc.kernels.printers.c_api.text import clean
+from unfoldc.kernels.printers.c_api.text import C_TYPES, clean
 from unfoldc.targets.description import Target
 from unfoldc.targets.project.figures import Figures
 from unfoldc.targets.project.places import Place
@@ -30,14 +30,15 @@ Take your vendor's start-up code and linker script, and leave out `platform/`, w
 ```c
 #include "selftest/selftest.h"
 
-static @S_selftest_result result;
-if (@S_selftest(&result) != 0) {
-    /* result.output, result.element, result.found, result.expected: the first that differs */
+int computes_as_meant(void) {
+    static @S_selftest_result result; /* .output, .element, .found, .expected: of the first that differs */
+    return @S_selftest(&result) == 0;
 }
 ```
 
-tells whether your compiler, flags and board compute what was meant. It calls no C library; `@S_selftest_text()` says
-the result in a line, for whatever output there is. Its data take @ROOM bytes of flash.
+tells whether your compiler, flags and board compute what was meant. It takes `selftest/selftest.c` and
+`selftest/selftest_data.c` among your sources, and this folder in the include path. It calls no C library;
+`@S_selftest_text()` says the result in a line, for whatever output there is. Its data take @ROOM bytes of flash.
 """
 
 _LINUX = """\
@@ -70,6 +71,7 @@ def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, fig
         "EMULATOR_PACKAGE": DEBIAN_PACKAGES[place.program],
         "COMMAND": f"{' '.join(place.command)} build/gcc/{symbol}_selftest",
         "STATE": str(artifact.memory.state_bytes),
+        "ARRAYS": _arrays(artifact),
         "CALL": ", ".join([*names[0], *names[1]]),
         "BEGIN": ", ".join(names[0]),
         "END": ", ".join(names[1]),
@@ -77,7 +79,7 @@ def readme(artifact: Artifact, target: Target, place: Place, test: SelfTest, fig
         "SOURCE_LIST": " and ".join(f"`{name}`" for name in sorted(artifact.sources) if name.endswith(".c")),
         "FLAGS": " ".join(("-O3", *compiler_flags(core, "gcc"), *FAST_MATH)),
         "BOARD": _board(symbol, target, room),
-        "FILES": _files(symbol, bool(core.linux)),
+        "FILES": _files(symbol, target.has_system),
         "LOAD": _LOAD,
     }
     return fill("README.md", values)
@@ -97,11 +99,24 @@ def _ports(artifact: Artifact) -> str:
     return "".join([*rows, *(row(f"output_{i}", port) for i, port in enumerate(artifact.outputs))])
 
 
+def _arrays(artifact: Artifact) -> str:
+    """The arrays of the example, declared."""
+    ports = [(f"input_{i}", port, "your measurement") for i, port in enumerate(artifact.inputs)]
+    ports += [(f"output_{i}", port, "the answer") for i, port in enumerate(artifact.outputs)]
+    return "".join(
+        f"static {C_TYPES[p.dtype]} {name}[{max(p.size, 1)}]; /* {clean(p.name)}: {what} */\n"
+        for name, p, what in ports
+    )
+
+
 def _figures(artifact: Artifact, target: Target, figures: Figures) -> str:
     stack = figures.stack_bound_bytes
-    system = target.core is not None and bool(target.core.linux)  # which gives a program as much as it has
+    system = target.has_system  # which gives a program as much as it has
     rows = [
-        ("flash", _of(figures.flash_bytes, None if system else target.spec.flash_bytes)),
+        (
+            "code and constants" if system else "flash",
+            _of(figures.flash_bytes, None if system else target.spec.flash_bytes),
+        ),
         ("RAM, the stack not counted", _of(figures.ram_bytes, None if system else target.spec.ram_bytes)),
         ("stack of any call, interrupts not counted", "not known" if stack is None else f"at most {stack} bytes"),
         ("state", f"{artifact.memory.state_bytes} bytes"),
@@ -139,18 +154,18 @@ def _board(symbol: str, target: Target, room: int) -> str:
 
 def _files(symbol: str, linux: bool) -> str:
     rows: Sequence[tuple[str, str, str]] = (
-        (f"`{symbol}.h`, `{symbol}.c`", "the solver", ""),
-        (f"`{symbol}_weights.h`, `{symbol}_weights.c`", "its constants, for flash", ""),
-        ("`main.c`", "an example that solves and times each iteration", "yours to change"),
-        ("`CMakeLists.txt`, `CMakePresets.json`, `cmake/`", "for CMake 3.21 and later", "yours to change"),
-        ("`selftest/`", "a stored problem and its answer, and a program that compares", ""),
-        ("`runner/`", "answers `unfoldc ... --on`, given two functions that read and write bytes", ""),
-        ("`unfoldc_clock.h`", "the processor's counter: a time stamp is one read of it", ""),
+        (f"`{symbol}.h`, `{symbol}.c`", "the solver", "no"),
+        (f"`{symbol}_weights.h`, `{symbol}_weights.c`", "its constants" + ("" if linux else ", for flash"), "no"),
+        ("`main.c`", "an example that solves and times each iteration", "yes"),
+        ("`CMakeLists.txt`, `CMakePresets.json`, `cmake/`", "for CMake 3.21 and later", "yes"),
+        ("`selftest/`", "a stored problem and its answer, and a program that compares", "no"),
+        ("`runner/`", "answers `unfoldc ... --on`, given two functions that read and write bytes", "no"),
+        ("`unfoldc_clock.h`", "the processor's counter: a time stamp is one read of it", "no"),
         (
             "`platform/`",
             "output of the programs" if linux else "start-up code, linker script and output for the emulator",
-            "yours to change",
+            "yes",
         ),
-        ("`artifact.json`, `unfoldc/`", "what `unfoldc.load` needs: the model, the program of its emulator", ""),
+        ("`artifact.json`, `unfoldc/`", "what `unfoldc.load` needs: the model, the program of its emulator", "no"),
     )
     return "".join(f"| {files} | {what} | {whose} |\n" for files, what, whose in rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shlex
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,23 @@ def open_ssh(address: Address, runner: Path, progress: Callable[[str], None]) ->
     return channel
 
 
-def _command(address: Address, content: bytes) -> list[str]:
+def check_ssh(address: Address, progress: Callable[[str], None]) -> None:
+    """Raises DeviceError unless ssh connects, and ToolError without ssh: before minutes are spent on a runner."""
+    require_tools(["ssh"], f"running on {address.text}")
+    progress(f"connecting to {address.host}")
+    try:
+        done = subprocess.run(
+            [*_client(address), "exit 0"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=address.connect_timeout,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise _explain(address.text, _NO_CONNECTION, f"no answer in {address.connect_timeout:g} s") from None
+    if done.returncode == _NO_CONNECTION:
+        raise _explain(address.text, _NO_CONNECTION, done.stderr)
+
+
+def _client(address: Address) -> list[str]:
+    """The command that ssh takes, but for what is to run there."""
     options = address.options
     wait = min(30, math.floor(address.connect_timeout))
     command = ["ssh", "-T", "-x", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={wait}"]
@@ -70,6 +87,11 @@ def _command(address: Address, content: bytes) -> list[str]:
         command += ["-p", str(address.port)]
     if address.user:
         command += ["-l", address.user]
+    return [*command, "--", address.host]
+
+
+def _command(address: Address, content: bytes) -> list[str]:
+    options = address.options
     folder = _quoted(options["folder"]) if options.get("folder") else '"${TMPDIR:-/tmp}"'
     kept = options.get("keep", "0") not in ("0", "")
     values = {
@@ -83,7 +105,7 @@ def _command(address: Address, content: bytes) -> list[str]:
     script = _SCRIPT
     for key, value in values.items():
         script = script.replace(key, value)
-    return [*command, "--", address.host, f"exec sh -c {shlex.quote(script)}"]
+    return [*_client(address), f"exec sh -c {shlex.quote(script)}"]
 
 
 def _quoted(folder: str) -> str:

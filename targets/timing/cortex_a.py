@@ -6,6 +6,7 @@ from unfoldc.targets.instructions import CLASSES
 from unfoldc.targets.timing.table import Timing
 
 CORTEX_A53 = Timing(
+    "assumed throughputs (Arm publishes no table for the Cortex-A53)",
     "assumed: two instructions in a cycle at most, one of them a load, a store or a floating-point operation, as in "
     "LLVM's scheduling model of the Cortex-A53 (AArch64SchedA53.td), no waiting for results, data in the first cache; "
     "Arm publishes no table for the Cortex-A53",
@@ -21,6 +22,7 @@ CORTEX_A53 = Timing(
 )  # fmt: skip
 
 CORTEX_A72 = Timing(
+    "the throughputs in Arm's guide for the Cortex-A72 (UAN 0016)",
     "assumed: three instructions in a cycle at most, two integer and two floating-point pipes, one load, one store and "
     "one branch, after the throughputs in Arm's Cortex-A72 Software Optimization Guide (UAN 0016), no waiting for "
     "results, data in the first cache; Arm publishes no cycles of whole programs",

@@ -7,6 +7,7 @@ from unfoldc.targets.timing.table import Timing
 _WORD = {"load multiple": 1.0, "store multiple": 1.0, "call": 1.0}
 
 CORTEX_M0_PLUS = Timing(
+    "Arm's table for the Cortex-M0+ (DDI 0484)",
     "Arm Cortex-M0+ Technical Reference Manual (DDI 0484), table 3-1, with the multiplier of one cycle; BL takes 3 "
     "cycles and BX 2, which count 2.5",
     (
@@ -26,6 +27,7 @@ _M4 = {
 }  # fmt: skip
 
 CORTEX_M4 = Timing(
+    "Arm's tables for the Cortex-M4 (DDI 0439)",
     "Arm Cortex-M4 Technical Reference Manual (100166, DDI 0439), tables of processor and floating-point instructions; "
     "a refill of the pipeline (1 to 3 cycles) counts 2, a division (2 to 12) 7, a store 1 because the write buffer "
     "takes it; what neighbouring loads save and what waiting for a result costs is left out",
@@ -34,12 +36,14 @@ CORTEX_M4 = Timing(
 )
 
 CORTEX_M33 = Timing(
+    "Arm's tables for the Cortex-M4 (there is none for the Cortex-M33)",
     "assumed: as the Cortex-M4, whose pipeline has three stages as well; Arm publishes no table for the Cortex-M33",
     (_M4,),
     _WORD,
 )
 
 CORTEX_M7 = Timing(
+    "assumed throughputs (Arm publishes no table for the Cortex-M7)",
     "assumed: two integer instructions or one other in a cycle, one floating-point operation or access to memory in a "
     "cycle, branches predicted, everything in caches or tightly coupled memory; Arm publishes no table for the "
     "Cortex-M7; after measurements on an STM32H730 that are public (quinapalus.com/cm7cycles.html)",

@@ -11,13 +11,14 @@ from unfoldc.targets.instructions import Mix
 
 @dataclass(frozen=True)
 class Timing:
-    """Cycles by class of instruction, and what the figures are taken from.
+    """Cycles by class of instruction, and what the figures are taken from: `basis` in a few words, `source` in full.
 
     Each of `pipes` is a part of the processor that works beside the others, with the cycles that it spends on an
     instruction of a class (0 where it is not named); a processor that does one thing after the other has one of them.
     `per_word` are the cycles, on the first pipe, of each register that an instruction moves which moves several.
     """
 
+    basis: str
     source: str
     pipes: tuple[Mapping[str, float], ...]
     per_word: Mapping[str, float] = field(default_factory=dict)

@@ -56,21 +56,44 @@ def test_the_table_for_a_detector(capsys: Capture, detector: Path, tmp_path: Pat
     assert status == 0, err
     found = json.loads(out)
     assert [f["name"] for f in found["figures"]][0] == "exact" and len(found["figures"][3]["errors"]) == 2
+    assert list(found["devices"]) == ["exact", "exact and trained", "approximated", "approximated and trained"]
     for device in found["devices"].values():
+        assert device["estimated_seconds"] > 0
         assert device["instructions"] > 0 and device["flash_bytes"] > 0 and len(device["iterations"]) == 2
     written = load_checkpoint(tmp_path / "out")
     assert list(written.network.approximated) == ["solve"] and written.data["problem"] == "detection"
     assert torch.isfinite(written.network(*written.network.example_inputs)).all()
 
 
-def test_the_table_as_text_and_sites(capsys: Capture, tmp_path: Path) -> None:
+def test_the_table_as_text_and_sites(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def device(network: Any, *_: object) -> dict[str, Any]:
+        compiled.append(network)
+        sizes = {"flash_bytes": 8, "ram_bytes": 4, "instructions": None, "estimated_seconds": None}
+        return {**sizes, "seconds": 1e-6 * len(compiled)}
+
+    monkeypatch.setattr("unfoldc.commands.approximate._device", device)
     file = tmp_path / "pca"
     status, _, err = call(capsys, "train", "--problem", "robust-pca", "--steps", 4, "--json", "-o", file)
     assert status == 0, err
     sites = ["--inverse", "newton-schulz:1,warm,first_steps=4", "--site", "L=skip", "--iterations", "1", "--steps", 4]
     status, out, err = call(capsys, "approximate", file, *sites)
     assert status == 0, err
-    assert "approximated and trained" in out and "multiply-adds: exact" in out and "on host" in out
+    assert "multiply-adds: exact" in out
+    lines = [line.split("  ") for line in out.splitlines()]
+    start = [line[0] for line in lines].index("on host")
+    table = [[cell.strip() for cell in line if cell] for line in lines[start : start + 5]]
+    assert table == [
+        ["on host", "constants", "state", "time"],
+        ["exact", "8 bytes", "4 bytes", "1 us"],
+        ["exact and trained", "8 bytes", "4 bytes", "2 us"],
+        ["approximated", "8 bytes", "4 bytes", "3 us"],
+        ["approximated and trained", "8 bytes", "4 bytes", "4 us"],
+    ]
+    assert [bool(n.approximated) for n in compiled] == [False, False, True, True]
+    untrained, trained = (torch.cat([p.ravel() for p in n.parameters()]) for n in compiled[2:])
+    assert not torch.equal(untrained, trained)
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,18 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import unfoldc
 from unfoldc import cli, pipeline
-from unfoldc.commands.common import status as progress_line
+from unfoldc.commands import progress
 from unfoldc.errors import InputError
 from unfoldc.targets.cuda.packages import Gpu
 
@@ -148,8 +151,10 @@ def test_compile_json_and_the_default_folder(
 
 
 def test_compile_options_reach_the_compiler(capsys: Capture, model: Path, tmp_path: Path) -> None:
-    succeed(capsys, "compile", model, "-o", tmp_path / "b", "--batch", "2", "--dimension", "z=3", "--no-cache")
-    assert pipeline.load(tmp_path / "b").batch == 2
+    succeed(capsys, "compile", model, "-o", tmp_path / "b", "--dimension", "batch=2", "--no-cache")
+    assert pipeline.load(tmp_path / "b").inputs[0].shape == (2, 5)
+    message = fail(capsys, "compile", model, "-o", tmp_path / "c", "--dimension", "Bach=3")
+    assert "dimension 'Bach': no input of the model has" in message and "Did you mean 'batch'?" in message
     message = fail(capsys, "compile", model, "-o", tmp_path / "c", "--target", "cortex-m99")
     assert "cortex-m99" in message and not (tmp_path / "c").exists()
 
@@ -163,6 +168,39 @@ def test_run_writes_the_answer(
     np.testing.assert_allclose(np.load(tmp_path / "x.npy"), tiny.solve(tiny.problems()), atol=1e-6)
     assert text.startswith("3 of 3 iterations: all iterations ran\nx (4, 9) float32, from ")
     assert sorted(p.suffix for p in tmp_path.glob("*.np*")) == [".npy", ".npy"]
+
+
+def test_run_says_what_is_not_finite(capsys: Capture, model: Path, tiny: Any, tmp_path: Path) -> None:
+    y = tiny.problems()
+    y[2, 1] = np.nan
+    np.save(tmp_path / "y.npy", y)
+    command = ["run", str(model), str(tmp_path / "y.npy"), "-o", str(tmp_path / "x.npy"), "--backend", "reference"]
+    assert cli.main(command) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("3 of 3 iterations: the answer holds NaN or Inf") and " where finite, in " in out
+    assert err == (
+        "unfoldc: output x: 9 of 36 values are not finite (9 NaN, 0 Inf) in problem 2, first after iteration 1; "
+        "allowed: finite numbers. Correct the input: y: 1 of 20 values are not finite (1 NaN, 0 Inf) in problem 2.\n"
+    )
+    assert np.isfinite(np.load(tmp_path / "x.npy")).sum() == 27
+    assert cli.main([*command, "--json"]) == 3
+    data = json.loads(capsys.readouterr().out)
+    assert data["not_finite"] == {"x": {"values": 36, "nan": 9, "infinite": 0, "problems": [2]}}
+    assert (data["status"], data["first_not_finite_iteration"]) == ("not_finite", 1)
+
+
+def test_run_says_when_the_iterations_diverge(capsys: Capture, tiny: Any, tmp_path: Path) -> None:
+    large = type(tiny)()
+    large.w2 = (1e20 * np.eye(9)).astype(np.float32)  # 1e18, 1e38, Inf
+    onnx.save(large.model(), tmp_path / "large.onnx")
+    np.save(tmp_path / "y.npy", 1e18 * np.ones((2, 5), np.float32))
+    arguments = ["run", str(tmp_path / "large.onnx"), str(tmp_path / "y.npy"), "--backend", "reference"]
+    assert cli.main(arguments) == 3
+    out, err = capsys.readouterr()
+    assert ", nothing finite\n" in out
+    assert "18 of 18 values are not finite (0 NaN, 18 Inf) in problem 0 and 1 more, first after iteration 3;" in err
+    assert "The inputs are finite, so the iterations diverge" in err
+    assert cli.main([*arguments, "--iterations", "2"]) == 0
 
 
 def test_run_reads_and_writes_npz_and_names(
@@ -386,6 +424,25 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_progress_of_a_device_cannot_command_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress_line() as say:
+    with progress.status() as say:
         say("waiting for a board (\x1b]0;title\x07 jobs)")
     assert capsys.readouterr().err == "\r\x1b[Kwaiting for a board ( ]0;title  jobs) ...\r\x1b[K"
+
+
+def test_long_work_says_a_plain_line_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0.01)
+    threads, said = threading.active_count(), ""
+    with progress.status() as say:
+        say("compiling\x1b[2K the model")
+        while said.count("\n") < 2:  # the suite's time limit ends a test that waits for ever
+            said += capsys.readouterr().err
+            time.sleep(0.01)
+    assert said.startswith("0 s: compiling [2K the model\n0 s: compiling [2K the model\n")
+    assert threading.active_count() == threads
+    capsys.readouterr()
+    monkeypatch.setattr(progress, "INTERVAL", 600.0)
+    with progress.status() as say:
+        say("what is done soon")
+    assert capsys.readouterr().err == ""

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 import pytest
 from fake_board import FakeBoard
-from loopback_sshd import sshd
+from loopback_sshd import free_port, sshd
 from remote_runners import children, quick_build_runner
 from tools_at_hand import needs_tool
 
@@ -101,6 +101,18 @@ def test_what_cannot_go_there_is_refused(model: Path) -> None:
         unfoldc.compile(model, target="stm32f407", on="ssh://nowhere.invalid")
     with pytest.raises(InputError, match="no way called 'nowhere'"):
         unfoldc.compile(model, on="nowhere")
+
+
+@needs_tool("ssh")
+def test_no_runner_is_built_for_a_computer_that_is_not_there(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its C library alone takes a minute."""
+
+    def build(*_: object, **__: object) -> Path:
+        raise AssertionError("built")
+
+    monkeypatch.setattr("unfoldc.runtime.remote_runners.build_runner", build)
+    with pytest.raises(DeviceError, match="ssh: .*See that `ssh -o BatchMode=yes` connects"):
+        unfoldc.compile(model, on=f"ssh://127.0.0.1:{free_port()}")
 
 
 def test_a_launcher_that_is_not_there_is_named(built: Path, tiny: Any) -> None:

@@ -57,7 +57,7 @@ def test_the_second_time_nothing_is_compiled(
 
 def test_every_option_has_an_entry_of_its_own(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = count_compilations(monkeypatch)
-    for options in [{}, {"batch": 2}, {"symbol": "tiny"}, {"backend": "reference"}, {"dimensions": {"z": 3}}]:
+    for options in [{}, {"batch": 2}, {"symbol": "tiny"}, {"backend": "reference"}, {"dimensions": {"batch": 3}}]:
         pipeline.compile(model, **options)  # type: ignore[arg-type]
     assert len(calls) == len(entries(cache)) == 5
     pipeline.compile(model, batch="dynamic")

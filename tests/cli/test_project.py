@@ -49,6 +49,17 @@ def test_the_command_writes_a_project_and_says_what_comes_next(
     assert f"by ziglang {importlib.metadata.version('ziglang')} |" in readme
 
 
+def test_what_runs_under_an_operating_system_has_no_flash(
+    capsys: Capture, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = command(capsys, "compile", model, "--target", "raspberry-pi-4", "-o", tmp_path / "p")
+    assert "\ncode and constants " in text and "flash" not in text
+    readme = (tmp_path / "p" / "README.md").read_text()
+    assert "\n| code and constants | " in readme and "flash" not in readme.lower()
+    text = command(capsys, "profile", model, "--target", "raspberry-pi-4")
+    assert "\ncode and constants " in text and "flash" not in text and " of 268435456" not in text
+
+
 def test_missing_tools_are_named_with_their_command(
     capsys: Capture, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +106,29 @@ def test_a_project_that_was_loaded_is_saved_again(model: Path, tiny: Any, tmp_pa
     pipeline.compile(model).save(first)
     assert (first / "notes.txt").is_file() and not (first / "main.c").exists()
     np.testing.assert_allclose(pipeline.load(first)(tiny.problems()), tiny.solve(tiny.problems()), atol=1e-6)
+
+
+def test_programs_of_an_earlier_build_do_not_stay(model: Path, cache: Path, tmp_path: Path) -> None:
+    """Runners lie in the folder of a build, in the cache too, from the moment it is used on a device."""
+    stale = (f"qemu/solver-{'0' * 24}.elf", f"remote/solver-{'1' * 24}.runner", f"remote/solver-{'2' * 24}.elf")
+
+    def use(folder: Path) -> None:
+        for name in stale:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).touch()
+
+    host, board = pipeline.compile(model, backend="reference"), pipeline.compile(model, "stm32f407")
+    for entry in cache.iterdir():
+        use(entry)
+    folder = host.save(tmp_path / "p")
+    assert not (folder / "qemu").exists() and not (folder / "remote").exists()
+    use(folder)
+    (folder / "remote" / "mine.elf").touch()
+    for _ in range(2):
+        board.save(folder)
+        assert not (folder / "qemu").exists()
+        assert [p.name for p in (folder / "remote").iterdir()] == ["mine.elf"]
+        use(folder)
 
 
 def test_what_cannot_be_written_is_refused(model: Path, tmp_path: Path) -> None:

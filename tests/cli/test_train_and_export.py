@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ def test_a_network_from_training_to_an_answer(capsys: Capture, tmp_path: Path) -
     assert (status, err) == (0, "")
     report = json.loads(out)
     assert report["iterations"] == K and report["error"] < report["error_limit"]
+    _, out, _ = call(capsys, "inspect", tmp_path / "net.onnx", "--json")
+    seen = json.loads(out)
+    assert seen["file_bytes"] == report["stored_bytes"]
+    assert seen["weight_bytes"] == report["stored_bytes"] + report["shared_bytes"]
     solver = pipeline.compile(tmp_path / "net.onnx", backend="reference")
     assert solver.artifact.notes["metadata"]["errors"] == pytest.approx(trained["errors"])
     y = np.random.default_rng(0).standard_normal((3, 25)).astype(np.float32)
@@ -55,11 +60,28 @@ def test_a_network_from_training_to_an_answer(capsys: Capture, tmp_path: Path) -
     np.testing.assert_allclose(solver(y), expected, atol=1e-5)
 
 
+def test_export_and_inspect_say_the_same_of_the_weights(capsys: Capture, tmp_path: Path) -> None:
+    train(capsys, tmp_path / "net", "--learn", "A,mu,theta")
+    _, exported, _ = call(capsys, "export", tmp_path / "net", "-o", tmp_path / "net.onnx")
+    _, seen, _ = call(capsys, "inspect", tmp_path / "net.onnx")
+    copies = r"(\d+) bytes in the file, (?:\d+ as they are compiled \()?(\d+) with a copy for each iteration"
+    one, other = (re.search(copies, text) for text in (exported, seen))
+    assert one and other and one.groups() == other.groups()
+    status, seen, _ = call(capsys, "inspect", tmp_path / "net.onnx", "--backend", "onnxruntime")
+    assert status == 0 and f"  weights  {one[1]} bytes in the file, " in seen
+
+
+def test_a_training_that_runs_out_of_time_names_the_option(capsys: Capture, tmp_path: Path) -> None:
+    limits = ["--steps", 100000, "--seconds", 0.05, "--rho", 0.001, "--iterations", K]
+    status, out, _ = call(capsys, "train", *limits, "--learn", "mu,theta", "-o", tmp_path / "net")
+    assert status == 0 and re.search(r"\n\d+ of 100000 steps in .* s: --seconds 0.05 were used up; more may go", out)
+
+
 def test_training_goes_on_from_a_checkpoint(capsys: Capture, tmp_path: Path) -> None:
     train(capsys, tmp_path / "a", "--learn", "mu,theta", "--tied", "mu")
     status, out, err = call(capsys, "train", "--continue", tmp_path / "a", "--steps", 3, "-o", tmp_path / "b")
     assert status == 0
-    assert out.startswith(f"{K} iterations, {1 + K} learned numbers: mu (tied), theta\n3 steps in ")
+    assert out.startswith(f"{K} iterations, {1 + K} learned numbers: mu (tied), theta\n3 of 3 steps in ")
     assert "validation squared error" in out and " dB" in out and out.endswith(f"written to {tmp_path / 'b'}\n")
     first, second = (load_checkpoint(tmp_path / name) for name in "ab")
     assert second.data == first.data and second.errors[-1] <= first.errors[-1]

@@ -81,6 +81,11 @@ def test_errors_that_cannot_be_given_are_none(solver: Solver, lista: Any, lista_
     assert [row.error for row in zero.iterations] == [None] * K and "zero or not finite" in zero.error_of
     nan = solver.profile({"y": np.full((1, 5), np.nan, np.float32)}, repeats=1, truth=np.ones((1, 9)))
     assert [row.error for row in nan.iterations] == [None] * K
+    assert nan.error_of == "of x, relative to the truth that was given; none where the answer is not finite"
+    assert str(zero).endswith(
+        "\nerror: of x, relative to the solver's own answer after 4 iterations, which is zero or not "
+        "finite: no error can be given"
+    )
     json.loads(nan.to_json())
     artifact = replace(lista_build.artifact, early_stop="a reason")
     stiff = open_build(replace(lista_build, artifact=artifact)).profile({"y": lista.problems(1)}, repeats=1)
@@ -168,11 +173,17 @@ def test_cycles_and_energy_are_labelled_as_estimates_with_their_sources(lista_bu
     assert profile.energy_joules == pytest.approx(joules)
     assert sum(r.energy_joules or 0 for r in (profile.begin, *profile.iterations, profile.end)) == pytest.approx(joules)
     lines = str(profile).splitlines()
-    assert "cycles (est.)" in lines[1] and "µJ (est.)" in lines[1] and lines[8].split()[-2:] == ["202", "0.0312"]
+    assert "cycles (est.)" in lines[1] and "time (est.)" in lines[1] and "µJ (est.)" in lines[1]
+    assert lines[4].split()[2:5] == ["42", "656", "ns"] and lines[8].split()[-4:] == ["202", "3.16", "us", "0.0312"]
     assert "flash 4096 of 1048576 bytes, RAM 512 of 262144 bytes" in str(profile)
     assert f"fits: {262144 - 512 - 120} bytes of RAM are left" in lines
-    assert "cycles (est.): estimated from counted instructions, no wait states of flash; Arm Cortex-M4" in str(profile)
-    assert "µJ (est.): estimated from cycles, clock, voltage and current; Nordic" in str(profile)
+    assert lines[11:14] == [
+        "cycles (est.): from instructions by Arm's tables for the Cortex-M4 (DDI 0439); no waiting for memory or "
+        "results",
+        "time (est.): cycles at 64 MHz",
+        "µJ (est.): time at 3 V and 3.3 mA (Nordic nRF52840 Product Specification: CoreMark from flash at 64 MHz with "
+        "DC/DC regulator)",
+    ]
     data = json.loads(profile.to_json())
     assert data["cycles"] == 202 and data["iterations"][0]["cycles"] == 40 and "Arm" in data["cycles_source"]
     assert data["energy_joules"] == pytest.approx(joules) and "Nordic" in data["energy_source"]
@@ -185,6 +196,21 @@ def test_what_is_not_known_is_left_out(lista_build: Build, lista: Any, target: s
     profile = Solver(build, _Device()).profile({"y": lista.problems(1)})  # type: ignore[arg-type]
     assert profile.cycles is None and profile.energy_joules is None and "(est.)" not in str(profile)
     assert profile.flash_limit_bytes is None and "fits" not in str(profile)
+
+
+@pytest.mark.parametrize(
+    ("target", "device", "says"),
+    [
+        ("rp2040", _Estimated(), "energy: not given, no current that the rp2040 draws at its clock is known"),
+        ("cortex-m4", _Estimated(), "time and energy: not given, the cortex-m4 is no board with a clock and a current"),
+        ("stm32f407", _Device(), "cycles, time and energy: not estimated, QEMU counts all instructions as one"),
+        ("rv32imfc", _Device(), "cycles, time and energy: not estimated, no table is known for the rv32imfc"),
+    ],
+)
+def test_why_a_figure_is_not_given(lista_build: Build, lista: Any, target: str, device: Any, says: str) -> None:
+    profile = Solver(replace(lista_build, kind="emulated", target=target), device).profile({"y": lista.problems(1)})
+    lines = str(profile).splitlines()
+    assert says in lines and "µJ" not in lines[1] and max(map(len, lines)) <= 120
 
 
 def test_an_emulated_device_solves_the_first_problem_only(lista_build: Build, lista: Any) -> None:

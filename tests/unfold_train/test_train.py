@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 from unfoldc.errors import InputError, TrainingError
 from unfoldc.unfold_train import Loss, Outcome, Problems, Settings, Status, SynthesisIsta, Trainer, Unfolded, unfold
 from unfoldc.unfold_train import train as train_module
+from unfoldc.unfold_train.progress import TrainingProgress
 
 QUICK = Settings(steps=40, batch=16, rate=0.05, validate_every=10)
 
@@ -244,6 +246,20 @@ def test_a_line_for_each_quarter_without_a_terminal(sparse: Any, capsys: pytest.
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
-    assert len(lines) == 4 and lines[-1].startswith("small run: 40 of 40 steps, validation loss ")
+    assert len(lines) == 5 and lines[-1].startswith("small run: 40 of 40 steps, validation loss ")
+    assert lines[0] == "small run ..."
     trainer(network(sparse), sparse).run()
     assert capsys.readouterr().err == ""
+
+
+def test_a_line_in_ten_seconds_without_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("unfoldc.unfold_train.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with TrainingProgress("long", 1000, unit="patches") as bar:
+        for step in range(1, 101):
+            now[0] += 0.25
+            bar.update(step, "note", None if step < 100 else 100)
+    lines = ["long ...", "long: 40 of 1000 patches, note", "long: 80 of 1000 patches, note"]
+    assert capsys.readouterr().err.splitlines() == [*lines, "long: 100 of 100 patches, note"]

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unfoldc.commands.common import Subparsers, add_json, new_command, print_json, status, table
+from unfoldc.commands.common import Subparsers, add_json, new_command, print_json, table
+from unfoldc.commands.progress import status
 from unfoldc.errors import InputError, UnfoldcError
 
 if TYPE_CHECKING:
@@ -34,11 +35,25 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--site", action="append", default=[], metavar="NAME=HOW", help="approximation at one call site, such as L=skip"
     )
-    parser.add_argument("--iterations", type=_iterations, metavar="A-B", help="those approximated, from 0 on; all")
-    parser.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="time for each training; 60")
-    parser.add_argument("--steps", type=int, default=3000, metavar="N", help="at most so many steps; 3000")
-    parser.add_argument("--seed", type=int, default=0, help="of the problems; 0")
-    parser.add_argument("--target", default="host", help="device to compile for (`unfoldc targets` lists them); host")
+    parser.add_argument(
+        "--iterations", type=_iterations, metavar="A-B", help="those approximated, from 0 on (default: all)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=60.0,
+        metavar="S",
+        help="at most, for each of the two trainings (default: 60)",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=3000, metavar="N", help="at most, of each training (default: 3000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the problems (default: 0)")
+    parser.add_argument(
+        "--target",
+        default="host",
+        help="device to compile for; `unfoldc targets` lists them (default: host, this computer)",
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="write the trained, approximated network here")
     add_json(parser)
     return parser
@@ -62,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     from unfoldc.targets import find_target
     from unfoldc.unfold_train import Loss, Settings, Status, load_checkpoint, save_checkpoint
     from unfoldc.unfold_train.approximating import approximate, call_sites
-    from unfoldc.unfold_train.compensating import compensate
+    from unfoldc.unfold_train.compensating import FIGURES, compensate
     from unfoldc.unfold_train.tasks import find_task, problem_sets
 
     find_target(arguments.target)  # a name that is wrong should not be found out after the training
@@ -93,10 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
         one = {n: t[:1].numpy() for n, t in fresh.inputs.items()}
         devices = {
             title: _device(net, one, arguments.target)
-            for title, net in (
-                ("exact", found.classical_network),
-                ("exact and trained", found.exact_network),
-                ("approximated", found.network),
+            for title, net in zip(
+                FIGURES, (found.classical_network, found.exact_network, network, found.network), strict=True
             )
         }
     _report(arguments, found, devices)
@@ -137,6 +150,7 @@ def _device(network: Unfolded, inputs: dict[str, Any], target: str) -> dict[str,
         "stack_bytes": profile.stack_bytes,
         "instructions": profile.instructions,
         "seconds": profile.seconds_p50,
+        "estimated_seconds": profile.estimated_seconds,
         "iterations": [row.instructions if emulated else row.seconds_p50 for row in profile.iterations],
     }
 
@@ -145,20 +159,34 @@ def _report(arguments: argparse.Namespace, found: Compensation, devices: dict[st
     if arguments.json:
         print_json({**json.loads(found.to_json()), "target": arguments.target, "devices": devices})
         return
+    from unfoldc.runtime.profile import duration
+
     print(found)
-    rows = [[f"on {arguments.target}", "flash", "RAM", "instructions", "time"]]
+    rows = [[f"on {arguments.target}", *_memories(arguments.target), "instructions", "time", "time (est.)"]]
     for title, device in devices.items():
         if "problem" not in device:
-            seconds = "" if device["seconds"] is None else f"{1e6 * device['seconds']:.2f} us"
             counted = "" if device["instructions"] is None else str(device["instructions"])
-            rows.append([title, f"{device['flash_bytes']} bytes", f"{device['ram_bytes']} bytes", counted, seconds])
+            times = ["" if t is None else duration(t) for t in (device["seconds"], device["estimated_seconds"])]
+            rows.append([title, f"{device['flash_bytes']} bytes", f"{device['ram_bytes']} bytes", counted, *times])
+    known = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    rows = [list(row) for row in zip(*known, strict=True)]
     if len(rows) > 1:
-        print(table(rows, right=(1, 2, 3, 4)))
+        print(table(rows, right=tuple(range(1, len(known)))))
     for title, device in devices.items():
         if "problem" in device:
             print(f"{title}: not compiled: {device['problem']}")
     if arguments.output:
         print(f"written to {arguments.output}")
+
+
+def _memories(target: str) -> tuple[str, str]:
+    """What the two sizes of a solver are on a target."""
+    from unfoldc.targets import find_target
+
+    found = find_target(target)
+    if found.kind != "emulated":
+        return "constants", "state"
+    return "code and constants" if found.has_system else "flash", "RAM"
 
 
 def _iterations(text: str) -> list[int]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unfoldc.commands.progress import status
 from unfoldc.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from unfoldc.runtime.solver import Solver
 
 Subparsers = Any  # argparse keeps this type to itself
+NOT_FINITE = 3
+"""The exit status of a command that did what it was to do, but whose answer holds NaN or Inf."""
 
 
 def new_command(
@@ -42,41 +44,65 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_dimensions(parser: argparse.ArgumentParser) -> None:
     """`--batch` and `--dimension`, for models with lengths left open."""
+    parser.add_argument("--batch", type=_batch, metavar="N", help="fix the batch (default: dynamic, open to each call)")
     parser.add_argument(
-        "--batch", type=_batch, metavar="N", help='fix the batch; "dynamic", the default, leaves it open'
-    )
-    parser.add_argument(
-        "--dimension", type=_dimension, action="append", default=[], metavar="NAME=N", help="bind a dynamic length"
+        "--dimension",
+        type=_dimension,
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="give a length that the inputs leave open, such as width=64; may be given again",
     )
 
 
 def add_compilation(parser: argparse.ArgumentParser) -> None:
     """Everything that `unfoldc.compile` takes."""
-    parser.add_argument("--target", help="device to compile for (`unfoldc targets` lists them); host")
-    parser.add_argument("--backend", help="auto, c, numba, tvm, cuda, reference or onnxruntime; auto")
     parser.add_argument(
-        "--provider", action="append", metavar="NAME", help="execution provider of ONNX Runtime; CPUExecutionProvider"
+        "--target", help="device to compile for; `unfoldc targets` lists them (default: host, this computer)"
     )
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="threads to split a batch over, or of ONNX Runtime; 1"
+        "--backend",
+        help="c, numba, tvm, cuda, reference (NumPy), onnxruntime or auto: c, on this computer what is measured to be "
+        "the fastest, and onnxruntime where the compiler refuses the model (default: auto)",
     )
     parser.add_argument(
-        "--sparse", action="store_true", help="skip the weights that zeros of an iterate meet (C; time depends on data)"
+        "--provider",
+        action="append",
+        metavar="NAME",
+        help="execution provider of ONNX Runtime, which backend onnxruntime takes (default: CPUExecutionProvider)",
     )
     parser.add_argument(
-        "--allow-tf32", action="store_true", help="let cuBLAS round factors of float32 products to 10 bits (cuda)"
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads to split a batch over, on this computer; for onnxruntime those of an operation (default: 1)",
+    )
+    parser.add_argument(
+        "--sparse",
+        action="store_true",
+        help="do not read weights that only zeros of an iterate meet (backend c); time then depends on the data",
+    )
+    parser.add_argument(
+        "--allow-tf32",
+        action="store_true",
+        help="let cuBLAS round the factors of float32 products to 10 bits (backend cuda)",
     )
     parser.add_argument(
         "--tune",
         type=seconds,
         metavar="SECONDS",
-        help="measure other schedules on the device for so long, keep the best",
+        help="look for a faster schedule on the device itself for so long (backends c, numba, tvm)",
     )
-    parser.add_argument("--tune-log", metavar="FILE", help="JSON lines to add measurements to and to take them from")
+    parser.add_argument(
+        "--tune-log",
+        metavar="FILE",
+        help="with --tune: a file of JSON lines to which measurements are added and from which they are taken",
+    )
     parser.add_argument(
         "--on",
         metavar="ADDRESS",
-        help="where it runs: ssh://user@host, serial:/dev/ttyACM0, tvm-rpc://host:port, local, qemu",
+        help="where it runs: ssh://user@host, serial:/dev/ttyACM0, tvm-rpc://host:port, local or qemu (default: here, "
+        "or in the emulator that comes with unfoldc)",
     )
     add_dimensions(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile even if the cache has the result")
@@ -125,24 +151,6 @@ def _refuse_options(arguments: argparse.Namespace) -> None:
                 "an ONNX file with this option, or a build folder without it",
                 "Leave it out, or give the ONNX file.",
             )
-
-
-@contextmanager
-def status() -> Iterator[Callable[[str], None]]:
-    """A line on standard error that says what is going on, on a terminal only, and is wiped at the end."""
-    shown = sys.stderr.isatty()
-
-    def say(text: str) -> None:
-        if shown:
-            sys.stderr.write(f"\r\x1b[K{printable(text)} ...")  # a device may have a say in it
-            sys.stderr.flush()
-
-    try:
-        yield say
-    finally:
-        if shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
 
 
 def read_inputs(solver: Solver, items: list[str]) -> dict[str, Any]:

@@ -25,8 +25,10 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         "unfoldc compile lista.onnx --target stm32f407 -o project",
     )
     parser.add_argument("model", help="an ONNX file")
-    parser.add_argument("-o", "--output", metavar="FOLDER", help="build folder; build/<name of the model>-<target>")
-    parser.add_argument("--symbol", default="solver", help="prefix of the functions in generated C; solver")
+    parser.add_argument(
+        "-o", "--output", metavar="FOLDER", help="folder to write (default: build/<name of the model>-<target>)"
+    )
+    parser.add_argument("--symbol", default="solver", help="prefix of the functions in generated C (default: solver)")
     add_compilation(parser)
     add_json(parser)
     return parser
@@ -34,6 +36,8 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Compile, save, and say what was made."""
+    from unfoldc.targets import find_target
+
     solver = open_solver(arguments, arguments.symbol)
     default = Path("build") / f"{Path(arguments.model).stem}-{solver.target}"
     folder, kept = _save(solver, Path(arguments.output or default))
@@ -64,7 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
     if solver.flash_bytes is not None:
         stack = solver.stack_bound_bytes
         bound = "of unknown depth" if stack is None else f"of at most {stack} bytes"
-        print(f"flash {solver.flash_bytes} bytes, RAM {solver.ram_bytes} bytes, and a stack {bound}")
+        where = "code and constants" if find_target(solver.target).has_system else "flash"
+        print(f"{where} {solver.flash_bytes} bytes, RAM {solver.ram_bytes} bytes, and a stack {bound}")
     else:
         state = "of unknown size" if memory.state_bytes is None else f"{memory.state_bytes} bytes"
         print(f"constants {memory.constant_bytes} bytes, state {state}")

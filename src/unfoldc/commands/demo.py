@@ -20,7 +20,9 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         "train a super-resolution solver, compile it for this computer and a Cortex-M4, and write a report",
         "unfoldc demo --output build/demo",
     )
-    parser.add_argument("-o", "--output", default="build/demo", metavar="FOLDER", help="where to write; build/demo")
+    parser.add_argument(
+        "-o", "--output", default="build/demo", metavar="FOLDER", help="where to write (default: build/demo)"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="train for a moment only: everything runs, pictures are poor"
     )

@@ -29,15 +29,21 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         commands,
         "profile",
         run,
-        "measure time or instructions, and the error, of each iteration",
+        "measure the time of each iteration, on an emulated device count its instructions, and say its error",
         "unfoldc profile lista.onnx y.npy --truth x.npy --repeats 1000",
     )
     parser.add_argument("model", help="an ONNX file or a build folder (which is trusted like a program)")
     parser.add_argument(
         "inputs", nargs="*", metavar="INPUT", help="as for `unfoldc run`; without any, one problem of random numbers"
     )
-    parser.add_argument("--truth", metavar="FILE", help="the right answers, .npy; the error is relative to them")
-    parser.add_argument("--repeats", type=positive, default=1000, metavar="N", help="repetitions; 1000")
+    parser.add_argument(
+        "--truth",
+        metavar="FILE",
+        help="the right answers, .npy, to which errors are relative (default: the solver's own last answer)",
+    )
+    parser.add_argument(
+        "--repeats", type=positive, default=1000, metavar="N", help="repetitions where time is measured (default: 1000)"
+    )
     add_compilation(parser)
     add_json(parser)
     return parser

@@ -35,24 +35,54 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         "--problem",
         choices=["superresolution", "detection", "robust-pca"],
         default="superresolution",
-        help="what to solve",
+        help="what to solve (default: superresolution)",
     )
     parser.add_argument(
-        "--learn", type=_names, metavar="NAMES", help="values to learn, such as W1,W2,theta; A,B,D,mu,theta"
+        "--learn",
+        type=_names,
+        metavar="NAMES",
+        help="values to learn, such as W1,W2,theta (default: A,B,D,mu,theta, or what the problem has)",
     )
-    parser.add_argument("--tied", type=_names, metavar="NAMES", help="those that all iterations share; all matrices")
     parser.add_argument(
-        "--iterations", type=positive, metavar="K", help="number of iterations; 10, or what the problem takes"
+        "--tied", type=_names, metavar="NAMES", help="those that all iterations share (default: all matrices)"
     )
-    parser.add_argument("--rho", type=_above_zero, metavar="X", help="weight of the l1 norm; tuned on training data")
     parser.add_argument(
-        "--loss", choices=["last", "log"], default="log", help="the last iterate alone, or all of them; log"
+        "--iterations", type=positive, metavar="K", help="number of iterations (default: 10, or what the problem takes)"
+    )
+    parser.add_argument(
+        "--rho",
+        type=_above_zero,
+        metavar="X",
+        help="weight of the l1 norm (default: the best of some on training data)",
+    )
+    parser.add_argument(
+        "--loss",
+        choices=["last", "log"],
+        default="log",
+        help="of the last iterate alone, or of all of them (default: log, all)",
     )
     parser.add_argument("--unsupervised", action="store_true", help="minimise the objective instead of the error")
-    parser.add_argument("--schedule", choices=_SCHEDULES, default="end to end", help="which iterations learn when")
-    parser.add_argument("--seconds", type=_above_zero, default=60.0, metavar="S", help="time for training; 60")
-    parser.add_argument("--steps", type=positive, default=4500, metavar="N", help="at most so many steps; 4500")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of training problems; 0")
+    parser.add_argument(
+        "--schedule",
+        choices=_SCHEDULES,
+        default="end to end",
+        help="which iterations learn when, in quotes (default: end to end)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_above_zero,
+        default=60.0,
+        metavar="S",
+        help="train for at most S seconds, fewer if --steps are done before; choosing rho comes on top (default: 60)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=positive,
+        default=4500,
+        metavar="N",
+        help="train for at most N steps within --seconds (default: 4500)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of training problems (default: 0)")
     parser.add_argument("--log", metavar="FILE", help="write a line of JSON for each validation")
     add_json(parser)
     return parser
@@ -180,7 +210,7 @@ def _report(arguments: argparse.Namespace, network: Unfolded, outcome: Outcome) 
         return
     learned = ", ".join(f"{name}{' (tied)' if how.tied else ''}" for name, how in network.learned.items())
     print(f"{network.iterations} iterations, {network.learned_numbers} learned numbers: {learned}")
-    print(f"{outcome.steps} steps in {outcome.seconds:.1f} s: {outcome.status.value}")
+    print(f"{outcome.steps} of {arguments.steps} steps in {outcome.seconds:.1f} s: {_ended(arguments, outcome)}")
     name = "objective" if arguments.unsupervised else "squared error"
     rows = [["iteration", f"validation {name}", "" if arguments.unsupervised else "PSNR"]]
     for k, error in enumerate(outcome.errors, 1):
@@ -188,6 +218,13 @@ def _report(arguments: argparse.Namespace, network: Unfolded, outcome: Outcome) 
         rows.append([str(k), f"{error:.4g}", decibel])
     print(table(rows, right=(0, 1, 2)))
     print(f"written to {file}")
+
+
+def _ended(arguments: argparse.Namespace, outcome: Outcome) -> str:
+    """How the training ended, in terms of the options."""
+    if outcome.status.name == "OUT_OF_TIME":
+        return f"--seconds {arguments.seconds:g} were used up; more may go further"
+    return outcome.status.value
 
 
 def _names(text: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import platform
 import statistics
@@ -18,7 +17,7 @@ import numpy as np
 import unfoldc
 from unfoldc.demo.pictures import Iterates, Photograph, busiest_crop, compare_host, restore_all, solve_crop
 from unfoldc.demo.report import write_report, write_strip
-from unfoldc.runtime.profile import Profile
+from unfoldc.runtime.profile import Profile, duration
 from unfoldc.runtime.solver import Solver
 from unfoldc.unfold_train.checkpoint import save_checkpoint
 from unfoldc.unfold_train.data.photographs import TEST, TRAINING, photograph
@@ -115,8 +114,9 @@ def _solve_photographs(
         with _step(f"restore {name} by every method", progress):
             restore_all(picture, problem, methods, host)
             compare_host(picture, problem, host, onnx)
-        with TrainingProgress(f"{name}: crop on the {BOARD}", _patch_count(problem, picture), progress) as bar:
-            solve_crop(picture, problem, device, onnx, functools.partial(bar.update, note="patches"))
+        title, count = f"{name}: crop on the emulated {BOARD}", _patch_count(problem, picture)
+        with TrainingProgress(title, count, progress, unit="patches") as bar:
+            solve_crop(picture, problem, device, onnx, bar.update)
         pictures.append(picture)
     return pictures
 
@@ -195,6 +195,7 @@ def _conclude(summary: dict[str, Any], folder: Path, seconds: float) -> None:
     print(f"host: {host['seconds_p50'] * 1e6:.1f} us a patch, {host['iteration_seconds'] * 1e6:.2f} us an iteration")
     print(
         f"{device['target']}: {device['iterations'][0]['instructions']} instructions an iteration, "
+        f"{duration(device['estimated_seconds'])} a patch (estimated), "
         f"flash {device['flash_bytes']} bytes, RAM {device['ram_bytes']} bytes, stack {device['stack_bytes']} bytes"
     )
     print(f"report: {folder / 'report.html'} (everything took {seconds:.0f} s)")

@@ -56,10 +56,13 @@ def test_gnu_builds(write: Write, target: str) -> None:
 
 @needs("stm32f407")
 def test_a_board_and_a_wrong_answer(write: Write) -> None:
-    """The self-test passes, and names the element whose expected value is changed."""
+    """The example says its times; the self-test passes, and names the element whose expected value is changed."""
     folder = write("admm", "stm32f407")
     build(folder, "gcc")
     command = place_of(find_target("cortex-m4").core).command  # type: ignore[arg-type]
+    said = run(folder, *command, "build/gcc/admm_example")
+    assert re.match(r"iteration 1: \d+ cycles\niteration 2: \d+ cycles\n", said)
+    assert said.endswith("a board has\n")  # QEMU has no counter for this processor
     program = "build/gcc/admm_selftest"
     assert run(folder, *command, program).startswith("admm: self-test passed, ")
     data = folder / "selftest" / "selftest_data.c"
@@ -119,22 +122,40 @@ def test_some_of_all_solvers(write: Write, target: str) -> None:
             assert passed(run(folder, "ctest", "--preset", "gcc")), (name, option)
 
 
-@needs("stm32f407")
-def test_within_another_project_there_is_the_library_alone(write: Write, tmp_path: Path) -> None:
-    folder = write("admm", "stm32f407")
+def fenced(readme: Path, language: str) -> list[str]:
+    """The code in a README."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", readme.read_text(), flags=re.M | re.S)
+
+
+@pytest.mark.parametrize("target", cases("stm32f407", "raspberry-pi-4"))
+def test_the_readmes_example_builds_in_another_project(write: Write, tmp_path: Path, target: str) -> None:
+    """As it stands there; within another project there is the library alone."""
+    folder, linux = write("admm", target), target.startswith("raspberry")
     outer = tmp_path / "outer"
-    outer.mkdir()
-    (outer / "main.c").write_text(
-        '#include "admm.h"\nstatic admm_state s;\nint main(void) { admm_iterate(&s); return 0; }\n'
-    )
+    place = outer / "third_party" / "admm"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(folder)
+    (calls, *checks), (cmake,) = fenced(folder / "README.md", "c"), fenced(folder / "README.md", "cmake")
+    assert len(checks) == (not linux) and cmake.startswith("add_subdirectory(third_party/admm)\n")
+    use = "int main(void) { solve(); solve_step_by_step(); return 0; }\n"
+    (outer / "main.c").write_text(calls + use)
+    program = "add_executable(your_program main.c)" if linux else "add_library(your_program STATIC main.c)"
+    more = ""
+    if checks:
+        (outer / "check.c").write_text(checks[0])
+        more = (
+            "target_sources(your_program PRIVATE check.c third_party/admm/selftest/selftest.c"
+            " third_party/admm/selftest/selftest_data.c)\n"
+        )
     (outer / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.21)\nproject(outer LANGUAGES C)\n"
-        f'add_subdirectory("{folder}" solver)\nadd_library(outer STATIC main.c)\n'
-        "target_link_libraries(outer PRIVATE unfoldc_admm)\n"
+        "cmake_minimum_required(VERSION 3.21)\nproject(outer LANGUAGES C)\nadd_compile_options(-Wall -Wextra -Werror)\n"
+        f"{program}\n{cmake}{more}"
     )
     run(outer, "cmake", "-B", "b", f"-DCMAKE_TOOLCHAIN_FILE={folder}/cmake/gcc.cmake", "--graphviz=b/graph.dot")
     run(outer, "cmake", "--build", "b")
     assert "admm_selftest" not in (outer / "b" / "graph.dot").read_text()
+    if linux:
+        run(outer, "qemu-aarch64-static", "b/your_program")
 
 
 def test_presets_and_toolchain_files_agree(write: Write) -> None:

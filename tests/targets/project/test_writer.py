@@ -97,8 +97,15 @@ def test_the_readme_says_the_figures(lista: Any) -> None:
     unknown = written(lista, "cortex-m55", Figures(1, 2, None, why="QEMU is not installed"))["README.md"]
     assert "| not known |" in unknown and "| not counted: QEMU is not installed |" in unknown
     linux = written(lista, "raspberry-pi-4")["README.md"]  # which has more than any limit of ours
-    assert "| flash | 3792 bytes |" in linux and "| RAM, the stack not counted | 184 bytes |" in linux
+    assert "| code and constants | 3792 bytes |" in linux and "| RAM, the stack not counted | 184 bytes |" in linux
     assert "UNFOLDC_CLOCK_ESP32C3" in written(lista, "esp32-c3")["README.md"]
+
+
+@pytest.mark.parametrize("target", ["stm32f407", "raspberry-pi-4"])
+def test_no_table_of_the_readme_has_an_empty_heading(lista: Any, target: str) -> None:
+    lines = written(lista, target)["README.md"].splitlines()
+    headings = [above for above, line in zip(lines, lines[1:], strict=False) if line.startswith("|---")]
+    assert len(headings) == 4 and not [h for h in headings if re.search(r"\|\s*\|", h)]
 
 
 def test_a_computer_takes_no_project(lista: Any) -> None:
