@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from unfoldc.kernels.loops import (
     COMPARISONS,
@@ -174,6 +174,16 @@ def walk(e: Expr) -> list[Expr]:
     if isinstance(e, Select):
         return [e, *walk(e.condition), *walk(e.a), *walk(e.b)]
     return [e]
+
+
+def within(body: Iterable[Stmt]) -> list[Expr]:
+    """All expressions in statements, with their sub-expressions, but for the extents of loops."""
+    return [e for s in body for top in expressions(s) for e in walk(top)]
+
+
+def loads(body: Iterable[Stmt]) -> list[Load]:
+    """All that statements load, but for the extents of loops."""
+    return [e for e in within(body) if isinstance(e, Load)]
 
 
 def statements(body: tuple[Stmt, ...]) -> list[Stmt]:

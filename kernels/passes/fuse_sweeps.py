@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses, reads, writes
 from unfoldc.kernels.loops import Buffer, Expr, For, Load, LoopProgram, Nest, Step, Stmt, Store, Var
-from unfoldc.kernels.passes.sweep_members import Member, accesses, reads, row_members, sum_member, writes
+from unfoldc.kernels.passes.sweep_members import Member, row_members, sum_member
 
 _SHORTEST = 32  # bytes of a row
 

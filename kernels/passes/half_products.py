@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reads
 from unfoldc.kernels.loops import (
     ITERATION,
     Assign,
@@ -34,7 +35,6 @@ from unfoldc.kernels.loops import (
 )
 from unfoldc.kernels.passes.half_blocks import HalfBlocks
 from unfoldc.kernels.passes.matrix_vector import MatrixVector, chosen_by, matrix_of, matrix_vector
-from unfoldc.kernels.passes.sweep_members import reads
 from unfoldc.kernels.passes.symmetric import symmetric
 
 _FEWEST_BLOCKS = 4  # along an axis

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import writes
 from unfoldc.kernels.loops import ITERATION, Assign, Binary, Const, Expr, For, Let, Load, Local, Stmt, Var
-from unfoldc.kernels.passes.sweep_members import writes
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _same_for_all(body: tuple[Stmt, ...], rows: For) -> bool:
     """Whether scalars have the same values in all runs of the loop, and before it: nothing that it makes is read."""
     declared = {s.name for s in body if isinstance(s, Let)}
     written = writes(rows.body)
-    parts = [e for s in body for top in build.expressions(s) for e in build.walk(top)]
+    parts = build.within(body)
     return not any(
         e == Var(rows.var)
         or (isinstance(e, Local) and e.name not in declared)

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reads, writes
 from unfoldc.kernels.loops import Assign, Const, Expr, For, Let, Load, Local, LoopProgram, Nest, Stmt, Var
 from unfoldc.kernels.passes.fuse_results import chain, joined
-from unfoldc.kernels.passes.sweep_members import reads, writes
 
 _MOST_SUMS = 2  # for each result; eight results at a time make sixteen, of 32 registers
 
@@ -104,7 +104,7 @@ def _with_a_later_one(body: tuple[Stmt, ...], place: int) -> tuple[Stmt, ...] | 
 
 def _terms(body: Sequence[Stmt]) -> set[Expr]:
     """What is loaded in the statements."""
-    return {e for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)}
+    return set(build.loads(body))
 
 
 def _starts(s: Stmt, loop: For) -> bool:
@@ -117,11 +117,11 @@ def _may_move(between: Sequence[Stmt], loop: For) -> bool:
     """Whether a loop gives the same before these statements, but for those where its sums start."""
     sums = {a.name for a in loop.body if isinstance(a, Assign)}
     declared = {s.name for s in loop.body if isinstance(s, Let)}
-    read = {e.name for s in loop.body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Local)}
+    read = {e.name for e in build.within(loop.body) if isinstance(e, Local)}
     rest = [s for s in between if not _starts(s, loop)]
     inside = build.statements(tuple(rest))
     made = {s.name for s in inside if isinstance(s, Let | Assign)}
-    used = {e.name for s in rest for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Local)}
+    used = {e.name for e in build.within(rest) if isinstance(e, Local)}
     if made & (read | sums) - declared or used & sums:
         return False
     return not writes(rest) & reads((loop,))
@@ -129,7 +129,7 @@ def _may_move(between: Sequence[Stmt], loop: For) -> bool:
 
 def _loading_once(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
     """The statements with what several of them load in scalars, loaded first."""
-    loads = [e for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)]
+    loads = build.loads(body)
     shared = [e for e in dict.fromkeys(loads) if loads.count(e) > 1]
     taken = {s.name for s in body if isinstance(s, Let | Assign)}
     names: dict[Load, Local] = {}

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reads, writes
 from unfoldc.kernels.loops import (
     Binary,
     Buffer,
@@ -35,7 +36,6 @@ from unfoldc.kernels.passes.scalar_graph import NotScalarError, Place, ScalarGra
 from unfoldc.kernels.passes.scalar_order import best_moves
 from unfoldc.kernels.passes.scalar_registers import cost
 from unfoldc.kernels.passes.scalar_units import Units
-from unfoldc.kernels.passes.sweep_members import reads, writes
 
 _COPIED = 200  # elements
 _PLACED = "float32"  # what has registers of its own

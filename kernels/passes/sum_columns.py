@@ -17,9 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses, reads, writes
 from unfoldc.kernels.loops import Buffer, Expr, For, Load, Local, LoopProgram, Nest, Step, Stmt, Var
 from unfoldc.kernels.passes.result_form import ResultForm, Sum, result_form, with_loops
-from unfoldc.kernels.passes.sweep_members import accesses, reads, writes
 
 
 def sum_columns(program: LoopProgram, vector_bits: int) -> LoopProgram:

@@ -16,9 +16,9 @@ from typing import TypeVar
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses
 from unfoldc.kernels.loops import Assign, Buffer, Expr, For, Load, LoopProgram, Nest, Step, Stmt, Store
 from unfoldc.kernels.passes.fuse_sweeps import in_whole_lines
-from unfoldc.kernels.passes.sweep_members import accesses
 
 T = TypeVar("T")
 _FLOATS = ("float32", "float64")

@@ -20,11 +20,11 @@ from functools import partial
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reads
 from unfoldc.kernels.loops import ITERATION, Assign, Buffer, Expr, For, Load, Local, LoopProgram, Nest, Stmt, Store, Var
 from unfoldc.kernels.passes.block_rows import jam, rows_are_independent
 from unfoldc.kernels.passes.fuse_results import joined, storing_what_is_read
 from unfoldc.kernels.passes.matrix_vector import MatrixVector, chosen_by, matrix_of, matrix_vector
-from unfoldc.kernels.passes.sweep_members import reads
 from unfoldc.kernels.passes.symmetric import symmetric
 from unfoldc.kernels.passes.triangle_blocks import BlockOfRows, TriangleBlocks
 

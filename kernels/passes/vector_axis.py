@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses, reads
 from unfoldc.kernels.index_bounds import half_turned, linear
 from unfoldc.kernels.lane_indices import border, stopping
 from unfoldc.kernels.loops import (
@@ -32,7 +33,6 @@ from unfoldc.kernels.loops import (
     Var,
 )
 from unfoldc.kernels.passes.pack_operands import copied, moved
-from unfoldc.kernels.passes.sweep_members import accesses, reads
 
 _FLOATS = ("float32", "float64")
 # A twin costs a copy for each solve; where rows are long, sums along them are as fast.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import touches, writes
 from unfoldc.kernels.loops import ITERATION, Let, LoopProgram, Step, Stmt, Var
 from unfoldc.kernels.passes.find_streams import Streams
 from unfoldc.kernels.printers.c.statements import Statements, without_unread
@@ -13,7 +14,6 @@ from unfoldc.kernels.printers.c.streaming import callers, guarded, step_head
 from unfoldc.kernels.printers.c_api import StateLayout
 from unfoldc.kernels.printers.c_api.header import NO_STREAMS
 from unfoldc.kernels.printers.c_api.text import wrap
-from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
 
 _PAD = "    "
 
@@ -43,7 +43,7 @@ class Functions:
 
     def begin(self) -> list[str]:
         """Keeps the addresses of the inputs that are read again, and runs `begin`."""
-        used = buffers_used(self.program.begin).union(self.layout.pointers)
+        used = touches(self.program.begin).union(self.layout.pointers)
         unused = [f"(void){name};" for name in self.program.inputs if name not in used]
         keep = ["s->k = 0;", *(f"s->{name} = {name};" for name in self.layout.pointers)]
         declared = self._pointers(self.program.begin, self.program.inputs)
@@ -80,9 +80,7 @@ class Functions:
         lines = [self.heads["iterate"] + " {", _PAD + k, "", f"{_PAD}if ({ITERATION} < {self.count}) {{"]
         for number, step in enumerate(steps):
             head = [*self._note(step), f"static void {self.symbol}_step_{number}({self.symbol}_state *s)"]
-            needs_k = any(
-                e == Var(ITERATION) for s in step.body for top in build.expressions(s) for e in build.walk(top)
-            )
+            needs_k = any(e == Var(ITERATION) for e in build.within(step.body))
             self._enter(step)
             declared = [k] * needs_k + self._pointers(step.body, ())
             functions += self._function(head, _using_state(declared), [], step.body)
@@ -167,7 +165,7 @@ class Functions:
 
     def _wanted(self, s: Stmt) -> list[str]:
         """The lines of a statement; one that fills a stream for the caller runs where there is a place for it."""
-        output = next((o.name for o in self.streams.outputs if o.name in buffers_written((s,))), "")
+        output = next((o.name for o in self.streams.outputs if o.name in writes((s,))), "")
         return guarded(output, self.statements.block((s,), 2), 1) if output else self.statements.block((s,), 1)
 
     def _step_on_slices(self, step: Step) -> list[str]:
@@ -183,7 +181,7 @@ class Functions:
 
         Scratch buffers that are not in use at the same time may share memory; those go without.
         """
-        used, written = buffers_used(body), buffers_written(body)
+        used, written = touches(body), writes(body)
         lines = self.statements.hidden(body, used)
         for name, buffer in self.program.buffers.items():
             if name not in used or name in parameters or buffer.space == "constant":

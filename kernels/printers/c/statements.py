@@ -197,6 +197,6 @@ def _reads(body: Sequence[Stmt], name: str) -> bool:
     for s in build.statements(tuple(body)):
         if isinstance(s, Assign) and s.name == name:
             continue
-        if any(isinstance(e, Local) and e.name == name for top in build.expressions(s) for e in build.walk(top)):
+        if any(isinstance(e, Local) and e.name == name for e in build.within((s,))):
             return True
     return False
