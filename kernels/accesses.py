@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Expr, Stmt, Store
+from unfoldc.kernels.loops import Buffer, Expr, LoopProgram, Stmt, Store
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,13 @@ def touches(body: Iterable[Stmt]) -> set[str]:
     """Names of the buffers that the statements read or write."""
     body = tuple(body)
     return reads(body) | writes(body)
+
+
+def reading(program: LoopProgram, buffers: Mapping[str, Buffer], constants: Mapping[str, np.ndarray]) -> LoopProgram:
+    """The program with these buffers, without constants that it does not read."""
+    read = reads(s for part in program.parts for s in part)
+    return replace(
+        program,
+        buffers={n: b for n, b in buffers.items() if b.space != "constant" or n in read},
+        constants={n: v for n, v in constants.items() if n in read},
+    )

@@ -62,7 +62,7 @@ class _Work:
     def __init__(self, program: LoopProgram, sizes: SweepSizes) -> None:
         self.sizes = sizes
         self.buffers = dict(program.buffers)
-        parts = (program.begin, *(s.body for s in program.steps), program.end)
+        parts = program.parts
         self.touched: dict[str, int] = {}
         for access in accesses(s for part in parts for s in part):
             self.touched[access.buffer] = self.touched.get(access.buffer, 0) + 1

@@ -21,7 +21,7 @@ def plan_memory(program: LoopProgram, alignment: int = 8) -> LoopProgram:
     """
     scratch = {n: b for n, b in program.buffers.items() if b.space == "scratch"}
     lives: dict[str, _Lives] = {}
-    for number, part in enumerate((program.begin, *(s.body for s in program.steps), program.end)):
+    for number, part in enumerate(program.parts):
         for name, span in _lifetimes(part, scratch).items():
             lives.setdefault(name, {})[number] = span
     offsets: dict[str, int] = {}

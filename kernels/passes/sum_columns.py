@@ -24,8 +24,7 @@ from unfoldc.kernels.passes.result_form import ResultForm, Sum, result_form, wit
 
 def sum_columns(program: LoopProgram, vector_bits: int) -> LoopProgram:
     """The program with such sums taken apart where a row fills half a vector at least."""
-    parts = (program.begin, *(s.body for s in program.steps), program.end)
-    found = accesses(s for part in parts for s in part)
+    found = accesses(s for part in program.parts for s in part)
     read_at = Counter(a.buffer for a in found if not a.stored)
     work = _Work(dict(program.buffers), vector_bits, {n for n, count in read_at.items() if count == 1})
     begin, end = work.part(program.begin), work.part(program.end)
