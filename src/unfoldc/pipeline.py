@@ -23,10 +23,12 @@ from unfoldc.request import (
     read_model,
     silent,
 )
-from unfoldc.runtime.artifact_folder import Build, aside, digest, read_build, replace_folder
+from unfoldc.runtime.artifact_folder import Build, read_build
 from unfoldc.runtime.backends import checked_threads, choose, fallback, measures, run_options
+from unfoldc.runtime.folders import aside, replace_folder
 from unfoldc.runtime.load import load, open_build
 from unfoldc.runtime.solver import Solver
+from unfoldc.runtime.stored_files import digest
 from unfoldc.targets import find_target
 from unfoldc.targets.cuda.packages import code_for
 from unfoldc.targets.qemu import find_machine
