@@ -43,17 +43,12 @@ def _nests_joined(body: Sequence[Stmt]) -> list[Stmt]:
 def _fewer_loops(first: Stmt, second: Stmt, both: Nest) -> bool:
     """Whether sums of two nests run in one loop when the nests are one, and are few enough."""
     inside = chain(both)
-    if inside is None or _distinct(inside[-1].body) > _MOST_SUMS:
+    if inside is None or sum(isinstance(s, Let) and s.mutable for s in inside[-1].body) > _MOST_SUMS:
         return False
-    if len({s.name for s in build.statements(inside[-1].body) if isinstance(s, Let)}) != sum(
-        isinstance(s, Let) for s in build.statements(inside[-1].body)
-    ):
+    names = [s.name for s in build.statements(inside[-1].body) if isinstance(s, Let)]
+    if len(set(names)) < len(names):
         return False
     return _loops(_in_one(both)) < _loops(_in_one(first)) + _loops(_in_one(second))
-
-
-def _distinct(body: Sequence[Stmt]) -> int:
-    return sum(isinstance(s, Let) and s.mutable for s in body)
 
 
 def _loops(s: Stmt) -> int:
