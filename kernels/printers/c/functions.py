@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.accesses import touches, writes
-from unfoldc.kernels.loops import ITERATION, Let, LoopProgram, Step, Stmt, Var
+from unfoldc.kernels.loops import ITERATION, LoopProgram, Step, Stmt, Var
 from unfoldc.kernels.passes.find_streams import Streams
-from unfoldc.kernels.printers.c.statements import Statements, without_unread
+from unfoldc.kernels.printers.c.statements import Statements, is_placed, without_unread
 from unfoldc.kernels.printers.c.streaming import callers, guarded, step_head
 from unfoldc.kernels.printers.c_api import StateLayout
 from unfoldc.kernels.printers.c_api.header import NO_STREAMS
@@ -94,8 +94,7 @@ class Functions:
     def _at_once(self) -> bool:
         """Whether there is one function for some iterations: where they are so short that a call of each counts."""
         steps = self.program.steps
-        short = len(steps) == 1 and any(isinstance(s, Let) and s.placed for s in build.statements(steps[0].body))
-        return short and not self.streams.outputs
+        return len(steps) == 1 and is_placed(steps[0].body) and not self.streams.outputs
 
     def _all_steps(self, step: Step) -> list[str]:
         """The iterations up to `last`; slices of streams start with that of the first of them."""

@@ -55,7 +55,7 @@ class Statements:
         """
         self.expressions.place = self._place
         mark, buffers = self._here_mark, self.expressions.program.buffers
-        if not mark or not any(isinstance(s, Let) and s.placed for s in build.statements(tuple(body))):
+        if not mark or not is_placed(body):
             return []
         names = {n: f"{n}_here" for n, b in buffers.items() if n in used and b.space == "constant"}
         self.expressions.place = {**self._place, **names}
@@ -146,6 +146,11 @@ class Statements:
         if added and isinstance(value, Binary) and value.a == Local(name, value.dtype):
             return f"{name} += {self.expressions.text(value.b)};"
         return f"{name} = {self.expressions.stored(value)};"
+
+
+def is_placed(body: Sequence[Stmt]) -> bool:
+    """Whether a part is in an order that is to stay: whether it has scalars that are not to be moved."""
+    return any(isinstance(s, Let) and s.placed for s in build.statements(tuple(body)))
 
 
 def _is_same(s: Stmt) -> bool:
