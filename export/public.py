@@ -71,10 +71,7 @@ def export_onnx(
         ExportError: the module cannot be exported, has no iterations to be found, or its export disagrees with it.
     """
     target = check_target(path)
-    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
-        raise InputError("opset", str(opset), f"{OLDEST_OPSET} to {NEWEST_OPSET}", "Leave it out for 20.")
-    if not isinstance(module, nn.Module):
-        raise InputError("module", f"a {type(module).__name__}", "a torch.nn.Module", "Wrap the function in a module.")
+    _check(module, opset)
     if isinstance(iterations, str):
         check_path(module, iterations)
     examples = read_examples(module, example_inputs, batch, batch_inputs, input_names)
@@ -89,6 +86,14 @@ def export_onnx(
             check_model(aside)
             agreement = compare(aside, module, examples, outputs, expected) if check else None
     return _report(target, built, examples, outputs, opset, agreement)
+
+
+def _check(module: object, opset: int) -> None:
+    """Raise InputError for what is no module and for an operator set that is not known."""
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise InputError("opset", str(opset), f"{OLDEST_OPSET} to {NEWEST_OPSET}", "Leave it out for 20.")
+    if not isinstance(module, nn.Module):
+        raise InputError("module", f"a {type(module).__name__}", "a torch.nn.Module", "Wrap the function in a module.")
 
 
 def _run_once(module: nn.Module, examples: Examples, names: Sequence[str] | None) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from unfoldc.kernels.accesses import touches
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.loops import LoopProgram
-from unfoldc.kernels.printers.expressions import buffers_used
 from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.schedule_choices import ScheduleChoices
 from unfoldc.kernels.target_spec import TargetSpec
@@ -82,6 +82,6 @@ def why_one_by_one(program: LoopProgram, scheduled: LoopProgram, lanes: int) -> 
 
 def _used_again(program: LoopProgram) -> int:
     """Bytes of its own that a problem reads or writes in every iteration."""
-    used = [buffers_used(step.body) for step in program.steps]
+    used = [touches(step.body) for step in program.steps]
     sizes = [sum(b.nbytes for n, b in program.buffers.items() if n in u and b.space != "constant") for u in used]
     return max(sizes, default=_FIRST_CACHE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import is_
 
 from unfoldc.kernels.loops import (
@@ -194,6 +194,16 @@ def walk(e: Expr) -> list[Expr]:
             case Select():
                 ahead += (e.b, e.a, e.condition)
     return found
+
+
+def within(body: Iterable[Stmt]) -> list[Expr]:
+    """All expressions in statements, with their sub-expressions, but for the extents of loops."""
+    return [e for s in body for top in expressions(s) for e in walk(top)]
+
+
+def loads(body: Iterable[Stmt]) -> list[Load]:
+    """All that statements load, but for the extents of loops."""
+    return [e for e in within(body) if isinstance(e, Load)]
 
 
 def statements(body: tuple[Stmt, ...]) -> list[Stmt]:

@@ -58,12 +58,7 @@ def _compare(two: LoopProgram, one: LoopProgram, batched: Mapping[str, int]) -> 
 
 
 def _check(nest: Stmt, single: Stmt, batched: Mapping[str, int]) -> str:
-    loads = [
-        e.indices[batched[e.buffer]]
-        for top in build.expressions(nest)
-        for e in build.walk(top)
-        if isinstance(e, Load) and e.buffer in batched
-    ]
+    loads = [e.indices[batched[e.buffer]] for e in build.within((nest,)) if isinstance(e, Load) and e.buffer in batched]
     stores = [s for s in build.statements((nest,)) if isinstance(s, Store)]
     (buffer,) = {s.buffer for s in stores}
     if buffer not in batched:
@@ -78,7 +73,7 @@ def _check(nest: Stmt, single: Stmt, batched: Mapping[str, int]) -> str:
         return "goes on from one problem of the batch to the next"
     if any(index != own for index in loads):
         return "reads another problem of the batch than the one it computes"
-    uses = [e for top in build.expressions(nest) for e in build.walk(top) if e == own]
+    uses = [e for e in build.within((nest,)) if e == own]
     if len(uses) > len(loads) + len(stores) or build.numbered(_without_loop(nest, own)) != build.numbered((single,)):
         return "depends on the position in the batch or on the number of problems"
     return ""

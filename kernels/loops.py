@@ -216,6 +216,11 @@ class LoopProgram:
         """K, the number of iterations."""
         return sum(s.count for s in self.steps)
 
+    @property
+    def parts(self) -> tuple[tuple[Stmt, ...], ...]:
+        """`begin`, the body of each step, and `end`."""
+        return (self.begin, *(s.body for s in self.steps), self.end)
+
     def mapped(self, change: Callable[[tuple[Stmt, ...]], tuple[Stmt, ...]]) -> LoopProgram:
         """The program with each of its parts changed."""
         steps = tuple(Step(s.first, s.count, change(s.body)) for s in self.steps)

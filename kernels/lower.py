@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import writes
 from unfoldc.kernels.loops import (
     ITERATION,
     Buffer,
@@ -228,7 +229,7 @@ def lower(program: Program, stored: frozenset[str] | None = None) -> LoopProgram
     steps = tuple(Step(s.first, s.count, _lower_segment(context, s, states)) for s in program.segments)
     end = _lower_end(context, outputs)
     parts = (begin, *(step.body for step in steps), end)
-    used = {s.buffer for part in parts for s in build.statements(part) if isinstance(s, Store)}
+    used = writes(s for part in parts for s in part)
     buffers = {n: b for n, b in context.buffers.items() if b.space in ("input", "output", "constant") or n in used}
     return LoopProgram(buffers, context.constants, tuple(inputs), tuple(outputs), begin, steps, end)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from unfoldc.kernels.loops import LoopProgram, Stmt
 from unfoldc.kernels.passes.block_rows import block_rows
@@ -31,6 +33,8 @@ from unfoldc.kernels.passes.vector_results import vector_results
 from unfoldc.kernels.schedule_choices import NEVER, ScheduleChoices, default_choices
 from unfoldc.kernels.target_spec import TargetSpec
 
+Pass = Callable[[LoopProgram], LoopProgram]
+
 _CACHE_LINE = 64  # bytes; a vector that crosses its end takes two accesses
 
 
@@ -48,37 +52,38 @@ def schedule(
     else there is to decide; None: what is known to do well (and `vectors` counts only then).
     """
     choices = choices or default_choices(spec, vectors)
-    if choices.straight and lanes == 1:
-        written = _straight(program, choices)
-        if written is not None:
-            return written
-    if lanes == 1 and choices.fuse_rows_beyond != NEVER:
-        buffers = program.buffers
-        program = program.mapped(lambda body: fuse_rows(body, buffers, choices.fuse_rows_beyond))
-    if choices.vectors and lanes == 1:
-        program = _in_vectors(program, choices, 2 * spec.accumulators)
-    elif choices.early_sums and lanes == 1:
-        program = start_sums(program)
-    if choices.joined and lanes == 1:
-        program = results_fused(program)
-    if choices.chained and lanes == 1:
-        program = chain_sums(program)
-    if choices.shared_terms and lanes == 1:
-        program = share_terms(program)
-    if choices.triangles > 1 and lanes == 1:
-        program = triangle_products(program, choices.triangles)
-    program = _in_loops(program, lanes, choices)
-    # With a vector per element, every place is aligned already.
-    return plan_memory(program, _CACHE_LINE if lanes == 1 and choices.has_vectors else 8)
+    if lanes > 1:  # with a vector per element, every place is aligned already
+        return plan_memory(program.mapped(partial(block_rows, rows=choices.wide_rows)))
+    written = _straight(program, choices) if choices.straight else None
+    if written is not None:
+        return written
+    for chosen, change in _nest_passes(choices, 2 * spec.accumulators):
+        program = change(program) if chosen else program
+    return plan_memory(_in_loops(program, choices), _CACHE_LINE if choices.has_vectors else 8)
 
 
-def _in_loops(program: LoopProgram, lanes: int, choices: ScheduleChoices) -> LoopProgram:
-    """The program with loops over rows, columns and terms as a processor with so many lanes should run them."""
+def _nest_passes(choices: ScheduleChoices, registers: int) -> list[tuple[bool, Pass]]:
+    """What changes whole nests, in this order, each with whether it is to; `registers`: how many vectors there are."""
+
+    def rows_fused(program: LoopProgram) -> LoopProgram:
+        return program.mapped(lambda body: fuse_rows(body, program.buffers, choices.fuse_rows_beyond))
+
+    return [
+        (choices.fuse_rows_beyond != NEVER, rows_fused),
+        (choices.vectors, lambda program: _in_vectors(program, choices, registers)),
+        (choices.early_sums and not choices.vectors, start_sums),
+        (choices.joined, results_fused),
+        (choices.chained, chain_sums),
+        (choices.shared_terms, share_terms),
+        (choices.triangles > 1, lambda program: triangle_products(program, choices.triangles)),
+    ]
+
+
+def _in_loops(program: LoopProgram, choices: ScheduleChoices) -> LoopProgram:
+    """The program with loops over rows, columns and terms as a processor should run them."""
     buffers = dict(program.buffers)
 
     def transform(body: tuple[Stmt, ...], of_one_sum: int = 0) -> tuple[Stmt, ...]:
-        if lanes > 1:
-            return block_rows(body, choices.wide_rows)
         if choices.columns:
             body, added = sweep_columns(body, buffers, choices.columns, shortest=max(4, choices.vector_bits // 32))
             buffers.update(added)
@@ -97,7 +102,7 @@ def _in_loops(program: LoopProgram, lanes: int, choices: ScheduleChoices) -> Loo
 
 def _straight(program: LoopProgram, choices: ScheduleChoices) -> LoopProgram | None:
     """The program without loops but that over iterations; None if it is too long for that."""
-    blocked = _in_loops(results_fused(start_sums(program)), 1, choices)
+    blocked = _in_loops(results_fused(start_sums(program)), choices)
     moves = choices.straight_moves / 100
     written = straight_line(blocked, choices.straight, choices.straight_registers, moves, choices.straight_growth)
     return None if written is None else plan_memory(written)

@@ -7,15 +7,11 @@ its external data.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
-import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +19,10 @@ import numpy as np
 from unfoldc.errors import InputError, ModelError
 from unfoldc.kernels.artifact import Artifact, Cost, MemoryPlan, Port
 from unfoldc.kernels.target_spec import TargetSpec
-from unfoldc.runtime.npz import read_npz, write_npz
+from unfoldc.runtime.folders import aside, replace_folder, writing
+from unfoldc.runtime.npz import write_npz
 from unfoldc.runtime.programs import drop_programs
+from unfoldc.runtime.stored_files import Weights, damaged, digest, inside, model_files, source_files, there
 
 FORMAT = 1
 INDEX = "artifact.json"
@@ -51,67 +49,6 @@ class Build:
     model: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     external: Mapping[str, str] = field(default_factory=dict)
-
-
-class Sources(Mapping[str, str]):
-    """The source files of a build by name, each read when it is asked for."""
-
-    def __init__(self, folder: Path, names: list[str]) -> None:
-        self._paths = {name: inside(folder, name) for name in names}
-
-    def __getitem__(self, name: str) -> str:
-        path = self._paths[name]
-        return path.read_text(encoding="utf-8") if path.is_file() else _missing(path)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-
-class Models(Mapping[str, bytes]):
-    """The ONNX models of a build by file name, each read when it is asked for."""
-
-    def __init__(self, folder: Path, names: list[str]) -> None:
-        self._paths = {name: inside(folder, name) for name in names}
-
-    def __getitem__(self, name: str) -> bytes:
-        path = self._paths[name]
-        if not path.is_file():
-            _missing(path)
-        return path.read_bytes()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-
-class Weights(Mapping[str, np.ndarray]):
-    """The arrays of a `weights.npz`, read when the first one is asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._arrays: dict[str, np.ndarray] | None = None
-
-    def _read(self) -> dict[str, np.ndarray]:
-        if self._arrays is None:
-            try:
-                self._arrays = read_npz(self._path)
-            except (OSError, ValueError) as error:
-                raise _damaged(self._path, str(error)) from None
-        return self._arrays
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._read()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._read())
 
 
 def write_build(build: Build) -> None:
@@ -159,7 +96,7 @@ def read_build(folder: Path, *, check: bool = True) -> Build:
             "Check the path, or compile the model again.",
         ) from None
     except (ValueError, RecursionError) as error:
-        raise _damaged(index_file, str(error)) from None
+        raise damaged(index_file, str(error)) from None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         found = index.get("format") if isinstance(index, dict) else type(index).__name__
         raise ModelError(
@@ -174,7 +111,7 @@ def read_build(folder: Path, *, check: bool = True) -> Build:
         for name in files if check else [build.product] if build.product else []:
             _check_file(folder, name, files[name])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _damaged(index_file, f"{type(error).__name__}: {error}") from None
+        raise damaged(index_file, f"{type(error).__name__}: {error}") from None
     return build
 
 
@@ -238,52 +175,6 @@ def replace_texts(folder: Path, texts: Mapping[str, str]) -> None:
     (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
-@contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Makes the folder that `folder` is to be in. InputError names `folder` where the system does not let us write."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if isinstance(error, shutil.Error):  # of a tree, which collects (from, to, why) for each file
-            reason = error.args[0][0][2].rpartition("] ")[2].partition(":")[0]
-        found, allowed = f"it cannot be written ({reason})", "a folder with room that you may write to"
-        raise InputError(str(folder), found, allowed, "Choose another, or make room.") from error
-
-
-@contextlib.contextmanager
-def aside(parent: Path) -> Iterator[Path]:
-    """A new folder in `parent` to write into; whatever is left of it at the end is removed."""
-    partial = parent / f".partial-{os.getpid()}-{secrets.token_hex(6)}"
-    partial.mkdir()
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def replace_folder(new: Path, final: Path) -> None:
-    """Rename `new` to `final`, taking away what was there; if that fails the old folder is put back."""
-    if not final.exists():
-        new.rename(final)
-        return
-    with aside(final.parent) as bin_folder:
-        old = bin_folder / "old"
-        final.rename(old)
-        try:
-            new.rename(final)
-        except OSError:
-            old.rename(final)
-            raise
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _restore(index: Mapping[str, Any], folder: Path) -> Build:
     found = index["artifact"]
     target, cost = found["target"], found["cost"]
@@ -294,14 +185,14 @@ def _restore(index: Mapping[str, Any], folder: Path) -> Build:
         target=TargetSpec(**{**target, "float_types": tuple(target["float_types"])}),
         inputs=_ports(found["inputs"]),
         outputs=_ports(found["outputs"]),
-        sources=Sources(folder, found["sources"]),
+        sources=source_files(folder, found["sources"]),
         weights=_weights(folder, index["files"]),
         memory=MemoryPlan(**found["memory"]),
         cost=None if cost is None else _cost(cost),
         batch=found["batch"],
         early_stop=found["early_stop"],
         notes=found["notes"],
-        models=Models(folder, found.get("models", [])),
+        models=model_files(folder, found.get("models", [])),
     )
     facts = {key: index[key] for key in ("target", "kind", "product", "processor", "model", "options", "external")}
     return Build(artifact=artifact, folder=folder, **facts)
@@ -320,38 +211,10 @@ def _ports(items: list[dict[str, Any]]) -> tuple[Port, ...]:
     return tuple(Port(p["name"], p["dtype"], tuple(p["shape"]), p["batched"]) for p in items)
 
 
-def inside(folder: Path, name: str) -> Path:
-    """The path of a file of a build; raises ValueError for a name that leads out of the folder."""
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise ValueError(f"file name {name!r} leaves the folder")
-    return folder / relative
-
-
 def _check_file(folder: Path, name: str, expected: str) -> None:
-    path = inside(folder, name)
-    if not path.is_file():
-        _missing(path)
+    path = there(inside(folder, name))
     if digest(path) != expected:
-        raise _damaged(path, "its content is not what was saved")
-
-
-def _missing(path: Path) -> str:
-    raise ModelError(
-        str(path),
-        "the file is missing",
-        "a complete build folder",
-        "Copy the folder again, or compile the model again.",
-    )
-
-
-def _damaged(path: Path, reason: str) -> ModelError:
-    return ModelError(
-        str(path),
-        f"the file is damaged ({reason})",
-        "a file as solver.save wrote it",
-        "Copy the folder again, or compile the model again.",
-    )
+        raise damaged(path, "its content is not what was saved")
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
+from unfoldc.errors import InputError
+
 if TYPE_CHECKING:
     from unfoldc.targets.emulator import Counts
     from unfoldc.targets.remote.device import Ticks
@@ -34,6 +36,23 @@ class Engine(Protocol):
     ) -> None:
         """Like `solve`, and add the ticks of begin, of each iteration and of end to the K + 2 items of `ticks`."""
         ...
+
+
+class WithoutStamps:
+    """An engine that does not know when its parts end; `why` is the error: where, what was found, is allowed, to do."""
+
+    why = ("emulated device", "it has no clock", "counting instructions", "Use Solver.profile.")
+
+    def profile(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        batch: int,
+        iterations: int,
+        ticks: np.ndarray,
+    ) -> None:
+        """Not possible: raises InputError."""
+        raise InputError(*self.why)
 
 
 class CountingEngine(Engine, Protocol):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unfoldc.errors import InputError
 from unfoldc.kernels.artifact import Artifact
+from unfoldc.runtime.engine import WithoutStamps
 from unfoldc.runtime.one_by_one import problem_of, solve_one_by_one
 from unfoldc.targets.boards import find_target
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unfoldc.targets.emulator import Counts, Emulator
 
 
-class EmulatorEngine:
+class EmulatorEngine(WithoutStamps):
     """One emulated device, started at the first call; it solves one problem after the other, threads take turns."""
 
     def __init__(self, artifact: Artifact, target: str, elf: Path) -> None:
@@ -41,17 +41,6 @@ class EmulatorEngine:
         solve_one_by_one(
             self._artifact, lambda problem: self._emulator.solve(problem, iterations), inputs, outputs, batch
         )
-
-    def profile(
-        self,
-        inputs: Sequence[np.ndarray],
-        outputs: Sequence[np.ndarray],
-        batch: int,
-        iterations: int,
-        ticks: np.ndarray,
-    ) -> None:
-        """Not possible: raises InputError."""
-        raise InputError("emulated device", "it has no clock", "counting instructions", "Use Solver.profile.")
 
     def count(self, inputs: Sequence[np.ndarray]) -> Counts:
         """Instructions and stack of one solve of the first problem."""

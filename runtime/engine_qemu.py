@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unfoldc.errors import InputError
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.build_subfolder import BuildSubfolder
 from unfoldc.runtime.device_engine import DeviceEngine
+from unfoldc.runtime.engine import WithoutStamps
 from unfoldc.runtime.products import device_objects
 from unfoldc.runtime.programs import QEMU
 from unfoldc.targets.boards import find_target
@@ -29,7 +29,7 @@ TIMEOUT = 120.0
 """Seconds that a request may take where nothing else is said."""
 
 
-class QemuEngine(DeviceEngine[QemuDevice]):
+class QemuEngine(WithoutStamps, DeviceEngine[QemuDevice]):
     """One machine, started at the first call; it solves one problem after the other, threads take turns.
 
     The program is linked for the machine at once and kept in the build's folder. Flash, RAM and the bound of the stack
@@ -50,17 +50,6 @@ class QemuEngine(DeviceEngine[QemuDevice]):
         elf = _build(build, target, machine, self._folder.path, progress)
         self.programs = (elf,)
         super().__init__(artifact, lambda: QemuDevice(artifact, target, machine, elf, timeout=timeout))
-
-    def profile(
-        self,
-        inputs: Sequence[np.ndarray],
-        outputs: Sequence[np.ndarray],
-        batch: int,
-        iterations: int,
-        ticks: np.ndarray,
-    ) -> None:
-        """Not possible: raises InputError."""
-        raise InputError("emulated device", "it has no clock", "counting instructions", "Use Solver.profile.")
 
     def count(self, inputs: Sequence[np.ndarray]) -> Counts:
         """Instructions and stack of one solve of the first problem."""

@@ -1,4 +1,4 @@
-"""Batches on devices that solve one problem at a time."""
+"""Batches for what solves one problem at a time."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unfoldc.kernels.artifact import Artifact
-from unfoldc.runtime.artifact_folder import digest
+from unfoldc.runtime.stored_files import digest
 from unfoldc.targets.description import Target
 
 COMPILERS_NOTE = "compilers"

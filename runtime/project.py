@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from unfoldc.errors import InputError, UnfoldcError
-from unfoldc.runtime.artifact_folder import ASIDE, INDEX, Build, aside, check_place, digest, replace_folder, writing
+from unfoldc.runtime.artifact_folder import ASIDE, INDEX, Build, check_place
 from unfoldc.runtime.engine import CountingEngine, Engine
+from unfoldc.runtime.folders import aside, replace_folder, writing
 from unfoldc.runtime.ports import batched
 from unfoldc.runtime.products import COMPILERS_NOTE, weights_as_text
 from unfoldc.runtime.project_update import PROJECT, update_folder
 from unfoldc.runtime.self_test import draw_self_test
+from unfoldc.runtime.stored_files import digest
 from unfoldc.targets.boards import find_target
 from unfoldc.targets.project import Figures, SelfTest, project_files
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from unfoldc.errors import InputError
-from unfoldc.runtime.artifact_folder import INDEX, digest, inside
+from unfoldc.runtime.artifact_folder import INDEX
 from unfoldc.runtime.programs import drop_programs
+from unfoldc.runtime.stored_files import digest, inside
 
 PROJECT = "project"
 """Key of the index: the files that loading does not look at, with the SHA-256 that they were written with."""

@@ -21,8 +21,8 @@ from unfoldc.targets.emulator import Counts
 from unfoldc.targets.firmware_file import read_firmware
 from unfoldc.targets.qemu import QemuMachine
 from unfoldc.targets.qemu_faults import ending_of, fault_of
-from unfoldc.targets.remote.channels import ProcessChannel
 from unfoldc.targets.remote.device import Device
+from unfoldc.targets.remote.process_channel import ProcessChannel
 from unfoldc.targets.tools import find_tool, require_tools
 
 T = TypeVar("T")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reads, writes
 from unfoldc.kernels.gpu.parallel import is_parallel
 from unfoldc.kernels.gpu.product import Term, product_of, term_of
 from unfoldc.kernels.index_bounds import Ranges, loop_range
@@ -33,7 +34,6 @@ from unfoldc.kernels.loops import (
     Var,
 )
 from unfoldc.kernels.passes.fuse_results import chain, fuse_results
-from unfoldc.kernels.passes.sweep_members import reads, writes
 
 
 def split_products(program: LoopProgram, shared: Collection[str], least: int) -> LoopProgram:

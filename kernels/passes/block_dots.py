@@ -71,7 +71,7 @@ class _Work:
         changed = {s.name for s in over.body if isinstance(s, Assign)}
         if not changed or not changed <= totals or any(not isinstance(s, Let | Assign) for s in over.body):
             return False
-        loads = [e for s in over.body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)]
+        loads = build.loads(over.body)
         along = [e for e in loads if any(Var(over.var) in build.walk(i) for i in e.indices)]
         return bool(along) and all(self.runs_along(e, over.var) for e in along)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence, Set
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import Ranges, bounds, linear, longest, loop_range
-from unfoldc.kernels.loops import Assign, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
+from unfoldc.kernels.loops import Assign, Expr, For, Let, Local, Nest, Stmt, Store, Var
 
 
 def block_rows(body: Sequence[Stmt], rows: int, around: Ranges | None = None, of_one_sum: int = 0) -> tuple[Stmt, ...]:
@@ -78,7 +78,7 @@ def rows_are_independent(loop: For, around: Ranges) -> bool:
         shared = [i for i, *others in zip(*places, strict=True) if all(i == other for other in others)]
         if not any(_moves(i, loop.var, variables) for i in shared):
             return False
-    reads = [e for s in loop.body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)]
+    reads = build.loads(loop.body)
     own = _Runs(loop, inner, around)
     return all(own.apart(e.indices, p) for e in reads if e.buffer in written for p in written[e.buffer])
 

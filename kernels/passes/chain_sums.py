@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import writes
 from unfoldc.kernels.loops import Assign, Binary, Const, Expr, For, Let, Load, Local, LoopProgram, Nest, Stmt
-from unfoldc.kernels.passes.sweep_members import writes
 
 _SIGNS = {"add": 1, "sub": -1}
 Leaf = tuple[int, Expr]
@@ -53,12 +53,11 @@ def _chained(body: tuple[Stmt, ...]) -> tuple[Stmt, ...] | None:
     for at, s in enumerate(body):
         if isinstance(s, For | Nest) or isinstance(s, Let) and s.name in terms:
             continue  # the latter are part of what they are used in
-        for top in build.expressions(s):
-            for e in build.walk(top):
-                leaves = _leaves(e, terms)
-                found = [(sign, x) for sign, x in leaves if isinstance(x, Local) and x.name in sums]
-                if len(found) > 1:
-                    return _together(body, at, e, leaves, found, sums, terms)
+        for e in build.within((s,)):
+            leaves = _leaves(e, terms)
+            found = [(sign, x) for sign, x in leaves if isinstance(x, Local) and x.name in sums]
+            if len(found) > 1:
+                return _together(body, at, e, leaves, found, sums, terms)
     return None
 
 
@@ -69,7 +68,7 @@ def _sums(body: Sequence[Stmt]) -> dict[str, _Sum]:
         if not isinstance(s, Let) or not s.mutable or not isinstance(s.value, Const) or s.value.value:
             continue
         loops = [p for p, b in enumerate(body) if any(a.name == s.name for a in _assigns(b))]
-        reads = [e for b in body[start + 1 :] for top in build.expressions(b) for e in build.walk(top)]
+        reads = build.within(body[start + 1 :])
         name = Local(s.name, s.value.dtype)
         if len(loops) == 1 and _is_sum(body[loops[0]], name) and reads.count(name) == 2:  # once by itself
             found[s.name] = _Sum(s.name, start, loops[0])
@@ -97,9 +96,7 @@ def _terms_of(body: Sequence[Stmt]) -> dict[str, Expr]:
     for at, s in enumerate(body):
         if not isinstance(s, Let) or s.mutable or not isinstance(s.value, Binary) or s.value.operator not in _SIGNS:
             continue
-        behind = [
-            (p, e) for p in range(at + 1, len(body)) for top in build.expressions(body[p]) for e in build.walk(top)
-        ]
+        behind = [(p, e) for p in range(at + 1, len(body)) for e in build.within((body[p],))]
         uses = [p for p, e in behind if isinstance(e, Local) and e.name == s.name]
         if len(uses) != 1 or isinstance(body[uses[0]], For | Nest) or not s.value.dtype.startswith("float"):
             continue

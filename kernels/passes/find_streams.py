@@ -184,7 +184,7 @@ def _loads(body: Sequence[Stmt], ranges: Ranges) -> Iterator[tuple[Load, Ranges]
         elif isinstance(s, Nest):
             yield from _loads(s.body, ranges)
         else:
-            yield from ((e, ranges) for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load))
+            yield from ((e, ranges) for e in build.loads((s,)))
 
 
 def _stored(s: Stmt) -> set[str]:

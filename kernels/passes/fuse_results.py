@@ -14,10 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses, reads, writes
 from unfoldc.kernels.index_bounds import Ranges, loop_range
 from unfoldc.kernels.loops import Buffer, Expr, For, Let, Load, Local, LoopProgram, Nest, Stmt, Store, Var
 from unfoldc.kernels.passes.block_rows import rows_are_independent
-from unfoldc.kernels.passes.sweep_members import accesses, reads, writes
 
 
 def results_fused(program: LoopProgram) -> LoopProgram:

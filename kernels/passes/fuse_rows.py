@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses, reads, touches
 from unfoldc.kernels.index_bounds import Ranges, bounds, loop_range
 from unfoldc.kernels.loops import Buffer, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
-from unfoldc.kernels.passes.sweep_members import accesses, reads
 
 _MOST_BEHIND = 2  # rows
 _MOST_LONGER = 1 / 8  # of the rows
@@ -91,7 +91,7 @@ def _joining(loop: For, group: Sequence[_Member], buffers: Mapping[str, Buffer],
     if any(isinstance(s, For) and s.var == group[0].loop.var for s in build.statements(loop.body)):
         return None
     before = {a.buffer for m in group for a in accesses((m.loop,))}
-    own = {a.buffer for a in accesses((loop,))}
+    own = touches((loop,))
     if not before & own or sum(buffers[name].nbytes for name in before | own) <= cache:
         return None
     # At least a row behind what it reads: a load that covers parts of two stores waits until both are in the cache.

@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses, reads, writes
 from unfoldc.kernels.loops import Buffer, Expr, For, Load, LoopProgram, Nest, Step, Stmt, Store, Var
-from unfoldc.kernels.passes.sweep_members import Member, accesses, reads, row_members, sum_member, writes
+from unfoldc.kernels.passes.sweep_members import Member, row_members, sum_member
 
 _SHORTEST = 32  # bytes of a row
 
@@ -61,7 +62,7 @@ class _Work:
     def __init__(self, program: LoopProgram, sizes: SweepSizes) -> None:
         self.sizes = sizes
         self.buffers = dict(program.buffers)
-        parts = (program.begin, *(s.body for s in program.steps), program.end)
+        parts = program.parts
         self.touched: dict[str, int] = {}
         for access in accesses(s for part in parts for s in part):
             self.touched[access.buffer] = self.touched.get(access.buffer, 0) + 1

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reading, reads
 from unfoldc.kernels.loops import (
     ITERATION,
     Assign,
@@ -33,9 +34,7 @@ from unfoldc.kernels.loops import (
     Var,
 )
 from unfoldc.kernels.passes.half_blocks import HalfBlocks
-from unfoldc.kernels.passes.matrix_vector import MatrixVector, chosen_by, matrix_of, matrix_vector
-from unfoldc.kernels.passes.sweep_members import reads
-from unfoldc.kernels.passes.symmetric import symmetric
+from unfoldc.kernels.passes.matrix_vector import MatrixVector, chosen_by, matrix_vector, symmetric_matrix
 
 _FEWEST_BLOCKS = 4  # along an axis
 _LARGEST_SHARE = 0.75  # of the matrix that is stored; zeros fill up the last blocks
@@ -52,13 +51,10 @@ def half_products(program: LoopProgram, vector_bits: int, registers: int, cache:
     if sum(v.nbytes for n, v in program.constants.items() if n in read) <= cache:
         return program
     work = _Work(dict(program.buffers), dict(program.constants), vector_bits, registers)
-    steps = tuple(replace(s, body=work.body(s.body)) for s in program.steps)
+    changed = replace(program, steps=tuple(replace(s, body=work.body(s.body)) for s in program.steps))
     if not work.made:
         return program
-    changed = replace(program, steps=steps)
-    left = reads(s for part in (changed.begin, *(s.body for s in steps), changed.end) for s in part)
-    buffers = {n: b for n, b in work.buffers.items() if b.space != "constant" or n in left}
-    return replace(changed, buffers=buffers, constants={n: v for n, v in work.constants.items() if n in left})
+    return reading(changed, work.buffers, work.constants)
 
 
 @dataclass
@@ -98,7 +94,7 @@ class _Work:
             self.buffers.update({b.name: b for b in scratch})
             filled = replace(found.loop, body=(*found.before, Store(scratch[0].name, (Var(found.loop.var),), found.x)))
             before.append(Nest(nest.origins, (filled,)))
-            matrices, lead = self.packed(found.matrix, form)
+            matrices, lead = self.packed(found, form)
             before += form.product(matrices, lead, scratch)
             total = Load(scratch[1].name, (Var(rows.var),), dtype)
             body[place] = Assign(found.sum, build.add(Local(found.sum, dtype), total))
@@ -106,23 +102,20 @@ class _Work:
 
     def form(self, found: MatrixVector) -> HalfBlocks | None:
         """How the matrix is cut into blocks; None where it is not symmetric or not large enough."""
-        matrix = matrix_of(found.matrix, self.constants)
+        matrix = symmetric_matrix(found, self.constants)
+        if matrix is None:
+            return None
         order, lanes = matrix.shape[-1], self.vector_bits // (8 * matrix.dtype.itemsize)
         room = (self.registers - lanes - _OPERANDS) // 2  # each takes a vector of x and one of y
         form = HalfBlocks(order, lanes, max(1, min(_MOST_TOGETHER, room)))
-        whole = order == found.loop.extent and order == matrix.shape[-2]
-        if not whole or form.blocks < _FEWEST_BLOCKS or form.stored > _LARGEST_SHARE * order**2:
-            return None
-        # Gram matrices that were computed in this type may differ across the diagonal by a rounding.
-        return form if symmetric(matrix, float(np.finfo(matrix.dtype).eps)) else None
+        return form if form.blocks >= _FEWEST_BLOCKS and form.stored <= _LARGEST_SHARE * order**2 else None
 
-    def packed(self, load: Load, form: HalfBlocks) -> tuple[tuple[str, ...], tuple[Expr, ...]]:
+    def packed(self, found: MatrixVector, form: HalfBlocks) -> tuple[tuple[str, ...], tuple[Expr, ...]]:
         """The names of the constants with the blocks, and their first indices."""
-        others = chosen_by(load)
+        load, others = found.matrix, chosen_by(found.matrix)
         if (load.buffer, others) not in self.made:
-            matrix = matrix_of(load, self.constants)
-            if not symmetric(matrix):
-                matrix = matrix / 2 + matrix.swapaxes(-1, -2) / 2
+            matrix = symmetric_matrix(found, self.constants)
+            assert matrix is not None
             names = [f"{load.buffer}_half{len(self.made)}_{n}" for n in range(len(form.rows()))]
             for name, array in zip(names, form.packed(matrix), strict=True):
                 self.constants[name] = array

@@ -126,7 +126,7 @@ def _sums(loop: For) -> dict[str, str]:
         if value.a != Local(s.name, value.dtype):
             return {}
         found[s.name] = value.dtype
-    read = [e for s in loop.body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Local)]
+    read = [e for e in build.within(loop.body) if isinstance(e, Local)]
     return found if sum(e.name in found for e in read) == len(found) else {}
 
 

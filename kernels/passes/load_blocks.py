@@ -126,7 +126,7 @@ def _blocks(reads: Reads) -> list[_Block]:
 
 
 def _reads(s: Stmt, buffers: Mapping[str, Buffer]) -> dict[tuple[Memory, int], Load]:
-    loads = [e for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)]
+    loads = build.loads((s,))
     return {place_of(e, buffers): e for e in loads if e.dtype == "float32"}
 
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import Access, accesses
 from unfoldc.kernels.index_bounds import linear
 from unfoldc.kernels.loops import Buffer, Expr, For, Load, LoopProgram, Nest, Step, Stmt, Store, Var
 from unfoldc.kernels.passes.pack_operands import moved
-from unfoldc.kernels.passes.sweep_members import Access, accesses
 from unfoldc.kernels.passes.vector_cost import vector_cost
 
 Moves = Mapping[str, int]

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import writes
 from unfoldc.kernels.loops import ITERATION, Assign, Binary, Const, Expr, For, Let, Load, Local, Stmt, Var
-from unfoldc.kernels.passes.sweep_members import writes
+from unfoldc.kernels.passes.symmetric import symmetrised
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,17 @@ def chosen_by(load: Load) -> tuple[Expr, ...]:
     return tuple(i for i in load.indices if isinstance(i, Const) or i == Var(ITERATION))
 
 
-def matrix_of(load: Load, constants: Mapping[str, np.ndarray]) -> np.ndarray:
+def _matrix(load: Load, constants: Mapping[str, np.ndarray]) -> np.ndarray:
     """The matrix that is read; one for each iteration if they differ."""
     at = [a for a, i in enumerate(load.indices) if i not in chosen_by(load)]
     whole = np.moveaxis(constants[load.buffer], at, (-2, -1))
     return whole[tuple(int(i.value) if isinstance(i, Const) else slice(None) for i in chosen_by(load))]
+
+
+def symmetric_matrix(found: MatrixVector, constants: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """The matrix of a product, or those of all iterations, `symmetrised`; None where one is not symmetric or whole."""
+    matrix = _matrix(found.matrix, constants)
+    return symmetrised(matrix) if matrix.shape[-1] == matrix.shape[-2] == found.loop.extent else None
 
 
 def matrix_vector(rows: For, place: int, constants: Collection[str]) -> MatrixVector | None:
@@ -65,7 +72,7 @@ def _same_for_all(body: tuple[Stmt, ...], rows: For) -> bool:
     """Whether scalars have the same values in all runs of the loop, and before it: nothing that it makes is read."""
     declared = {s.name for s in body if isinstance(s, Let)}
     written = writes(rows.body)
-    parts = [e for s in body for top in build.expressions(s) for e in build.walk(top)]
+    parts = build.within(body)
     return not any(
         e == Var(rows.var)
         or (isinstance(e, Local) and e.name not in declared)

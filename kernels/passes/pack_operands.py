@@ -16,9 +16,9 @@ from math import prod
 from typing import TypeVar
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import Access, accesses, writes
 from unfoldc.kernels.loops import ITERATION, Buffer, Expr, For, Load, LoopProgram, Nest, Step, Stmt, Store, Var
 from unfoldc.kernels.passes.fuse_sweeps import in_whole_lines
-from unfoldc.kernels.passes.sweep_members import Access, accesses, writes
 
 T = TypeVar("T")
 _LINE = 64  # bytes; a vector that crosses its end takes two accesses

@@ -15,10 +15,10 @@ from dataclasses import replace
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reads, writes
 from unfoldc.kernels.loops import Buffer, Expr, For, Load, LoopProgram, Nest, Stmt, Store, Var
 from unfoldc.kernels.passes.join_forms import Copy, Join, Matrices, Unlike
 from unfoldc.kernels.passes.result_form import ResultForm, around, result_form
-from unfoldc.kernels.passes.sweep_members import reads, writes
 from unfoldc.kernels.passes.vector_axis import FEWEST_ITERATIONS, fixed_buffers
 
 

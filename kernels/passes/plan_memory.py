@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from unfoldc.kernels import build
-from unfoldc.kernels.loops import Buffer, Load, LoopProgram, Stmt, Store
+from unfoldc.kernels.accesses import touches
+from unfoldc.kernels.loops import Buffer, LoopProgram, Stmt
 
 # part of the program -> first and last of its statements that uses the buffer
 _Lives = dict[int, tuple[int, int]]
@@ -21,7 +21,7 @@ def plan_memory(program: LoopProgram, alignment: int = 8) -> LoopProgram:
     """
     scratch = {n: b for n, b in program.buffers.items() if b.space == "scratch"}
     lives: dict[str, _Lives] = {}
-    for number, part in enumerate((program.begin, *(s.body for s in program.steps), program.end)):
+    for number, part in enumerate(program.parts):
         for name, span in _lifetimes(part, scratch).items():
             lives.setdefault(name, {})[number] = span
     offsets: dict[str, int] = {}
@@ -36,9 +36,7 @@ def plan_memory(program: LoopProgram, alignment: int = 8) -> LoopProgram:
 def _lifetimes(part: Sequence[Stmt], scratch: dict[str, Buffer]) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for position, s in enumerate(part):
-        names = {t.buffer for t in build.statements((s,)) if isinstance(t, Store)}
-        names |= {e.buffer for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)}
-        for name in names & scratch.keys():
+        for name in touches((s,)) & scratch.keys():
             first, _ = found.get(name, (position, position))
             found[name] = (first, position)
     return found

@@ -199,8 +199,8 @@ class ScalarGraph:
         buffer, indices = place
         self._moving |= {buffer} if any(not isinstance(i, Const) for i in indices) else set()
         self._read[buffer] = self._read.get(buffer, False) or reads
-        stored = not reads or any(name == buffer for name, _ in self.stored)
-        if stored and self._read[buffer] and buffer in self._moving:
+        unknown = buffer in self._moving and self._read[buffer]
+        if unknown and (not reads or any(name == buffer for name, _ in self.stored)):
             raise NotScalarError
 
     def _indices(self, indices: Sequence[Expr], loops: Mapping[str, int]) -> tuple[Expr, ...]:

@@ -9,12 +9,8 @@ from unfoldc.kernels.passes.scalar_registers import Move, cost, in_registers
 from unfoldc.kernels.passes.scalar_units import Unit, Units
 
 _DEARER = 100  # units: so much longer does a number stay that would have to be put aside
-_FEW = (
-    0,
-    2,
-    8,
-    1 << 30,
-)  # readers of a number in memory up to which it stays in a register when an order is looked for
+# Readers of a number in memory up to which it stays in a register, when orders are looked for.
+_FEW = (0, 2, 8, 1 << 30)
 
 
 @dataclass

@@ -62,4 +62,4 @@ def _product(body: Sequence[Stmt], here: int, a: Expr, b: Expr) -> Local | None:
 
 
 def _reads(body: Sequence[Stmt], scalar: Local) -> int:
-    return sum(e == scalar for s in body for top in build.expressions(s) for e in build.walk(top))
+    return sum(e == scalar for e in build.within(body))

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reads, writes
 from unfoldc.kernels.loops import Assign, Const, Expr, For, Let, Load, Local, LoopProgram, Nest, Stmt, Var
 from unfoldc.kernels.passes.fuse_results import chain, joined
-from unfoldc.kernels.passes.sweep_members import reads, writes
 
 _MOST_SUMS = 2  # for each result; eight results at a time make sixteen, of 32 registers
 
@@ -43,17 +43,12 @@ def _nests_joined(body: Sequence[Stmt]) -> list[Stmt]:
 def _fewer_loops(first: Stmt, second: Stmt, both: Nest) -> bool:
     """Whether sums of two nests run in one loop when the nests are one, and are few enough."""
     inside = chain(both)
-    if inside is None or _distinct(inside[-1].body) > _MOST_SUMS:
+    if inside is None or sum(isinstance(s, Let) and s.mutable for s in inside[-1].body) > _MOST_SUMS:
         return False
-    if len({s.name for s in build.statements(inside[-1].body) if isinstance(s, Let)}) != sum(
-        isinstance(s, Let) for s in build.statements(inside[-1].body)
-    ):
+    names = [s.name for s in build.statements(inside[-1].body) if isinstance(s, Let)]
+    if len(set(names)) < len(names):
         return False
     return _loops(_in_one(both)) < _loops(_in_one(first)) + _loops(_in_one(second))
-
-
-def _distinct(body: Sequence[Stmt]) -> int:
-    return sum(isinstance(s, Let) and s.mutable for s in body)
 
 
 def _loops(s: Stmt) -> int:
@@ -104,7 +99,7 @@ def _with_a_later_one(body: tuple[Stmt, ...], place: int) -> tuple[Stmt, ...] | 
 
 def _terms(body: Sequence[Stmt]) -> set[Expr]:
     """What is loaded in the statements."""
-    return {e for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)}
+    return set(build.loads(body))
 
 
 def _starts(s: Stmt, loop: For) -> bool:
@@ -117,11 +112,11 @@ def _may_move(between: Sequence[Stmt], loop: For) -> bool:
     """Whether a loop gives the same before these statements, but for those where its sums start."""
     sums = {a.name for a in loop.body if isinstance(a, Assign)}
     declared = {s.name for s in loop.body if isinstance(s, Let)}
-    read = {e.name for s in loop.body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Local)}
+    read = {e.name for e in build.within(loop.body) if isinstance(e, Local)}
     rest = [s for s in between if not _starts(s, loop)]
     inside = build.statements(tuple(rest))
     made = {s.name for s in inside if isinstance(s, Let | Assign)}
-    used = {e.name for s in rest for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Local)}
+    used = {e.name for e in build.within(rest) if isinstance(e, Local)}
     if made & (read | sums) - declared or used & sums:
         return False
     return not writes(rest) & reads((loop,))
@@ -129,7 +124,7 @@ def _may_move(between: Sequence[Stmt], loop: For) -> bool:
 
 def _loading_once(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
     """The statements with what several of them load in scalars, loaded first."""
-    loads = [e for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)]
+    loads = build.loads(body)
     shared = [e for e in dict.fromkeys(loads) if loads.count(e) > 1]
     taken = {s.name for s in body if isinstance(s, Let | Assign)}
     names: dict[Load, Local] = {}

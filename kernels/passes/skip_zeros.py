@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import writes
 from unfoldc.kernels.loops import (
     Assign,
     Binary,
@@ -64,7 +65,7 @@ class _Work:
         chain = [loop]
         while len(chain[-1].body) == 1 and isinstance(chain[-1].body[0], For):
             chain.append(chain[-1].body[0])
-        written = {s.buffer for s in build.statements(nest.body) if isinstance(s, Store)}
+        written = writes(nest.body)
         for s in chain[-1].body:
             vector = self.vector(s, {c.var for c in chain}, written) if isinstance(s, For) else None
             if vector is not None and isinstance(s, For) and isinstance(s.extent, int):

@@ -32,7 +32,7 @@ def split_epilogue(loops: Sequence[For], body: Sequence[Stmt], name: str) -> tup
     behind = body[last + 1 :]
     if last < 0 or len(sums) != 1 or results < _FEWEST or any(isinstance(s, Assign) for s in behind):
         return None
-    if not any(_dear(e) for s in behind for top in build.expressions(s) for e in build.walk(top)):
+    if not any(_dear(e) for e in build.within(behind)):
         return None
     (total,) = sums
     at = tuple(Var(loop.var) for loop in loops)

@@ -94,11 +94,9 @@ def _plain(loop: For) -> bool:
 def _cuts(loop: For, extent: int) -> list[int]:
     """Where a comparison of the loop's variable changes its answer, and the ends."""
     cuts = {0, extent}
-    for s in build.statements(loop.body):
-        for top in build.expressions(s):
-            for e in build.walk(top):
-                if isinstance(e, Binary) and e.operator in ("ge", "lt") and e.a.dtype == "int32":
-                    cuts.update(_turn(e, loop.var, extent))
+    for e in build.within(loop.body):
+        if isinstance(e, Binary) and e.operator in ("ge", "lt") and e.a.dtype == "int32":
+            cuts.update(_turn(e, loop.var, extent))
     return sorted(cuts)
 
 
@@ -110,10 +108,7 @@ def _bits(loop: For) -> int:
 def _computes(body: Sequence[Stmt]) -> bool:
     """Whether statements without loops compute with numbers: a copy at a border is no cheaper in one vector."""
     return all(not isinstance(s, For) for s in body) and any(
-        isinstance(e, Binary | Unary) and e.dtype.startswith("float")
-        for s in body
-        for top in build.expressions(s)
-        for e in build.walk(top)
+        isinstance(e, Binary | Unary) and e.dtype.startswith("float") for e in build.within(body)
     )
 
 

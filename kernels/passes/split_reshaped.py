@@ -48,7 +48,7 @@ def _shortened(e: Expr) -> Expr | None:
 
 def _row(loop: For) -> int | None:
     """The length of the inner axis."""
-    tops = [e for s in loop.body for top in build.expressions(s) for e in build.walk(top)]
+    tops = build.within(loop.body)
     found = {e.b for e in tops if isinstance(e, Binary) and e.operator in ("floordiv", "mod") and e.a == Var(loop.var)}
     if len(found) != 1 or not isinstance(loop.extent, int) or loop.kind != "serial":
         return None

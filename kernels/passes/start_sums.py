@@ -15,6 +15,7 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import writes
 from unfoldc.kernels.loops import (
     ITERATION,
     Assign,
@@ -29,7 +30,6 @@ from unfoldc.kernels.loops import (
     Nest,
     Step,
     Stmt,
-    Store,
     Var,
 )
 
@@ -37,7 +37,7 @@ from unfoldc.kernels.loops import (
 def start_sums(program: LoopProgram) -> LoopProgram:
     """The program with such sums in all of its nests."""
     constant = frozenset(name for name, buffer in program.buffers.items() if buffer.space == "constant")
-    changed = {s.buffer for step in program.steps for s in build.statements(step.body) if isinstance(s, Store)}
+    changed = writes(s for step in program.steps for s in step.body)
     fixed = frozenset(program.buffers) - changed
     steps = tuple(Step(s.first, s.count, _body(s.body, fixed)) for s in program.steps)
     return replace(program, begin=_body(program.begin, constant), steps=steps, end=_body(program.end, constant))
@@ -59,7 +59,7 @@ def _started(body: tuple[Stmt, ...], at: int, fixed: Set[str]) -> tuple[Stmt, ..
     added = [s.value for s in build.statements(behind) if isinstance(s, Assign) and s.name == name.name]
     if not all(isinstance(v, Binary) and v.operator in ("add", "sub") and v.a == name for v in added):
         return body
-    found = [e for s in behind for top in build.expressions(s) for e in build.walk(top)]
+    found = build.within(behind)
     uses = [e for e in found if isinstance(e, Binary) and e.operator == "add" and name in (e.a, e.b) and e not in added]
     if len(uses) != 1 or found.count(name) != 1 + len(added):
         return body

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import touches, writes
 from unfoldc.kernels.loops import Expr, For, Load, Nest, Stmt, Store
 from unfoldc.kernels.passes.store_in_place import whole_copy
-from unfoldc.kernels.passes.sweep_members import accesses, writes
 
 
 def copy_behind(body: Sequence[Stmt], maker: int) -> tuple[int, str, str] | None:
@@ -31,7 +31,7 @@ def copy_behind(body: Sequence[Stmt], maker: int) -> tuple[int, str, str] | None
             continue
         between = [x for i, x in enumerate(body) if maker < i < at]
         others = [x for i, x in enumerate(body) if i not in (maker, at)]
-        if target not in _touched(between) and target not in stored and source not in _touched(others):
+        if target not in touches(between) and target not in stored and source not in touches(others):
             return at, source, target
     return None
 
@@ -47,17 +47,9 @@ def stored_at_once(body: tuple[Stmt, ...], source: str, target: str) -> tuple[St
     for s in inner[0].body:
         began = began or (isinstance(s, Store) and s.buffer == source)
         own = s.indices if isinstance(s, Store) else None
-        if began and any(load.indices != own for load in _loads(s) if load.buffer in (source, target)):
+        if began and any(load.indices != own for load in build.loads((s,)) if load.buffer in (source, target)):
             return None
     return tuple(_renamed(s, source, target) for s in body)
-
-
-def _touched(body: Sequence[Stmt]) -> set[str]:
-    return {a.buffer for a in accesses(body)}
-
-
-def _loads(s: Stmt) -> list[Load]:
-    return [e for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)]
 
 
 def _renamed(s: Stmt, source: str, target: str) -> Stmt:

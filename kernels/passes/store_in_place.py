@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reads, writes
 from unfoldc.kernels.loops import Expr, For, Load, Nest, Stmt, Store
 
 
@@ -23,12 +24,12 @@ def store_in_place(nests: Sequence[Nest], copies: Sequence[Nest], keep: set[str]
         if source is None or target is None or source in keep or source in gone:
             left.append(_rename_nest(copy, {}))
             continue
-        maker = next((i for i, n in enumerate(work) if source in _stores(n)), None)
-        others = [c for c in copies if c is not copy and source in _loads([c])]
+        maker = next((i for i, n in enumerate(work) if source in writes((n,))), None)
+        others = [c for c in copies if c is not copy and source in reads((c,))]
         if (
             maker is None
             or others
-            or target in _loads(work[maker + 1 :])
+            or target in reads(work[maker + 1 :])
             or not _own_element_only(work[maker], target, source)
         ):
             left.append(copy)
@@ -53,23 +54,12 @@ def whole_copy(nest: Nest) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _stores(nest: Nest) -> set[str]:
-    return {s.buffer for s in build.statements((nest,)) if isinstance(s, Store)}
-
-
-def _loads(nests: Iterable[Stmt]) -> set[str]:
-    return {e.buffer for n in nests for top in build.expressions(n) for e in build.walk(top) if isinstance(e, Load)}
-
-
 def _own_element_only(nest: Nest, target: str, source: str) -> bool:
     """Whether every read of `target` is at the index where the nest stores `source`."""
     stores = [s for s in build.statements((nest,)) if isinstance(s, Store) and s.buffer == source]
     if len(stores) != 1:
         return False
-    reads = [
-        e for top in build.expressions(nest) for e in build.walk(top) if isinstance(e, Load) and e.buffer == target
-    ]
-    return all(read.indices == stores[0].indices for read in reads)
+    return all(e.indices == stores[0].indices for e in build.loads((nest,)) if e.buffer == target)
 
 
 def _rename_nest(nest: Nest, names: dict[str, str]) -> Nest:

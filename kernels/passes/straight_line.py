@@ -11,9 +11,10 @@ where registers run out; what is equal is computed once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reads, writes
 from unfoldc.kernels.loops import (
     Binary,
     Buffer,
@@ -33,19 +34,19 @@ from unfoldc.kernels.passes.equal_scalars import equal_states, merged, regrouped
 from unfoldc.kernels.passes.find_streams import find_streams
 from unfoldc.kernels.passes.scalar_graph import NotScalarError, Place, ScalarGraph
 from unfoldc.kernels.passes.scalar_order import best_moves
-from unfoldc.kernels.passes.scalar_registers import cost
+from unfoldc.kernels.passes.scalar_registers import Move, cost
 from unfoldc.kernels.passes.scalar_units import Units
-from unfoldc.kernels.passes.sweep_members import reads, writes
 
 _COPIED = 200  # elements
 _PLACED = "float32"  # what has registers of its own
 
 
-class _Row:
-    """A part in the best order for so many registers."""
+@dataclass
+class _Part:
+    """A part of the program, and its operations; None: it stays as it is."""
 
-    def __init__(self, units: Units, registers: int) -> None:
-        self.units, self.moves = units, best_moves(units, registers)
+    body: tuple[Stmt, ...]
+    graph: ScalarGraph | None
 
 
 def straight_line(
@@ -57,34 +58,48 @@ def straight_line(
     from memory or put aside, or if the iterations become `growth` times as long as their loops are, blocks and all. A
     part that cannot be written out stays as it is.
     """
-    steps = [_graph(program, s.body, s.first, most) for s in program.steps]
-    if not steps or None in steps:
+    begin = _Part(program.begin, _graph(program, program.begin, 0, most))
+    steps = [_Part(s.body, _graph(program, s.body, s.first, most)) for s in program.steps]
+    if not steps or any(part.graph is None for part in steps):
         return None
-    ends = _end(program)
-    graphs = [_graph(program, program.begin, 0, most), *steps]
-    graphs += [None if kept else _graph(program, body, 0, most) for body, kept in ends]
-    bodies = [program.begin, *(s.body for s in program.steps), *(body for body, _ in ends)]
-    if graphs[0] is not None:
-        classes = equal_states(graphs[0], [g for g in steps if g is not None])
-        graphs = [graphs[0], *(g and merged(g, classes) for g in graphs[1:])]
-        graphs = [g and regrouped(g) for g in graphs]
-    others = [i for i in range(len(graphs)) if not 0 < i <= len(steps)]
-    graphs = [None if i in others and g is not None and _copies(g) else g for i, g in enumerate(graphs)]
-    _drop_unread(graphs, bodies)
-    units = [None if graph is None else Units(graph) for graph in graphs]
-    if any(u.loads > moves * u.operations for u in units[1 : 1 + len(steps)] if u is not None):
+    ends = [_Part(body, None if kept else _graph(program, body, 0, most)) for body, kept in _end(program)]
+    _merge(begin, steps, ends)
+    for part in (begin, *ends):
+        if part.graph is not None and _copies(part.graph):
+            part.graph = None
+    _drop_unread([begin, *steps, *ends])
+    units = [Units(part.graph) for part in steps if part.graph is not None]
+    if any(u.loads > moves * u.operations for u in units):
         return None
-    long = sum(len(u.units) for u in units[1 : 1 + len(steps)] if u is not None)
-    if long > growth * sum(_operations(s.body) for s in program.steps):
+    if sum(len(u.units) for u in units) > growth * sum(_operations(part.body) for part in steps):
         return None
-    rows = [None if u is None else _Row(u, registers) for u in units]
-    if any(cost(row.moves) > moves * row.units.operations for row in rows[1 : 1 + len(steps)] if row is not None):
+    orders = [best_moves(u, registers) for u in units]
+    if any(cost(order) > moves * u.operations for u, order in zip(units, orders, strict=True)):
         return None
     buffers = dict(program.buffers)
-    made = [body if row is None else _written_out(row, buffers) for body, row in zip(bodies, rows, strict=True)]
-    changed = tuple(replace(s, body=body) for s, body in zip(program.steps, made[1:], strict=False))
-    end = tuple(s for body in made[1 + len(steps) :] for s in body)
-    return replace(program, begin=made[0], steps=changed, end=end, buffers=buffers)
+    first = _once(begin, registers, buffers)
+    bodies = [_written_out(u, order, buffers) for u, order in zip(units, orders, strict=True)]
+    changed = tuple(replace(s, body=body) for s, body in zip(program.steps, bodies, strict=True))
+    end = tuple(s for part in ends for s in _once(part, registers, buffers))
+    return replace(program, begin=first, steps=changed, end=end, buffers=buffers)
+
+
+def _merge(begin: _Part, steps: Sequence[_Part], ends: Sequence[_Part]) -> None:
+    """Makes one of scalars that are equal, where it is known what the states start with."""
+    if begin.graph is None:
+        return
+    classes = equal_states(begin.graph, [part.graph for part in steps if part.graph is not None])
+    begin.graph = regrouped(begin.graph)
+    for part in (*steps, *ends):
+        part.graph = part.graph and regrouped(merged(part.graph, classes))
+
+
+def _once(part: _Part, registers: int, buffers: dict[str, Buffer]) -> tuple[Stmt, ...]:
+    """The statements of a part that is run once."""
+    if part.graph is None:
+        return part.body
+    units = Units(part.graph)
+    return _written_out(units, best_moves(units, registers), buffers)
 
 
 def _operations(body: tuple[Stmt, ...]) -> int:
@@ -123,18 +138,19 @@ def _graph(program: LoopProgram, body: Sequence[Stmt], first: int, most: int) ->
     return graph
 
 
-def _drop_unread(graphs: Sequence[ScalarGraph | None], bodies: Sequence[Sequence[Stmt]]) -> None:
+def _drop_unread(parts: Sequence[_Part]) -> None:
     """Takes out stores that change nothing, of scratch, and of elements of states that no part reads."""
     read: set[Place] = set()
     whole: set[str] = set()
-    for graph, body in zip(graphs, bodies, strict=True):
+    for part in parts:
+        graph = part.graph
         if graph is None:
-            whole |= reads(body)
+            whole |= reads(part.body)
             continue
         loads = [s.shape for s in (graph.scalars[x] for x in graph.wanted()) if isinstance(s.shape, Load)]
         read |= {(e.buffer, e.indices) for e in loads}
         whole |= {e.buffer for e in loads if not all(isinstance(i, Const) for i in e.indices)}
-    for graph in filter(None, graphs):
+    for graph in filter(None, (part.graph for part in parts)):
         graph.stored = {
             place: number for place, number in graph.stored.items()
             if graph.scalars[number].shape != Load(*place, graph.buffers[place[0]].dtype)
@@ -148,13 +164,13 @@ def _is_kept(place: Place, space: str, read: set[Place], whole: set[str]) -> boo
     return space == "output" or space == "state" and (not known or place in read or name in whole)
 
 
-def _written_out(row: _Row, buffers: dict[str, Buffer]) -> tuple[Stmt, ...]:
+def _written_out(units: Units, moves: Sequence[Move], buffers: dict[str, Buffer]) -> tuple[Stmt, ...]:
     """The operations as statements; what they put aside gets buffers."""
-    units, graph, aside = row.units, row.units.graph, _aside(buffers)
+    graph, aside = units.graph, _aside(buffers)
     made: list[Stmt] = []
     names: dict[int, Expr] = {}
     slots: dict[str, int] = {}
-    for move in row.moves:
+    for move in moves:
         number = units.units[move.number].result if move.kind == "unit" else move.number
         dtype = graph.scalars[number].shape.dtype
         at = (f"{aside}_{dtype}", (build.index(move.slot),))

@@ -17,15 +17,14 @@ from dataclasses import replace
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses, reads, writes
 from unfoldc.kernels.loops import Buffer, Expr, For, Load, Local, LoopProgram, Nest, Step, Stmt, Var
 from unfoldc.kernels.passes.result_form import ResultForm, Sum, result_form, with_loops
-from unfoldc.kernels.passes.sweep_members import accesses, reads, writes
 
 
 def sum_columns(program: LoopProgram, vector_bits: int) -> LoopProgram:
     """The program with such sums taken apart where a row fills half a vector at least."""
-    parts = (program.begin, *(s.body for s in program.steps), program.end)
-    found = accesses(s for part in parts for s in part)
+    found = accesses(s for part in program.parts for s in part)
     read_at = Counter(a.buffer for a in found if not a.stored)
     work = _Work(dict(program.buffers), vector_bits, {n for n, count in read_at.items() if count == 1})
     begin, end = work.part(program.begin), work.part(program.end)

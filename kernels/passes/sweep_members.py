@@ -14,18 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses, reads, writes
 from unfoldc.kernels.loops import Assign, Buffer, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
 
 Fresh = Callable[[str], str]
-
-
-@dataclass(frozen=True)
-class Access:
-    """An element of a buffer that a statement reads or, `stored`, writes."""
-
-    buffer: str
-    indices: tuple[Expr, ...]
-    stored: bool
 
 
 @dataclass(frozen=True)
@@ -50,27 +42,6 @@ class Member:
         if not found:
             return None
         return {p for p in range(len(found[0])) if all(indices[p] == Var(self.row) for indices in found)}
-
-
-def accesses(body: Iterable[Stmt]) -> list[Access]:
-    """All elements that the statements read and write."""
-    body = tuple(body)
-    loads = [e for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)]
-    stores = [s for s in build.statements(body) if isinstance(s, Store)]
-    return [
-        *(Access(e.buffer, e.indices, False) for e in loads),
-        *(Access(s.buffer, s.indices, True) for s in stores),
-    ]
-
-
-def reads(body: Iterable[Stmt]) -> set[str]:
-    """Names of the buffers that the statements read."""
-    return {a.buffer for a in accesses(body) if not a.stored}
-
-
-def writes(body: Iterable[Stmt]) -> set[str]:
-    """Names of the buffers that the statements write."""
-    return {a.buffer for a in accesses(body) if a.stored}
 
 
 def row_members(nest: Nest, place: int) -> list[Member]:
@@ -178,7 +149,7 @@ def _column(over: For, swept: Collection[str], loops: Sequence[For]) -> str:
 
 def _names(body: Iterable[Stmt]) -> set[str]:
     """The scalars that the statements read."""
-    return {e.name for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Local)}
+    return {e.name for e in build.within(body) if isinstance(e, Local)}
 
 
 def _used(declared: Sequence[Let], body: Sequence[Stmt]) -> tuple[Let, ...]:

@@ -19,3 +19,15 @@ def symmetric(matrix: np.ndarray, tolerance: float = 0.0) -> bool:
     if not matrix.size or not np.isfinite(matrix).all():
         return bool((matrix == mirrored).all())
     return bool(np.abs(matrix - mirrored).max() <= tolerance * np.abs(matrix).max())
+
+
+def symmetrised(matrix: np.ndarray) -> np.ndarray | None:
+    """An array of floats with its mirrored entries equal; None where they differ by more than a rounding.
+
+    Gram matrices that were computed in this type may differ across the diagonal by one.
+    """
+    if symmetric(matrix):
+        return matrix
+    if not symmetric(matrix, float(np.finfo(matrix.dtype).eps)):
+        return None
+    return np.asarray(matrix / 2 + matrix.swapaxes(-1, -2) / 2)

@@ -16,9 +16,9 @@ from typing import TypeVar
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses
 from unfoldc.kernels.loops import Assign, Buffer, Expr, For, Load, LoopProgram, Nest, Step, Stmt, Store
 from unfoldc.kernels.passes.fuse_sweeps import in_whole_lines
-from unfoldc.kernels.passes.sweep_members import accesses
 
 T = TypeVar("T")
 _FLOATS = ("float32", "float64")
@@ -51,8 +51,7 @@ def _axes(buffer: Buffer, vector_bits: int) -> tuple[int, int] | None:
 
 def _products(program: LoopProgram, tall: Collection[str]) -> list[str]:
     """Those among the buffers that a nest with sums stores, and those that stand at the same place of a nest."""
-    parts = (program.begin, *(s.body for s in program.steps), program.end)
-    nests = [s for part in parts for s in part]
+    nests = [s for part in program.parts for s in part]
     found: set[str] = set()
     for s in nests:
         sums = any(isinstance(x, Assign) for x in build.statements((s,)))

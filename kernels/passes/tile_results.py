@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import Ranges, loop_range
-from unfoldc.kernels.loops import For, Load, Nest, Stmt, Var
+from unfoldc.kernels.loops import For, Nest, Stmt, Var
 from unfoldc.kernels.passes.block_rows import block, encloses_reduction, rows_are_independent
 
 
@@ -48,8 +48,7 @@ def _is_product(loop: For, rows: int) -> bool:
 
 def _shared(reduction: For, var: str) -> bool:
     """Whether something is loaded in each run of the reduction that is the same for all values of the variable."""
-    loads = [e for s in build.statements((reduction,)) if not isinstance(s, For) for top in build.expressions(s)
-             for e in build.walk(top) if isinstance(e, Load)]  # fmt: skip
+    loads = [e for s in build.statements((reduction,)) if not isinstance(s, For) for e in build.loads((s,))]
     inner = {Var(s.var) for s in build.statements((reduction,)) if isinstance(s, For)}
     varied = [{x for i in e.indices for x in build.walk(i) if isinstance(x, Var)} for e in loads]
     return any(Var(var) not in found and found & inner for found in varied)

@@ -20,12 +20,11 @@ from functools import partial
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reading
 from unfoldc.kernels.loops import ITERATION, Assign, Buffer, Expr, For, Load, Local, LoopProgram, Nest, Stmt, Store, Var
 from unfoldc.kernels.passes.block_rows import jam, rows_are_independent
 from unfoldc.kernels.passes.fuse_results import joined, storing_what_is_read
-from unfoldc.kernels.passes.matrix_vector import MatrixVector, chosen_by, matrix_of, matrix_vector
-from unfoldc.kernels.passes.sweep_members import reads
-from unfoldc.kernels.passes.symmetric import symmetric
+from unfoldc.kernels.passes.matrix_vector import MatrixVector, chosen_by, matrix_vector, symmetric_matrix
 from unfoldc.kernels.passes.triangle_blocks import BlockOfRows, TriangleBlocks
 
 _FEWEST_BLOCKS = 2
@@ -41,12 +40,10 @@ def triangle_products(program: LoopProgram, rows: int) -> LoopProgram:
         if not work.made:
             return program
         changed = changed.mapped(partial(storing_what_is_read, buffers=work.buffers))
-        left = reads(s for part in (changed.begin, *(s.body for s in changed.steps), changed.end) for s in part)
-        again = {name for name, _ in work.made} & left
+        changed = reading(changed, work.buffers, work.constants)
+        again = {name for name, _ in work.made} & changed.constants.keys()
         if not again:
-            buffers = {n: b for n, b in work.buffers.items() if b.space != "constant" or n in left}
-            constants = {n: v for n, v in work.constants.items() if n in left}
-            return replace(changed, buffers=buffers, constants=constants)
+            return changed
         kept |= again
 
 
@@ -98,7 +95,7 @@ class _Work:
             self.buffers[filled.name] = filled
             before = [*found.before, Store(filled.name, (index,), x)]
             x = Load(filled.name, (index,), dtype)
-        matrix, lead = self.packed(found.matrix, form)
+        matrix, lead = self.packed(found, form)
         result: list[Stmt] = [Nest((), (replace(found.loop, body=(*before, zero)),))]
         total = build.add(Local(found.sum, dtype), Load(name, (Var(loop.var),), dtype))
         body = (*loop.body[:place], Assign(found.sum, total), For(_HERE, 1, ()), *loop.body[place + 1 :])
@@ -124,21 +121,18 @@ class _Work:
 
     def form(self, found: MatrixVector) -> TriangleBlocks | None:
         """How the matrix is cut into blocks; None where it is not symmetric, too small, or has to stay whole."""
-        matrix = matrix_of(found.matrix, self.constants)
-        form = TriangleBlocks(matrix.shape[-1], self.rows)
-        whole = form.order == found.loop.extent and form.order == matrix.shape[-2]
-        if not whole or form.blocks < _FEWEST_BLOCKS or found.matrix.buffer in self.kept:
+        matrix = symmetric_matrix(found, self.constants) if found.matrix.buffer not in self.kept else None
+        if matrix is None:
             return None
-        # Gram matrices that were computed in this type may differ across the diagonal by a rounding.
-        return form if symmetric(matrix, float(np.finfo(matrix.dtype).eps)) else None
+        form = TriangleBlocks(matrix.shape[-1], self.rows)
+        return form if form.blocks >= _FEWEST_BLOCKS else None
 
-    def packed(self, load: Load, form: TriangleBlocks) -> tuple[str, tuple[Expr, ...]]:
+    def packed(self, found: MatrixVector, form: TriangleBlocks) -> tuple[str, tuple[Expr, ...]]:
         """The name of the constant with the triangle, and its first indices."""
-        others = chosen_by(load)
+        load, others = found.matrix, chosen_by(found.matrix)
         if (load.buffer, others) not in self.made:
-            matrix = matrix_of(load, self.constants)
-            if not symmetric(matrix):
-                matrix = matrix / 2 + matrix.swapaxes(-1, -2) / 2
+            matrix = symmetric_matrix(found, self.constants)
+            assert matrix is not None
             name = f"{load.buffer}_half{len(self.made)}"
             self.constants[name] = form.packed(matrix)
             self.buffers[name] = Buffer(name, load.dtype, self.constants[name].shape, "constant")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses, reading
 from unfoldc.kernels.index_bounds import half_turned, linear
 from unfoldc.kernels.lane_indices import border, stopping
 from unfoldc.kernels.loops import (
@@ -32,7 +33,6 @@ from unfoldc.kernels.loops import (
     Var,
 )
 from unfoldc.kernels.passes.pack_operands import copied, moved
-from unfoldc.kernels.passes.sweep_members import accesses, reads
 
 _FLOATS = ("float32", "float64")
 # A twin costs a copy for each solve; where rows are long, sums along them are as fast.
@@ -116,11 +116,7 @@ class Layouts:
 
     def used_by(self, program: LoopProgram) -> LoopProgram:
         """The program with these buffers, without constants that it does not read."""
-        parts = (program.begin, *(s.body for s in program.steps), program.end)
-        read = reads(s for part in parts for s in part)
-        constants = {n: v for n, v in self.constants.items() if n in read}
-        buffers = {n: b for n, b in self.buffers.items() if b.space != "constant" or n in read}
-        return replace(program, buffers=buffers, constants=constants)
+        return reading(program, self.buffers, self.constants)
 
     def _packed(self, name: str, axis: int, lead: int, start: int, shape: tuple[int, int]) -> str:
         """Elements from `start` on along an axis, as `(lead.., count, others.., width)`."""

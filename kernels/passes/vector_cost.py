@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import accesses
 from unfoldc.kernels.index_bounds import linear
 from unfoldc.kernels.loops import (
     Assign,
@@ -22,7 +23,6 @@ from unfoldc.kernels.loops import (
     Unary,
     Var,
 )
-from unfoldc.kernels.passes.sweep_members import accesses
 
 _FUNCTIONS = frozenset({"exp", "log", "tanh", "erf", "sin", "cos", "pow"})
 _DEAR = {"div": 8, "sqrt": 8, "fmod": 8} | dict.fromkeys(_FUNCTIONS, 20)
@@ -39,7 +39,7 @@ def vector_cost(program: LoopProgram) -> float:
 
 def calls_functions(body: Sequence[Stmt]) -> bool:
     """Whether elementary functions are evaluated, each of which is many operations one after the other."""
-    tops = (e for s in body for top in build.expressions(s) for e in build.walk(top))
+    tops = build.within(body)
     return any(isinstance(e, Unary | Binary) and e.operator in _FUNCTIONS for e in tops)
 
 

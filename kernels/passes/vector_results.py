@@ -17,7 +17,7 @@ import numpy as np
 
 from unfoldc.kernels import build
 from unfoldc.kernels.index_bounds import Ranges, linear, loop_range
-from unfoldc.kernels.loops import For, Let, Load, Local, LoopProgram, Nest, Step, Stmt, Store, Var
+from unfoldc.kernels.loops import For, Let, Local, LoopProgram, Nest, Step, Stmt, Store, Var
 from unfoldc.kernels.passes.block_rows import rows_are_independent
 from unfoldc.kernels.passes.jam_results import can_slide
 from unfoldc.kernels.passes.result_blocks import BlockShape, Chain, ResultBlocks
@@ -182,7 +182,7 @@ def _late(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
 
 
 def _reads(s: Stmt, scalar: str) -> bool:
-    expressions = (e for top in build.expressions(s) for e in build.walk(top))
+    expressions = build.within((s,))
     return any(isinstance(e, Local) and e.name == scalar for e in expressions)
 
 
@@ -199,12 +199,5 @@ def _windows(chain: Chain, var: str) -> list[For]:
     """Short loops over a window that slides along with the results: something is read at `var + j`."""
     loops = [s for s in build.statements(chain.body) if isinstance(s, For)]
     short = [s for s in loops if isinstance(s.extent, int) and s.extent <= _LONGEST_WINDOW and can_slide(s)]
-    places = [
-        linear(i)
-        for s in chain.body
-        for top in build.expressions(s)
-        for e in build.walk(top)
-        if isinstance(e, Load)
-        for i in e.indices
-    ]
+    places = [linear(i) for e in build.loads(chain.body) for i in e.indices]
     return [s for s in short if any(p.terms == {Var(var): 1, Var(s.var): 1} for p in places)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Binary, Cast, Const, Expr, Load, Local, Stmt, Store
+from unfoldc.kernels.loops import Binary, Cast, Const, Expr, Load, Local
 
 _INDEX_TYPES = ("int32", "int64")
 
@@ -58,17 +58,6 @@ def simplify(e: Expr) -> Expr:
         case ("mul", 0) | ("mod", 1):
             return Const(0, e.dtype)
     return Binary(e.operator, a, b, e.dtype)
-
-
-def buffers_used(body: Sequence[Stmt]) -> frozenset[str]:
-    """The buffers that a body reads or writes."""
-    found = {e.buffer for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)}
-    return buffers_written(body) | found
-
-
-def buffers_written(body: Sequence[Stmt]) -> frozenset[str]:
-    """The buffers that a body writes."""
-    return frozenset(s.buffer for s in build.statements(tuple(body)) if isinstance(s, Store))
 
 
 def round_up(n: int, multiple: int) -> int:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from unfoldc.runtime.artifact_folder import digest
+from unfoldc.runtime.stored_files import digest
 
 
 def external_digests(path: Path, model: bytes) -> dict[str, str]:

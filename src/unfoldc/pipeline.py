@@ -11,24 +11,27 @@ from typing import Any
 
 from unfoldc.cache import cache_folder, cache_key, prune, touch
 from unfoldc.dimensions import check_dimensions
-from unfoldc.errors import InputError, ModelError, UnfoldcError
+from unfoldc.errors import ModelError, UnfoldcError
 from unfoldc.external_data import external_digests
 from unfoldc.fastest_build import build_fastest
 from unfoldc.one_build import build_one, compiled
 from unfoldc.request import (
     Progress,
     Request,
+    check_flags,
     checked_symbol,
     checked_tuning,
     import_options,
     read_model,
     silent,
 )
-from unfoldc.runtime.artifact_folder import Build, aside, digest, read_build, replace_folder
+from unfoldc.runtime.artifact_folder import Build, read_build
 from unfoldc.runtime.backends import checked_threads, choose, fallback, measures, run_options
+from unfoldc.runtime.folders import aside, replace_folder
 from unfoldc.runtime.load import load, open_build
 from unfoldc.runtime.solver import Solver
-from unfoldc.targets import find_target
+from unfoldc.runtime.stored_files import digest
+from unfoldc.targets import Target, find_target
 from unfoldc.targets.cuda.packages import code_for
 from unfoldc.targets.qemu import find_machine
 from unfoldc.targets.remote.address import parse_address
@@ -57,70 +60,54 @@ def compile(
 ) -> Solver:
     """Compile an ONNX file for a target and open it as a `Solver`.
 
-    target: "cuda" is an NVIDIA GPU, which backend "cuda" implies (docs/gpu.md).
-    backend: "auto" takes C where zig is installed, else Numba, else NumPy. On the host it measures C against Numba,
-    where that compiles the model in about a second, and against TVM, where that is imported already: for 0.3 s, on
-    random problems, one alone and 64 together where the batch is open. The fastest whose answers are right is kept, and
-    the cache remembers it; the environment variable UNFOLDC_AUTO=first does without. `solver.backend_reason` says what
-    was found. It falls back to ONNX Runtime, where installed, for a sound model that the compiler refuses
-    (`solver.notes`).
+    target: as `unfoldc targets` lists them; "cuda" is an NVIDIA GPU, which backend "cuda" implies (docs/gpu.md).
+    backend: "auto" takes C where zig is installed, else Numba, else NumPy. On the host it measures C against Numba and
+    TVM for 0.3 s, where these take little time, and keeps the fastest whose answers are right (the environment variable
+    UNFOLDC_AUTO=first does without); a sound model that the compiler refuses goes to ONNX Runtime, where installed.
+    `solver.backend_reason` and `solver.notes` say what was found.
     batch: a number fixes the model's dynamic leading axis; None or "dynamic" leaves it to each call. dimensions binds
     other dynamic lengths of the inputs by name. symbol prefixes the functions of generated C. cache: keep the result in
     `$XDG_CACHE_HOME/unfoldc` and take it from there. progress is called with a line of text at each step.
     threads: a batch is split over so many (1) where its first calls show that it pays, with the same bits as on one;
-    for backend "onnxruntime", threads per operation. providers: for that back end, execution providers in the order of
-    preference (the processor). sparse: C code that does not read the weights which zeros of an iterate would meet;
-    worth it where most are zero, and the time then depends on the data. allow_tf32: on a GPU, products of float32
-    matrices by cuBLAS may round their factors to 10 bits (docs/gpu.md); otherwise nothing does.
-    on: where it runs, if not on this computer or in the target's emulator: "ssh://user@host", "serial:/dev/ttyACM0",
-    "tvm-rpc://host:port" or "local" (docs/remote.md); "qemu": QEMU's machine with the target's processor, a second
-    opinion (docs/emulators.md). A runner that the address needs is kept with the solver.
-    tune: seconds for which other schedules of the solver are measured on its device; the fastest is kept, if it is
-    faster without doubt, and remembered with its choices. Ctrl-C ends it early and keeps the best so far. tune_log: a
-    file of JSON lines to which every measurement is added, and from which those that hold here are taken; it may come
-    from somebody else (docs/tuning.md).
+    for backend "onnxruntime", threads per operation. providers: that back end's, in the order of preference.
+    sparse: C code that skips weights which zeros of an iterate would meet; the time then depends on the data.
+    allow_tf32: products of float32 matrices on a GPU may round their factors to 10 bits (docs/gpu.md).
+    on: where it runs instead: "ssh://user@host", "serial:/dev/ttyACM0", "tvm-rpc://host:port", "local"
+    (docs/remote.md), or "qemu", a second opinion (docs/emulators.md).
+    tune: seconds for which other schedules are measured on the solver's device; the fastest is kept and remembered.
+    tune_log: a file of JSON lines with all measurements, perhaps somebody else's, read and added to (docs/tuning.md).
 
-    Raises ModelError for a damaged or unsupported model, InputError for a wrong option, TargetError where the program
-    does not fit the device, ToolError for a missing tool.
+    Raises ModelError for the model, InputError for an option, TargetError for a device that is too small, ToolError.
     """
     target = "cuda" if (target, backend) == ("host", "cuda") else target
-    found = find_target(target)
-    if on is not None and parse_address(on).scheme == "qemu":
-        find_machine(found)  # refused before anything is compiled
-    elsewhere = on is not None and found.kind == "host" and backend == "auto"
-    chosen, reason = choose("c" if elsewhere else backend, target, found.kind)
-    if sparse and chosen != "c":
-        raise InputError("compile", f"sparse with back end {chosen!r}", "back end c", "Leave one of them out.")
-    if allow_tf32 and chosen != "cuda":
-        raise InputError("compile", f"allow_tf32 with back end {chosen!r}", "back end cuda", "Leave one of them out.")
+    found, chosen, reason = _chosen(target, backend, on)
+    check_flags(chosen, sparse=sparse, allow_tf32=allow_tf32)
     scheduled = f"{chosen} on {target}" if (chosen, found.kind) == ("tvm", "gpu") else chosen
     seconds, log = checked_tuning(tune, tune_log, scheduled, sparse, on)
+    free = backend == "auto" and not sparse and on is None
     request = Request(
-        Path(path),
-        read_model(Path(path)),
-        found,
-        target,
-        chosen,
-        import_options(batch, dimensions),
-        checked_symbol(symbol),
-        progress or silent,
-        run_options(chosen, providers, threads),
-        threads=checked_threads(chosen, found.kind, threads),
-        measure=measures(backend, chosen, found.kind) and not sparse and on is None,
-        sparse=sparse,
-        allow_tf32=allow_tf32,
-        on=on,
-        tune=seconds,
-        tune_log=log,
-    )
+        Path(path), read_model(Path(path)), found, target, chosen, import_options(batch, dimensions),
+        checked_symbol(symbol), progress or silent, run_options(chosen, providers, threads),
+        threads=checked_threads(chosen, found.kind, threads), measure=free and measures(backend, chosen, found.kind),
+        sparse=sparse, allow_tf32=allow_tf32, on=on, tune=seconds, tune_log=log,
+    )  # fmt: skip
     try:
         return _obtain(request, reason, cache)
     except ModelError as refusal:
-        other = fallback(found.kind) if backend == "auto" and not sparse and on is None else ""
+        other = fallback(found.kind) if free else ""
         if not other:
             raise
         again = replace(request, backend=other, run=run_options(other, providers, threads))
         return _instead(again, chosen, refusal, cache)
+
+
+def _chosen(target: str, backend: str, on: str | None) -> tuple[Target, str, str]:
+    """The target, the back end, and why this one; what cannot be is refused before anything is compiled."""
+    found = find_target(target)
+    if on is not None and parse_address(on).scheme == "qemu":
+        find_machine(found)
+    elsewhere = on is not None and found.kind == "host" and backend == "auto"
+    return found, *choose("c" if elsewhere else backend, target, found.kind)
 
 
 def _instead(request: Request, refused: str, refusal: ModelError, cache: bool) -> Solver:

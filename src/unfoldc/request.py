@@ -72,6 +72,13 @@ def _length(name: str, value: Any, allowed: str) -> int:
     return number
 
 
+def check_flags(backend: str, *, sparse: bool, allow_tf32: bool) -> None:
+    """Raise InputError for a flag of another back end."""
+    for name, given, of in (("sparse", sparse, "c"), ("allow_tf32", allow_tf32, "cuda")):
+        if given and backend != of:
+            raise InputError("compile", f"{name} with back end {backend!r}", f"back end {of}", "Leave one of them out.")
+
+
 def checked_tuning(
     seconds: float | None, log: str | Path | None, backend: str, sparse: bool, on: str | None
 ) -> tuple[float, Path | None]:

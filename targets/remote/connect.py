@@ -12,8 +12,9 @@ from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets.description import Target
 from unfoldc.targets.remote.address import Address
 from unfoldc.targets.remote.board_runner import board_of
-from unfoldc.targets.remote.channels import Channel, ProcessChannel
+from unfoldc.targets.remote.channels import Channel
 from unfoldc.targets.remote.device import OTHER_SOLVER, Device
+from unfoldc.targets.remote.process_channel import ProcessChannel
 from unfoldc.targets.remote.runner_build import Kind, most_bytes
 from unfoldc.targets.toolchains import Progress
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from unfoldc.errors import DeviceError
 from unfoldc.targets.remote.address import Address
-from unfoldc.targets.remote.channels import ProcessChannel, await_mark, device_error, explain_exit, last_line
+from unfoldc.targets.remote.channels import device_error
+from unfoldc.targets.remote.process_channel import ProcessChannel, await_mark, explain_exit, last_line
 from unfoldc.targets.tools import require_tools
 
 _NO_PLACE, _NOT_WRITTEN, _NO_CONNECTION, _NOT_ALLOWED, _NOT_FOUND = 73, 74, 255, 126, 127

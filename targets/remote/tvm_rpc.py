@@ -12,7 +12,8 @@ from pathlib import Path
 from unfoldc.errors import DeviceError
 from unfoldc.targets.description import require_packages
 from unfoldc.targets.remote.address import Address
-from unfoldc.targets.remote.channels import ProcessChannel, await_mark, device_error, explain_exit, last_line
+from unfoldc.targets.remote.channels import device_error
+from unfoldc.targets.remote.process_channel import ProcessChannel, await_mark, explain_exit, last_line
 from unfoldc.targets.remote.tvm_worker import FAILED
 
 # TVM without its compiler, and (in the worker) without torch: 0.5 s instead of 6 s of a processor.

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from unfoldc.errors import printable
-from unfoldc.targets.remote.channels import MARK
+from unfoldc.targets.remote.process_channel import MARK
 from unfoldc.targets.remote.protocol import FRAME_BYTES, HEADER_BYTES
 
 FAILED = 3

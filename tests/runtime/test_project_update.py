@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from unfoldc.errors import InputError
-from unfoldc.runtime.artifact_folder import INDEX, digest
+from unfoldc.runtime.artifact_folder import INDEX
 from unfoldc.runtime.project_update import holds_project, update_folder
+from unfoldc.runtime.stored_files import digest
 
 Stage = Callable[..., Path]
 

@@ -4,7 +4,7 @@ import pytest
 
 from unfoldc.errors import TargetError
 from unfoldc.targets import all_targets, find_target
-from unfoldc.targets.boards import CORTEX_M4
+from unfoldc.targets.generic import CORTEX_M4
 
 KIB = 1024
 

@@ -162,16 +162,10 @@ class Expressions:
 
     def extremum(self, e: Binary) -> Text:
         """`min` or `max` of floating-point numbers; one comparison does if one of them is known not to be NaN."""
-        limits = _limits(e) if self.helpers.freestanding else None
-        if limits is not None:
-            return self.call(self.helpers.call("clamp", e.dtype), *limits)
+        clip = (_between_literals(e) or self._between(e)) if self.helpers.freestanding else None
+        if clip is not None:
+            return self.call(self.helpers.call("clip_known", e.dtype), *clip)
         a, b = (e.b, e.a) if self.never_nan(e.a) else (e.a, e.b)
-        if self.helpers.freestanding and e.operator == "min" and self.never_nan(b):
-            match a:
-                case Binary("max", x, low) if self.never_nan(low) and not self.never_nan(x):
-                    return self.call(self.helpers.call("clip_known", e.dtype), x, low, b)
-                case Binary("max", low, x) if self.never_nan(low) and not self.never_nan(x):
-                    return self.call(self.helpers.call("clip_known", e.dtype), x, low, b)
         known = "_known" if self.never_nan(b) else ""
         return self.call(self.helpers.call(e.operator + known, e.dtype), a, b)
 
@@ -183,6 +177,17 @@ class Expressions:
             return False
         values = self.program.constants[e.buffer]
         return bool((values == values).all())
+
+    def _between(self, e: Binary) -> tuple[Expr, Expr, Expr] | None:
+        """A number, and the bounds that are never NaN to which `min(max(number, lower), upper)` clips it."""
+        inner, high = (e.b, e.a) if self.never_nan(e.a) else (e.a, e.b)
+        if e.operator == "min" and self.never_nan(high):
+            match inner:
+                case Binary("max", x, low) if self.never_nan(low) and not self.never_nan(x):
+                    return x, low, high
+                case Binary("max", low, x) if self.never_nan(low) and not self.never_nan(x):
+                    return x, low, high
+        return None
 
     def _joined(self, e: Binary, sign: str, strength: int) -> Text:
         """Two operands with a sign between; the left one may be a chain of the same strength."""
@@ -208,8 +213,8 @@ class Expressions:
         return Local(call, index.dtype)  # prints as it stands
 
 
-def _limits(e: Binary) -> tuple[Expr, Const, Const] | None:
-    """What is kept between two literals, and these, if that is what the expression does."""
+def _between_literals(e: Binary) -> tuple[Expr, Expr, Expr] | None:
+    """A number, and the literals to which `min` and `max`, in either order, clip it."""
     inner = e.a if isinstance(e.a, Binary) else e.b
     own = e.b if inner is e.a else e.a
     if not isinstance(inner, Binary) or {e.operator, inner.operator} != {"min", "max"} or not isinstance(own, Const):

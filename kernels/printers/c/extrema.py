@@ -7,6 +7,7 @@ something else keeps it (`absorbed_nan.py`). A comparison and a jump for each bo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 # What a processor has for float and for double, as a condition of the preprocessor.
 _HAS: Mapping[str, str] = {
@@ -14,28 +15,31 @@ _HAS: Mapping[str, str] = {
     "float64": "defined(__riscv_flen) && (__riscv_flen >= 64)",
 }
 
-# name -> parameters, the result with the instruction (FMIN, FMAX), without.
-_DEFINITIONS: Mapping[str, tuple[str, str, str]] = {
-    "min_number": ("T a, T b", "FMIN(a, b)", "(b < a) ? b : a"),
-    "max_number": ("T a, T b", "FMAX(a, b)", "(b > a) ? b : a"),
-    "min_known": ("T a, T b", "(a == a) ? FMIN(a, b) : a", "(b < a) ? b : a"),
-    "max_known": ("T a, T b", "(a == a) ? FMAX(a, b) : a", "(b > a) ? b : a"),
-    "clip_known": (
+
+@dataclass(frozen=True)
+class _Extremum:
+    """A helper: its result by the instructions FMIN and FMAX, and without them, when `before` has been computed."""
+
+    parameters: str
+    own: str
+    plain: str
+    note: str
+    before: str = ""
+
+
+_EITHER = "Where one is NaN it may return either: who calls it keeps NaN."
+_DEFINITIONS: Mapping[str, _Extremum] = {
+    "min_number": _Extremum("T a, T b", "FMIN(a, b)", "(b < a) ? b : a", _EITHER),
+    "max_number": _Extremum("T a, T b", "FMAX(a, b)", "(b > a) ? b : a", _EITHER),
+    "min_known": _Extremum("T a, T b", "(a == a) ? FMIN(a, b) : a", "(b < a) ? b : a", "b is never NaN."),
+    "max_known": _Extremum("T a, T b", "(a == a) ? FMAX(a, b) : a", "(b > a) ? b : a", "b is never NaN."),
+    "clip_known": _Extremum(
         "T a, T low, T high",
         "(a == a) ? FMIN(FMAX(a, low), high) : a",
-        "(high < m) ? high : m",
+        "(high < m) ? high : m",  # where the bounds cross, the upper one holds
+        "The bounds are never NaN.",
+        before="m = (low > a) ? low : a;",
     ),
-}
-
-# What the result without the instruction is made of; where the bounds cross, the upper one holds.
-_BEFORE: Mapping[str, str] = {"clip_known": "m = (low > a) ? low : a;"}
-
-_NOTES: Mapping[str, str] = {
-    "min_number": "Where one is NaN it may return either: who calls it keeps NaN.",
-    "max_number": "Where one is NaN it may return either: who calls it keeps NaN.",
-    "min_known": "b is never NaN.",
-    "max_known": "b is never NaN.",
-    "clip_known": "The bounds are never NaN.",
 }
 
 EXTREMA = frozenset(_DEFINITIONS)
@@ -44,17 +48,16 @@ EXTREMA = frozenset(_DEFINITIONS)
 
 def extremum_text(name: str, full_name: str, dtype: str, kind: str) -> list[str]:
     """The lines that define one of them under its full name, for a type that C calls `kind`."""
-    suffix = "f" if dtype == "float32" else ""
-    parameters, own, plain = _DEFINITIONS[name]
-    own = own.replace("FMIN", f"__builtin_fmin{suffix}").replace("FMAX", f"__builtin_fmax{suffix}")
+    helper, suffix = _DEFINITIONS[name], "f" if dtype == "float32" else ""
+    own = helper.own.replace("FMIN", f"__builtin_fmin{suffix}").replace("FMAX", f"__builtin_fmax{suffix}")
     return [
-        f"/* {_NOTES[name]} */",
-        f"static inline {kind} {full_name}({parameters.replace('T ', f'{kind} ')}) {{",
+        f"/* {helper.note} */",
+        f"static inline {kind} {full_name}({helper.parameters.replace('T ', f'{kind} ')}) {{",
         f"#if {_HAS[dtype]}",
         f"    const {kind} r = {own};",
         "#else",
-        *([f"    const {kind} {_BEFORE[name]}"] if name in _BEFORE else []),
-        f"    const {kind} r = {plain};",
+        *([f"    const {kind} {helper.before}"] if helper.before else []),
+        f"    const {kind} r = {helper.plain};",
         "#endif",
         "    return r;",
         "}",

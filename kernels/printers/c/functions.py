@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import ITERATION, Let, LoopProgram, Step, Stmt, Var
+from unfoldc.kernels.accesses import touches, writes
+from unfoldc.kernels.loops import ITERATION, LoopProgram, Step, Stmt, Var
 from unfoldc.kernels.passes.find_streams import Streams
-from unfoldc.kernels.printers.c.statements import Statements, without_unread
+from unfoldc.kernels.printers.c.statements import Statements, is_placed, without_unread
 from unfoldc.kernels.printers.c.streaming import callers, guarded, step_head
 from unfoldc.kernels.printers.c_api import StateLayout
 from unfoldc.kernels.printers.c_api.header import NO_STREAMS
 from unfoldc.kernels.printers.c_api.text import wrap
-from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
 
 _PAD = "    "
 
@@ -43,7 +43,7 @@ class Functions:
 
     def begin(self) -> list[str]:
         """Keeps the addresses of the inputs that are read again, and runs `begin`."""
-        used = buffers_used(self.program.begin).union(self.layout.pointers)
+        used = touches(self.program.begin).union(self.layout.pointers)
         unused = [f"(void){name};" for name in self.program.inputs if name not in used]
         keep = ["s->k = 0;", *(f"s->{name} = {name};" for name in self.layout.pointers)]
         declared = self._pointers(self.program.begin, self.program.inputs)
@@ -80,9 +80,7 @@ class Functions:
         lines = [self.heads["iterate"] + " {", _PAD + k, "", f"{_PAD}if ({ITERATION} < {self.count}) {{"]
         for number, step in enumerate(steps):
             head = [*self._note(step), f"static void {self.symbol}_step_{number}({self.symbol}_state *s)"]
-            needs_k = any(
-                e == Var(ITERATION) for s in step.body for top in build.expressions(s) for e in build.walk(top)
-            )
+            needs_k = any(e == Var(ITERATION) for e in build.within(step.body))
             self._enter(step)
             declared = [k] * needs_k + self._pointers(step.body, ())
             functions += self._function(head, _using_state(declared), [], step.body)
@@ -96,8 +94,7 @@ class Functions:
     def _at_once(self) -> bool:
         """Whether there is one function for some iterations: where they are so short that a call of each counts."""
         steps = self.program.steps
-        short = len(steps) == 1 and any(isinstance(s, Let) and s.placed for s in build.statements(steps[0].body))
-        return short and not self.streams.outputs
+        return len(steps) == 1 and is_placed(steps[0].body) and not self.streams.outputs
 
     def _all_steps(self, step: Step) -> list[str]:
         """The iterations up to `last`; slices of streams start with that of the first of them."""
@@ -167,7 +164,7 @@ class Functions:
 
     def _wanted(self, s: Stmt) -> list[str]:
         """The lines of a statement; one that fills a stream for the caller runs where there is a place for it."""
-        output = next((o.name for o in self.streams.outputs if o.name in buffers_written((s,))), "")
+        output = next((o.name for o in self.streams.outputs if o.name in writes((s,))), "")
         return guarded(output, self.statements.block((s,), 2), 1) if output else self.statements.block((s,), 1)
 
     def _step_on_slices(self, step: Step) -> list[str]:
@@ -183,7 +180,7 @@ class Functions:
 
         Scratch buffers that are not in use at the same time may share memory; those go without.
         """
-        used, written = buffers_used(body), buffers_written(body)
+        used, written = touches(body), writes(body)
         lines = self.statements.hidden(body, used)
         for name, buffer in self.program.buffers.items():
             if name not in used or name in parameters or buffer.space == "constant":

@@ -42,16 +42,6 @@ _FLOAT: Mapping[str, tuple[str, str]] = {
     "min_known": ("T a, T b", "return (b < a) ? b : a; /* b is never NaN */"),
     "max_known": ("T a, T b", "return (b > a) ? b : a; /* b is never NaN */"),
     "abs": ("T a", "return (a < ZERO) ? -a : a;"),
-    "clamp": (
-        "T a, T low, T high",
-        "#if defined(__riscv_flen) && (__riscv_flen >= BITS)\n"
-        "const T r = (a == a) ? FMIN(FMAX(a, low), high) : a; /* the instructions lose NaN */\n"
-        "#else\n"
-        "const T b = (low > a) ? low : a;\n"
-        "const T r = (high < b) ? high : b;\n"
-        "#endif\n"
-        "return r;",
-    ),
     "isnan": ("T a", "return a != a;"),
     # NaN passes neither test. A number between LOW32 - 1 and LOW32 is cut to LOW32, the answer for it as well.
     "to_int32": ("T a", "return ((a >= LOW32) && (a < HIGH32)) ? (int32_t)a : INT32_MIN;"),
@@ -174,13 +164,7 @@ class Helpers:
         parameters, body = table[name]
         words = {"T": C_TYPES[dtype], "U": f"u{C_TYPES[dtype]}"}
         words |= {word: number(value, dtype) for word, value in _LITERALS.items()}
-        suffix = "f" if dtype == "float32" else ""
-        words |= {
-            "FMIN": f"__builtin_fmin{suffix}",
-            "FMAX": f"__builtin_fmax{suffix}",
-            "BITS": dtype[-2:],
-            "FABS": f"__builtin_fabs{suffix}",
-        }
+        words["FABS"] = "__builtin_fabs" + ("f" if dtype == "float32" else "")
         body, parameters = (_WORD.sub(lambda m: words.get(m[0], m[0]), text) for text in (body, parameters))
         result = {"isnan": "uint8_t", "to_int32": "int32_t", "to_int64": "int64_t"}.get(name, words["T"])
         head = f"static inline {result} {self.symbol}_{name}_{dtype}({parameters}) {{"

@@ -109,7 +109,7 @@ def _last_use(body: Sequence[Stmt], name: str, length: int) -> int:
         i
         for i, s in enumerate(body)
         if (isinstance(s, Let) and s.name in names)
-        or any(isinstance(e, Local) and e.name in names for top in build.expressions(s) for e in build.walk(top))
+        or any(isinstance(e, Local) and e.name in names for e in build.within((s,)))
     )
 
 

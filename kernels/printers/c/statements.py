@@ -55,7 +55,7 @@ class Statements:
         """
         self.expressions.place = self._place
         mark, buffers = self._here_mark, self.expressions.program.buffers
-        if not mark or not any(isinstance(s, Let) and s.placed for s in build.statements(tuple(body))):
+        if not mark or not is_placed(body):
             return []
         names = {n: f"{n}_here" for n, b in buffers.items() if n in used and b.space == "constant"}
         self.expressions.place = {**self._place, **names}
@@ -148,6 +148,11 @@ class Statements:
         return f"{name} = {self.expressions.stored(value)};"
 
 
+def is_placed(body: Sequence[Stmt]) -> bool:
+    """Whether a part is in an order that is to stay: whether it has scalars that are not to be moved."""
+    return any(isinstance(s, Let) and s.placed for s in build.statements(tuple(body)))
+
+
 def _is_same(s: Stmt) -> bool:
     """Whether a statement stores the same number in each run of a loop, or names it."""
     if isinstance(s, Let):
@@ -197,6 +202,6 @@ def _reads(body: Sequence[Stmt], name: str) -> bool:
     for s in build.statements(tuple(body)):
         if isinstance(s, Assign) and s.name == name:
             continue
-        if any(isinstance(e, Local) and e.name == name for top in build.expressions(s) for e in build.walk(top)):
+        if any(isinstance(e, Local) and e.name == name for e in build.within((s,))):
             return True
     return False

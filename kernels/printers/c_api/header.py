@@ -8,13 +8,13 @@ from string import Template
 
 import numpy as np
 
-from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reads, writes
 from unfoldc.kernels.artifact import Port
-from unfoldc.kernels.loops import Load, LoopProgram, Stmt
+from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.passes.find_streams import Streams
 from unfoldc.kernels.printers.c_api.stream_comments import stream_comments
 from unfoldc.kernels.printers.c_api.text import C_TYPES, clean, wrap
-from unfoldc.kernels.printers.expressions import buffers_written, round_up
+from unfoldc.kernels.printers.expressions import round_up
 
 HOST_ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector; the host's workspaces start at a multiple of it."""
@@ -52,7 +52,7 @@ def state_layout(program: LoopProgram, alignment: int = 1) -> StateLayout:
 
     With `alignment` in bytes, each array starts at a multiple of it in a state that does; arrays are padded for that.
     """
-    again = loaded(program.end).union(*(loaded(s.body) for s in program.steps))
+    again = reads(program.end).union(*(reads(s.body) for s in program.steps))
     pointers = tuple(name for name in program.inputs if name in again)
     arrays = [
         (b.name, b.dtype, _padded(b.size, b.dtype, alignment)) for b in program.buffers.values() if b.space == "state"
@@ -66,21 +66,14 @@ def state_layout(program: LoopProgram, alignment: int = 1) -> StateLayout:
         for b in region:
             scratch[b.name] = (member, (program.scratch_offsets[b.name] - start) // size)
         arrays.append((member, dtype, _padded(max(scratch[b.name][1] + b.size for b in region), dtype, alignment)))
-    writes = any(program.buffers[n].space == "scratch" for n in buffers_written(program.end))
-    return StateLayout(pointers, tuple(arrays), scratch, writes, arrays_first=alignment > 1)
+    end_writes = any(program.buffers[n].space == "scratch" for n in writes(program.end))
+    return StateLayout(pointers, tuple(arrays), scratch, end_writes, arrays_first=alignment > 1)
 
 
 def _padded(n: int, dtype: str, alignment: int) -> int:
     """Elements, at least `n`, that fill a multiple of `alignment` bytes."""
     size = np.dtype(dtype).itemsize
     return round_up(n * size, max(alignment, size)) // size
-
-
-def loaded(body: Sequence[Stmt]) -> frozenset[str]:
-    """The buffers that a body reads."""
-    return frozenset(
-        e.buffer for s in body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)
-    )
 
 
 def _parameters(program: LoopProgram, begin: bool, restrict: bool = False) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from string import Template
 
-from unfoldc.kernels import build
+from unfoldc.kernels.accesses import reads
 from unfoldc.kernels.artifact import Port
-from unfoldc.kernels.loops import Load, LoopProgram
+from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.c_api.packing import packing_text
 from unfoldc.kernels.printers.c_api.text import C_TYPES, wrap
 
@@ -237,8 +237,7 @@ def _fewest(program: LoopProgram, lanes: int) -> int:
 
     Where they leave the second-level cache counts what each iteration for one problem reads, and not what `begin` does.
     """
-    tops = (top for step in program.steps for s in step.body for top in build.expressions(s))
-    read = {e.buffer for top in tops for e in build.walk(top) if isinstance(e, Load)}
+    read = reads(s for step in program.steps for s in step.body)
     weights = {name: value.nbytes for name, value in program.constants.items()}
     if sum(size for name, size in weights.items() if name in read) > 2**20:
         return max(2, lanes // 8)

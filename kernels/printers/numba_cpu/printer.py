@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from unfoldc.kernels.accesses import touches
 from unfoldc.kernels.loops import ITERATION, Assign, For, Let, LoopProgram, Nest, Stmt, Store
 from unfoldc.kernels.printers.elementary import FUNCTIONS
-from unfoldc.kernels.printers.expressions import buffers_used
 from unfoldc.kernels.printers.numba_cpu.elementary import elementary_text
 from unfoldc.kernels.printers.numba_cpu.expressions import NumbaExpressions
 from unfoldc.kernels.printers.numba_cpu.layout import Layout, plan
@@ -71,7 +71,7 @@ class _Module:
 
     def _function(self, name: str, body: tuple[Stmt, ...], *more: str) -> str:
         """One function. Inputs and outputs come through a table: Numba inlines no call with very many arguments."""
-        used = sorted(buffers_used(body))
+        used = sorted(touches(body))
         lines = ["@part", f"def {name}({', '.join([*self.bases, *more])}):"]
         if any(buffer in self.slots for buffer in used):
             lines.append(_INDENT + self._table())

@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from unfoldc.kernels import build
+from unfoldc.kernels.accesses import touches, writes
 from unfoldc.kernels.index_bounds import loop_range
 from unfoldc.kernels.loops import ITERATION, Assign, Expr, For, Let, LoopProgram, Nest, Select, Stmt, Store
 from unfoldc.kernels.printers.c_api import StateLayout
-from unfoldc.kernels.printers.expressions import buffers_used, buffers_written
 from unfoldc.kernels.printers.python_text import Names, comment
 from unfoldc.kernels.printers.tvm.expressions import Places, TvmExpressions, array, constant
 from unfoldc.kernels.printers.tvm.forms import IN_ORDER, Argument, Form, Function
@@ -43,7 +43,7 @@ class FunctionPrinter:
         self.name, self.program, self.layout, self.part, self.numbers = name, program, layout, part, numbers
         self.form, body = form, part.body
         self.names = Names(_RESERVED)
-        self.used, self.written = buffers_used(body), buffers_written(body)
+        self.used, self.written = touches(body), writes(body)
         self.shared: dict[str, tuple[str, int]] = {}
         self.ranges: dict[str, tuple[int, int | Expr]] = {}
         self.arguments = sorted([*self._buffers(), *self._scratch()], key=lambda a: a.name)

@@ -13,7 +13,6 @@ from unfoldc.kernels.program import Program
 
 K, N = 3, 8
 I = np.eye(N)  # noqa: E741
-rng = np.random.default_rng(2)
 
 
 def matrix(g: Any, form: str, G: str, x: str) -> str:
@@ -111,7 +110,7 @@ def test_other_sums_stay(workshop: Any, structures: Any) -> None:
 def test_what_is_not_finite_stays_so(workshop: Any, structures: Any, form: str, value: float, G33: float) -> None:
     """The same elements of the product; only an Inf may have become a NaN, where G's diagonal and D differ in sign."""
     before = solver(workshop, structures, form, bare=True)
-    after = diagonal_plus_matrix(before)
+    after, rng = diagonal_plus_matrix(before), np.random.default_rng(2)
     x, G = rng.standard_normal((1, N)).astype(np.float32), rng.standard_normal((1, N, N)).astype(np.float32)
     G[0, 3, 3] = G33
     for wrong in ("x", "G"):

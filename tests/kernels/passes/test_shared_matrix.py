@@ -59,7 +59,8 @@ def test_other_stacks_are_left_alone(stack: np.ndarray) -> None:
 
 
 def test_numbers_whose_squares_overflow_are_left_alone() -> None:
-    huge = rng.standard_normal((1, 140, 140)) * 1e152  # a few of the squares can be summed up, all of them cannot
+    numbers = np.random.default_rng(2).standard_normal((1, 140, 140))
+    huge = numbers * 1e152  # a few of the squares can be summed up, all of them cannot
     assert shared_matrix(huge * np.array([1.0, 0.5])[:, None, None]) is None
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unfoldc.kernels.passes.symmetric import symmetric
+from unfoldc.kernels.passes.symmetric import symmetric, symmetrised
 
 rng = np.random.default_rng(5)
 HALF = rng.standard_normal((6, 6)).astype(np.float32)
@@ -33,3 +33,13 @@ def test_what_is_not_finite() -> None:
     assert not symmetric(np.array([[0.0, np.inf], [-np.inf, 0.0]]), 1e-6)
     assert not symmetric(np.array([[np.nan, 1.0], [1.0, 0.0]]), 1e-6)
     assert not symmetric(np.array([[np.inf, 1.0], [2.0, 0.0]]), 1e-6)
+
+
+def test_a_rounding_is_evened_out_and_more_is_not() -> None:
+    assert symmetrised(WHOLE) is WHOLE and symmetrised(HALF) is None
+    near = WHOLE.copy()
+    near[1, 4] += np.finfo(np.float32).eps * np.abs(WHOLE).max() / 2
+    assert near[1, 4] != near[4, 1]
+    found = symmetrised(near)
+    assert found is not None and symmetric(found) and found.dtype == np.float32
+    assert min(near[1, 4], near[4, 1]) <= found[1, 4] <= max(near[1, 4], near[4, 1])

@@ -11,11 +11,10 @@ from unfoldc.kernels.passes import toeplitz as module
 from unfoldc.kernels.passes.toeplitz import diagonals, toeplitz_products
 
 N = 12
-rng = np.random.default_rng(4)
 
 
 def matrix(rows: int, columns: int) -> np.ndarray:
-    t = rng.standard_normal(rows + columns - 1)
+    t = np.random.default_rng((rows, columns)).standard_normal(rows + columns - 1)
     return np.asarray(t[rows - 1 - np.arange(rows)[:, None] + np.arange(columns)] / np.sqrt(columns), np.float32)
 
 
@@ -30,7 +29,7 @@ def test_the_numbers_are_found(shape: tuple[int, int]) -> None:
 
 def test_rounding_is_allowed_and_more_is_not() -> None:
     T = matrix(N, N)
-    noise = rng.standard_normal(T.shape).astype(np.float32)
+    noise = np.random.default_rng(5).standard_normal(T.shape).astype(np.float32)
     assert diagonals(T + np.float32(2e-8) * noise) is not None
     assert diagonals(T + np.float32(1e-5) * noise) is None
     bent = T.copy()

@@ -238,6 +238,27 @@ def awkward() -> tuple[LoopProgram, dict[str, np.ndarray]]:
         For("i", 2, (For("j", 3, (Store("range", (i, j), Load("in", (i, j), "float64")),)),)),
         For("j", 3, (Store("workspace", (j,), Cast(row, "int32")),)),
     )
+    end = (
+        For("i", 2, (For("j", 3, (Store("def", (j, i), Load("range", (i, j), "float64")),)),)),
+        For("j", 3, (Store("np", (j,), Cast(Load("range", (const(1), j), "float64"), "float32")),)),
+        Store(
+            "T",
+            (const(0),),
+            binary("gt", Load("range", (const(0), const(0)), "float64"), const(0.5, "float64")),
+        ),
+    )
+    constants = {"lambda": table, "is": np.array([0.25, -3], "float32"), "None": np.array([4, -6, -1])}
+    program = _program(buffers, constants, begin, (Step(0, 3, _awkward_step(i, j)),), end)
+    rng = np.random.default_rng(3)
+    return program, {
+        "in": rng.normal(size=(2, 3)),
+        "not": np.array([5, 2, 11], "int64"),
+        "yield": np.zeros(2, "float32"),
+    }
+
+
+def _awkward_step(i: Var, j: Var) -> tuple[Stmt, ...]:
+    """Two loops with a scalar of one name, the second of which looks up numbers of a table."""
     scale = Load("is", (binary("mod", var("k"), const(2)),), "float32")
     first = For(
         "j",
@@ -265,23 +286,7 @@ def awkward() -> tuple[LoopProgram, dict[str, np.ndarray]]:
             ),
         ),
     )
-    end = (
-        For("i", 2, (For("j", 3, (Store("def", (j, i), Load("range", (i, j), "float64")),)),)),
-        For("j", 3, (Store("np", (j,), Cast(Load("range", (const(1), j), "float64"), "float32")),)),
-        Store(
-            "T",
-            (const(0),),
-            binary("gt", Load("range", (const(0), const(0)), "float64"), const(0.5, "float64")),
-        ),
-    )
-    constants = {"lambda": table, "is": np.array([0.25, -3], "float32"), "None": np.array([4, -6, -1])}
-    program = _program(buffers, constants, begin, (Step(0, 3, (first, second)),), end)
-    rng = np.random.default_rng(3)
-    return program, {
-        "in": rng.normal(size=(2, 3)),
-        "not": np.array([5, 2, 11], "int64"),
-        "yield": np.zeros(2, "float32"),
-    }
+    return first, second
 
 
 def overlaid() -> tuple[LoopProgram, dict[str, np.ndarray]]:

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from unfoldc.kernels.loops import Binary, Cast, Const, Expr, For, Load, Store, Var
-from unfoldc.kernels.printers.expressions import bounded, buffers_used, buffers_written, flatten, simplify
+from unfoldc.kernels.loops import Binary, Cast, Const, Expr, Load, Var
+from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
 from unfoldc.kernels.printers.python_text import Names, comment
 
 i, j, k = Var("i"), Var("j"), Var("k")
@@ -84,13 +84,6 @@ def test_flatten_widens_to_the_widest_index() -> None:
     position = flatten((j, wide), (2, 3))
     assert position.dtype == "int64"
     assert flatten((j, i), (2, 3)).dtype == "int32"
-
-
-def test_buffers_in_use() -> None:
-    index = Load("where", (i,), "int32")
-    body = (For("i", 3, (Store("a", (index,), Load("b", (i,), "float32")),)),)
-    assert buffers_used(body) == {"a", "b", "where"}
-    assert buffers_written(body) == {"a"}
 
 
 def test_comments_keep_nothing_dangerous() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from unfoldc.errors import DeviceError
 from unfoldc.targets.remote.address import parse_address
-from unfoldc.targets.remote.channels import ProcessChannel
+from unfoldc.targets.remote.process_channel import ProcessChannel
 from unfoldc.targets.remote.ssh import _command
 
 ECHO = [sys.executable, "-c", "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read(3)); sys.stdin.read()"]
