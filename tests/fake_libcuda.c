@@ -45,7 +45,7 @@ R cuModuleUnload(void *m) { (void)m; modules--; return 0; }
 R cuModuleGetFunction(void **f, void *m, const char *name) {
   (void)m;
   if (strncmp(name, "solve_", 6)) return 500;
-  *f = (void *)(intptr_t)(strstr(name, "stamped") ? 2 : 1);
+  *f = (void *)1;
   return 0;
 }
 R cuFuncSetAttribute(void *f, int a, int v) { (void)f, (void)v; return a == 8 ? 0 : 1; }
@@ -79,7 +79,7 @@ R cuPointerGetAttribute(void *v, int a, P p) { (void)p; *(int *)v = 0; return a 
 
 R cuLaunchKernel(void *f, unsigned x, unsigned y, unsigned z, unsigned tx, unsigned ty, unsigned tz, unsigned shared,
                  void *stream, void **args, void **extra) {
-  (void)shared, (void)stream;
+  (void)f, (void)shared, (void)stream;
   if (!current) return 201;
   if (extra || y != 1 || z != 1 || tx != 32 || ty != 1 || tz != 1 || !x) return 1;
   const float *b = *(float **)args[0], *M = *(float **)args[1], *W = *(float **)args[3];
@@ -98,7 +98,7 @@ R cuLaunchKernel(void *f, unsigned x, unsigned y, unsigned z, unsigned tx, unsig
     }
     memcpy(out + p * N, a, sizeof a);
   }
-  if (f == (void *)2)
+  if (ticks)
     for (unsigned block = 0; block < x; block++)
       for (int i = 0; i < 2 + iterations; i++) ticks[block * (K + 3) + (unsigned)i] = 1000 + 10 * i;
   return 0;

@@ -29,6 +29,7 @@ _FREE_SHARED = 48 * 1024  # what a block may take without asking
 class DeviceCode:
     """What a solver keeps on one GPU until `close`. Several threads may launch at once.
 
+    `cycle_nanoseconds`: of a cycle, taken to be one of the highest clock.
     Raises ToolError for a GPU that no code was made for, and what the driver's failures stand for.
     """
 
@@ -40,7 +41,7 @@ class DeviceCode:
         self._device, self.context = driver.open(ordinal)
         self._module: Any = None
         self._blas: Cublas | None = None
-        self._kernels: dict[tuple[int, bool], Kernel] = {}
+        self._kernels: dict[int, Kernel] = {}
         self._workspaces: dict[tuple[int, str], int] = {}
         self._lock = threading.RLock()
         self._arguments: list[Arguments] = []
@@ -60,7 +61,8 @@ class DeviceCode:
         self.architecture = 10 * major + minor
         self.multiprocessors = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
         self.threads = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR)
-        self.clock = 1e3 * self.attribute(attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE)  # Hz
+        highest = 1e3 * self.attribute(attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE)  # Hz
+        self.cycle_nanoseconds = 1e9 / max(highest, 1.0)
         self.most_shared = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
         self.built_for, image, self.report = chosen_image(report, self.architecture, self.name)
         self._module = self.driver("cuModuleLoadData", image, doing=f"loading code on {self.name}")
@@ -78,13 +80,13 @@ class DeviceCode:
         """A number that describes the GPU."""
         return int(self.driver("cuDeviceGetAttribute", name, self._device))
 
-    def kernel(self, batch: int, stamped: bool = False) -> Kernel:
+    def kernel(self, batch: int) -> Kernel:
         """The kernel for so many problems."""
-        key = self.facts.form(batch), stamped
-        found = self._kernels.get(key)
+        number = self.facts.form(batch)
+        found = self._kernels.get(number)
         if found is None:
             with self._lock, self.driver.within(self.context):
-                found = self._kernels[key] = self._prepare(self.facts.forms[key[0]], stamped)
+                found = self._kernels[number] = self._prepare(self.facts.forms[number])
         return found.at(batch)
 
     def arguments(
@@ -101,10 +103,13 @@ class DeviceCode:
                 words[place] = value
         return words
 
-    def launch(self, kernel: Kernel, words: Sequence[int], blocks: int, stream: Any) -> None:
-        """Put a launch into a stream; the words are copied before this returns. The context is current."""
+    def launch(self, kernel: Kernel, words: Sequence[int], blocks: int, stream: Any, marks: Sequence[Any] = ()) -> None:
+        """Put a launch into a stream; the words are copied before this returns. The context is current.
+
+        `marks`: events between the parts of a list of launches, which other kernels do not have.
+        """
         if isinstance(kernel, ListKernel):
-            kernel.run(self.driver, words, stream)
+            kernel.run(self.driver, words, stream, marks)
             return
         try:
             packed = self._arguments.pop()
@@ -163,10 +168,6 @@ class DeviceCode:
             raise
         return address
 
-    def stamp_nanoseconds(self, kernel: Kernel) -> float:
-        """Nanoseconds of a unit of stamps: cycles within a kernel, taken to be those of the highest clock."""
-        return 1.0 if isinstance(kernel, ListKernel) else 1e9 / max(self.clock, 1.0)
-
     def wait(self, stream: Any, other: Any) -> None:
         """Have a stream wait for what is in another now."""
         event = self.driver("cuEventCreate", 2)  # without a time
@@ -210,11 +211,10 @@ class DeviceCode:
     def _name(self) -> str:
         return bytes(self.driver("cuDeviceGetName", 256, self._device)).split(b"\0")[0].decode(errors="replace")
 
-    def _prepare(self, form: Form, stamped: bool) -> Kernel:
+    def _prepare(self, form: Form) -> Kernel:
         if form.launches is not None:
-            return self._prepare_list(form, form.launches, stamped)
-        driver, api = self.driver, self.driver.api
-        name = form.stamped if stamped else form.kernel
+            return self._prepare_list(form, form.launches)
+        driver, api, name = self.driver, self.driver.api, form.kernel
         function = driver("cuModuleGetFunction", self._module, name.encode(), doing=f"looking for the kernel {name}")
         if form.shared_bytes > self.most_shared:
             raise TargetError(
@@ -232,18 +232,21 @@ class DeviceCode:
             )  # fmt: skip
         return Kernel(form, name, function, each * self.multiprocessors, each)
 
-    def _prepare_list(self, form: Form, launches: LaunchList, stamped: bool) -> ListKernel:
+    def _prepare_list(self, form: Form, launches: LaunchList) -> ListKernel:
         with self._outside_of_graphs():
             self._blas = self._blas or Cublas(launches.tf32, self.driver.blas)
         functions = {
             name: self.driver("cuModuleGetFunction", self._module, name.encode(), doing=f"looking for {name}")
             for name in launches.kernels
         }
-        main = launches.main_kernel().kernel
-        each = int(self.driver("cuOccupancyMaxActiveBlocksPerMultiprocessor", functions[main], form.threads, 0))
+        main, each = launches.main_kernel(), 0
+        name = "" if main is None else main.kernel
+        function = functions.get(name)
+        if function is not None:
+            each = int(self.driver("cuOccupancyMaxActiveBlocksPerMultiprocessor", function, form.threads, 0))
         return ListKernel(
-            form, main, functions[main], each * self.multiprocessors, each, launches, functions, self._blas,
-            self.architecture, self.facts.parameters, stamped,
+            form, name, function, each * self.multiprocessors, each, launches, functions, self._blas, self.architecture,
+            self.facts.parameters,
         )  # fmt: skip
 
     def _fixed(self, role: str, index: int) -> int:

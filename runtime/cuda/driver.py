@@ -127,6 +127,18 @@ class Driver:
             if not same and int(before):
                 self("cuCtxSetCurrent", before)
 
+    @contextmanager
+    def events(self, count: int) -> Iterator[list[Any]]:
+        """Events that know when they were recorded; the context is current."""
+        made: list[Any] = []
+        try:
+            for _ in range(count):
+                made.append(self("cuEventCreate", 0))
+            yield made
+        finally:
+            for event in made:
+                self.quietly("cuEventDestroy", event)
+
     def quietly(self, name: str, *arguments: Any) -> bool:
         """Call without raising, to give something back; whether it succeeded."""
         return not int(getattr(self.api, name)(*arguments)[0])

@@ -47,8 +47,7 @@ class SimulatorEngine:
     ) -> None:
         """Like `solve`, and add nanoseconds of each part; they are the simulator's and say nothing of a GPU."""
         stamps = self._run(inputs, outputs, batch, iterations, stamped=True)
-        form = self.facts.forms[self.facts.form(batch)]
-        units = 1 if form.cooperative else -(-batch // form.problems)
+        units = self.facts.forms[self.facts.form(batch)].units(batch)
         ticks += block_means(stamps, self.artifact.iterations, units).astype(ticks.dtype)
 
     def _run(
@@ -56,7 +55,7 @@ class SimulatorEngine:
     ) -> np.ndarray:
         form = self.facts.forms[self.facts.form(batch)]
         # Blocks run one after the other there: those that wait for each other must be one.
-        blocks = 1 if form.cooperative else max(1, min(_BLOCKS, -(-batch // form.problems)))
+        blocks = 1 if form.cooperative else max(1, min(_BLOCKS, form.units(batch)))
         stamps = np.zeros((blocks, self.facts.stamps), np.int64)
         if not batch:
             return stamps[:0]
@@ -79,7 +78,7 @@ class SimulatorEngine:
         """One kernel, or all launches of a list."""
         parameters = self.facts.parameters
         if form.launches is None:
-            kernel = self._module[form.stamped if stamped else form.kernel]
+            kernel = self._module[form.kernel]
             arguments = [arrays[p.role][p.index] for p in parameters]
             self._cuda.jit(kernel)[blocks, form.threads, 0, form.shared_bytes](*arguments)
             return
