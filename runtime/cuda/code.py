@@ -170,12 +170,13 @@ class DeviceCode:
 
     def wait(self, stream: Any, other: Any) -> None:
         """Have a stream wait for what is in another now."""
-        event = self.driver("cuEventCreate", 2)  # without a time
-        try:
-            self.driver("cuEventRecord", event, other)
-            self.driver("cuStreamWaitEvent", stream, event, 0)
-        finally:
-            self.driver.quietly("cuEventDestroy", event)
+        with self.driver.within(self.context):  # an event is of the context that is current when it is made
+            event = self.driver("cuEventCreate", 2)  # without a time
+            try:
+                self.driver("cuEventRecord", event, other)
+                self.driver("cuStreamWaitEvent", stream, event, 0)
+            finally:
+                self.driver.quietly("cuEventDestroy", event)
 
     def read(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], stream: Any) -> np.ndarray:
         """A copy of memory on the GPU, once what is in the stream is done."""
@@ -185,12 +186,6 @@ class DeviceCode:
                 self.driver("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, stream)
             self.driver("cuStreamSynchronize", stream, doing="solving")
         return array
-
-    def ordinal_of(self, address: int) -> int:
-        """The GPU in whose memory an address is."""
-        attribute = self.driver.api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-        with self.driver.within(self.context):  # without one, a thread may be told nothing
-            return int(self.driver("cuPointerGetAttribute", attribute, address, doing="looking for an array"))
 
     def close(self) -> None:
         """Give everything back."""

@@ -114,6 +114,19 @@ class Driver:
         device = self("cuDeviceGet", ordinal)
         return device, self("cuDevicePrimaryCtxRetain", device, doing="opening the GPU")
 
+    def ordinal_of(self, address: int) -> int:
+        """The GPU in whose memory an address is."""
+        attribute = self.api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        if int(self("cuCtxGetCurrent")):  # that of whoever made the array, mostly
+            return int(self("cuPointerGetAttribute", attribute, address, doing="looking for an array"))
+        device, context = self.open(0)  # without a context, a thread may be told nothing
+        try:
+            with self.within(context):
+                return int(self("cuPointerGetAttribute", attribute, address, doing="looking for an array"))
+        finally:
+            self.quietly("cuCtxSetCurrent", 0)
+            self.quietly("cuDevicePrimaryCtxRelease", device)
+
     @contextmanager
     def within(self, context: Any) -> Iterator[None]:
         """Makes a context this thread's, and gives the thread back the one that it had."""

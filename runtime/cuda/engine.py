@@ -38,6 +38,11 @@ class CudaEngine:
         self._finalizer = weakref.finalize(self, _close, self._codes)
         self._finalizer.atexit = False  # the driver is taken down by then
 
+    def driver(self) -> Driver:
+        """NVIDIA's driver, opened if it is not yet."""
+        self._driver = self._driver or Driver()
+        return self._driver
+
     def code(self, ordinal: int = 0) -> DeviceCode:
         """The solver on one GPU, loaded if it is not yet."""
         found = self._codes.get(ordinal)
@@ -45,8 +50,7 @@ class CudaEngine:
             with self._lock:
                 found = self._codes.get(ordinal)
                 if found is None:
-                    self._driver = self._driver or Driver()
-                    found = DeviceCode(self._driver, ordinal, self.artifact, self.facts, self._report)
+                    found = DeviceCode(self.driver(), ordinal, self.artifact, self.facts, self._report)
                     found.owner = weakref.ref(self)
                     self._codes[ordinal] = found
         return found

@@ -38,8 +38,7 @@ class CudaArray:
 
     def __dlpack__(self, *, stream: int | None = None, **_: Any) -> Any:
         if stream is not None and stream != -1 and stream != self.stream:
-            with self._code.driver.within(self._code.context):
-                self._code.wait(stream or 1, self.stream)
+            self._code.wait(stream or 1, self.stream)
         return make_capsule(self, self.address, self.shape, self.dtype, self._code.ordinal)
 
     def numpy(self) -> np.ndarray:

@@ -13,7 +13,7 @@ from cuda_fakes import fake
 from fake_cuda import CUresult, FakeDriver
 from fake_gpu_arrays import CupyArray, DlpackArray, InterfaceArray, JaxArray, JaxTaken, Tensor, install
 
-from unfoldc.errors import DeviceError, InputError
+from unfoldc.errors import DeviceError, InputError, ToolError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.cuda.driver import Driver
@@ -38,8 +38,8 @@ class Bench:
         build = Build(artifact, report.parent, "cuda", "gpu", report.name)
         self.solver = CudaSolver(build, self.engine)
 
-    def inputs(self, kind: Any, batch: int, seed: int = 1) -> list[Any]:
-        return [kind(self.api, values) for values in problems(batch, seed)]
+    def inputs(self, kind: Any, batch: int, seed: int = 1, on: int = 0) -> list[Any]:
+        return [kind(self.api, values, on) for values in problems(batch, seed)]
 
     def expected(self, batch: int, iterations: int = K, seed: int = 1) -> np.ndarray:
         return solution(self.artifact, *problems(batch, seed), iterations)
@@ -254,6 +254,53 @@ def test_a_bound_call_makes_the_context_current_where_there_is_none(bench: Bench
         call()
 
 
+def test_a_bound_call_runs_where_another_gpu_is_current(
+    artifact: Artifact, report: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(artifact, report, monkeypatch, gpus=2)
+    on_first, on_second = bench.solver.bind(bench.inputs(Tensor, 3)), bench.solver.bind(bench.inputs(Tensor, 3, on=1))
+    contexts = [bench.engine.code(ordinal).context for ordinal in (0, 1)]
+    for context in (*contexts, 99):
+        bench.api.current = context
+        for call in (on_first, on_second):
+            np.testing.assert_allclose(call().values(), bench.expected(3), atol=1e-5)
+            assert bench.api.current == context
+    inputs: list[Any] = [call.inputs["b"] for call in (on_first, on_second)]
+    assert [launch.words[0] for launch in bench.api.launches[:2]] == [b.address for b in inputs]
+
+
+@pytest.mark.parametrize("kind", [Tensor, CupyArray, InterfaceArray, DlpackArray])
+def test_each_gpu_has_its_own_code(
+    artifact: Artifact, report: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    bench = Bench(artifact, report, monkeypatch, gpus=2)
+    for on in (1, 0, 1):
+        answer = bench.solver(*bench.inputs(kind, 3, on=on))
+        np.testing.assert_allclose(values(answer), bench.expected(3), atol=1e-5)
+        assert on == (answer.__dlpack_device__()[1] if isinstance(answer, CudaArray) else answer.ordinal)
+        assert set(bench.engine._codes) == {1, on} | ({0} if bench.api.launches[2:] else set())
+        bench.api.current = 0
+
+
+def test_a_gpu_that_is_too_old_does_not_keep_another_from_working(
+    artifact: Artifact, report: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(artifact, report, monkeypatch, gpus=2)
+    bench.api.old.add(0)
+    answer = bench.solver(*bench.inputs(InterfaceArray, 3, on=1))
+    np.testing.assert_allclose(answer.numpy(), bench.expected(3), atol=1e-5)
+    with pytest.raises(ToolError, match="compute capability is 7.0"):
+        bench.solver(*bench.inputs(InterfaceArray, 3))
+
+
+def test_libraries_wait_for_each_other_in_a_thread_without_a_context(bench: Bench) -> None:
+    b, matrix = problems(3)
+    call = bench.solver.bind([Tensor(bench.api, b), CupyArray(bench.api, matrix)])
+    bench.api.current = 0
+    np.testing.assert_allclose(call().values(), bench.expected(3), atol=1e-5)
+    assert [c[2] for c in bench.api.calls if c[0] == "cuEventRecord"] == [72] and not bench.api.events
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -331,7 +378,7 @@ def test_nothing_leaks_wherever_a_call_fails(report: Path, monkeypatch: pytest.M
     for failing in range(30):
         bench = Bench(cuda_artifact(workspace_bytes=64), report, monkeypatch)
         inputs = bench.inputs(InterfaceArray, 3)
-        bench.api.fail_at = failing
+        bench.api.fail_at, done = failing, len(bench.api.calls)
         try:
             bench.solver(*inputs)
         except Exception as error:
@@ -340,7 +387,8 @@ def test_nothing_leaks_wherever_a_call_fails(report: Path, monkeypatch: pytest.M
         np.testing.assert_allclose(bench.solver(*inputs).numpy(), bench.expected(3), atol=1e-5)
         api: FakeDriver = bench.api
         bench.engine.close()
-        assert not api.leaks(), failing
+        kept = {"contexts": 1} if api.names()[done + failing] == "cuDevicePrimaryCtxRelease" else {}
+        assert api.leaks() == kept, failing
 
 
 def test_known_shapes_go_the_fast_way_and_give_the_same(bench: Bench) -> None:
