@@ -21,8 +21,8 @@ from unfoldc.runtime.cuda.launch_facts import Form, LaunchFacts, gathered
 from unfoldc.runtime.cuda.launch_list import LaunchList
 from unfoldc.runtime.cuda.listed import ListKernel
 from unfoldc.runtime.cuda.memory import Memory
+from unfoldc.targets.cuda.packages import LOWEST
 
-_LOWEST = 80
 _FREE_SHARED = 48 * 1024  # what a block may take without asking
 
 
@@ -292,8 +292,9 @@ def chosen_image(report: Path, architecture: int, name: str) -> tuple[int, bytes
         found[int(key.removeprefix("sm_"))] = item
     suitable = [a for a in found if a // 10 == architecture // 10 and a <= architecture]
     again = "Compile the model again on this machine."
-    if architecture < _LOWEST:
-        raise ToolError(where, f"its compute capability is {architecture / 10}", "8.0 or later", "Use a newer GPU.")
+    if architecture < LOWEST:
+        found_it = f"its compute capability is {architecture / 10}"
+        raise ToolError(where, found_it, f"{LOWEST / 10} or later", "Use a newer GPU.")
     if not suitable:
         made = ", ".join(f"sm_{a}" for a in sorted(found)) or "no GPU, but for numba's simulator"
         raise ToolError(where, f"the code was compiled for {made}", f"code for sm_{architecture}", again)
