@@ -18,29 +18,28 @@ class Staged:
 
     def __init__(self, code: DeviceCode, staging: Staging, inputs: Sequence[int], results: Sequence[int]) -> None:
         self._driver, self._staging, self.stream = code.driver, staging, staging.stream
-        starts, self._size_in = places(inputs)
-        self._results, self._size_out = places(results)
-        self._starts, self.idle = starts, False
-        self.inputs = [staging.device_inputs + start for start in starts]
-        self.results = [staging.device_outputs + start for start in self._results]
+        self._starts, self._size_in = places(inputs)
+        self._ends, self._size_out = places(results)
+        self.inputs = [staging.inputs.device + start for start in self._starts]
+        self.results = [staging.outputs.device + start for start in self._ends]
+        self.idle = False
 
     def upload(self, arrays: Sequence[np.ndarray]) -> None:
         """Put the copy of the inputs into the stream: one, by way of pinned memory."""
-        staging = self._staging
+        room = self._staging.inputs
         for array, start in zip(arrays, self._starts, strict=True):
-            ctypes.memmove(staging.host_inputs + start, address(array), array.nbytes)
-        size = self._size_in
-        if size:
-            self._driver("cuMemcpyHtoDAsync", staging.device_inputs, staging.host_inputs, size, self.stream)
+            ctypes.memmove(room.host + start, address(array), array.nbytes)
+        if self._size_in:
+            self._driver("cuMemcpyHtoDAsync", room.device, room.host, self._size_in, self.stream)
 
     def download(self, arrays: Sequence[np.ndarray]) -> None:
         """Wait for the stream; the results, which one copy brings."""
-        staging = self._staging
-        self._driver("cuMemcpyDtoHAsync", staging.host_outputs, staging.device_outputs, self._size_out, self.stream)
+        room = self._staging.outputs
+        self._driver("cuMemcpyDtoHAsync", room.host, room.device, self._size_out, self.stream)
         self._driver("cuStreamSynchronize", self.stream, doing="solving")
         self.idle = True
-        for array, start in zip(arrays, self._results, strict=True):
-            ctypes.memmove(address(array), staging.host_outputs + start, array.nbytes)
+        for array, start in zip(arrays, self._ends, strict=True):
+            ctypes.memmove(address(array), room.host + start, array.nbytes)
 
 
 @contextmanager
