@@ -104,7 +104,8 @@ class Profile:
     particular).
 
     On a `gpu` the seconds are those of one launch by its own clock, with all arrays in its memory; `dispatch_seconds`
-    is what putting a launch into a stream takes this computer.
+    is what putting a launch into a stream takes this computer. Where the launches were `simulated`, in Python by numba,
+    there are errors alone: nothing was timed, `repeats` is 0, and no GPU is described.
 
     `on` a connected device its own clock is read, for one problem at a time: the parts are what it counted, without the
     way there and back, and the whole is their sum. `note` says why a measurement ended early.
@@ -142,6 +143,7 @@ class Profile:
     flash_limit_bytes: int | None = None
     ram_limit_bytes: int | None = None
     gpu: GpuFigures | None = None
+    simulated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, as written by `to_json`."""
@@ -157,6 +159,8 @@ class Profile:
         if self.on:
             shared = f" on {printable(self.on)}"
         runs = "one problem, emulated" if emulated else f"batch {self.batch}{shared}, {self.repeats} repetitions"
+        if self.simulated:
+            runs = f"batch {self.batch}, SIMULATED by numba in Python: nothing is timed"
         title = f"{len(self.iterations)} iterations on {self.target}, backend {self.backend}, {runs}"
         return "\n".join([title, *_table(self), *_notes(self)])
 

@@ -24,6 +24,8 @@ class SimulatorEngine:
     Raises ToolError where numba's CUDA is missing, or was imported before the simulator was asked for.
     """
 
+    simulated = True
+
     def __init__(self, artifact: Artifact) -> None:
         self.artifact, self.facts = artifact, launch_facts(artifact)
         self._cuda = _simulator()
@@ -45,7 +47,7 @@ class SimulatorEngine:
         iterations: int,
         ticks: np.ndarray,
     ) -> None:
-        """Like `solve`, and add nanoseconds of each part; they are the simulator's and say nothing of a GPU."""
+        """Like `solve`, and add nanoseconds of each part: the simulator's, which a `Profile` does not show."""
         stamps = self._run(inputs, outputs, batch, iterations, stamped=True)
         units = self.facts.forms[self.facts.form(batch)].units(batch)
         ticks += block_means(stamps, self.artifact.iterations, units).astype(ticks.dtype)
