@@ -28,6 +28,7 @@ class CUresult(IntEnum):
     CUDA_ERROR_ILLEGAL_ADDRESS = 700
     CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES = 701
     CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE = 720
+    CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900
 
 
 class CUdevice_attribute(IntEnum):  # noqa: N801
@@ -210,6 +211,15 @@ class FakeDriver:
 
     def cuCtxSynchronize(self) -> None:
         self._needs_context()
+        self._no_capture()
+
+    def cuCtxRecordEvent(self, context: int, event: int) -> None:
+        assert context == self.current and event in self.events
+        self._no_capture()
+
+    def _no_capture(self) -> None:
+        if self.capturing:
+            raise Failed(CUresult.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
 
     def cuModuleLoadData(self, image: bytes) -> int:
         self._needs_context()
@@ -236,6 +246,8 @@ class FakeDriver:
 
     def cuMemAlloc(self, size: int) -> int:
         self._needs_context()
+        if getattr(self._thread, "mode", 0) != CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED:
+            self._no_capture()
         return self._allocate(self.device_memory, size)
 
     def cuMemFree(self, address: int) -> None:
@@ -297,7 +309,9 @@ class FakeDriver:
         assert event in self.events
 
     def cuThreadExchangeStreamCaptureMode(self, mode: int) -> Any:
-        return CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_GLOBAL
+        before = getattr(self._thread, "mode", CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_GLOBAL)
+        self._thread.mode = mode
+        return before
 
     def cuEventCreate(self, flags: int) -> int:
         self._needs_context()

@@ -134,10 +134,10 @@ class DeviceCode:
         size = kernel.workspace_bytes()
         if not size:
             return 0
-        api, key = self.driver.api, (int(stream), kernel.form.name)
-        status = self.driver("cuStreamIsCapturing", stream)
-        if status != api.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE:
-            return self._captured_workspace(size)
+        key = int(stream), kernel.form.name
+        if self._captures(stream):
+            with self._outside_of_graphs():
+                return self._zeroed(size, self.stream, wait=True)
         with self._lock:
             known = self._workspaces.get(key, 0)
             if not known or self.memory.size(known) < size:
@@ -154,12 +154,30 @@ class DeviceCode:
         if place is not None:
             words[place] = self.workspace(kernel, stream)
 
+    def lend(self, size: int, stream: Any) -> tuple[int, bool]:
+        """Memory that work in a stream fills, and whether it is to come back by `memory.give_back`.
+
+        What came back is lent again at once, to a stream that waits for everything that may still read it. What a
+        graph is to fill stays with it, since graphs run when they like. The context is current.
+        """
+        if self._captures(stream):
+            with self._outside_of_graphs():
+                return self.memory.allocate(size, "an array"), False
+        address, used = self.memory.lend(size)
+        if used:
+            try:
+                self.driver.wait_for_all(self.context, stream)
+            except BaseException:
+                self.memory.give_back(address)
+                raise
+        return address, True
+
     def new_workspace(self, kernel: Kernel) -> int:
         """A workspace for one bound call, for `memory.give_back`; 0 where the kernel needs none."""
         size = kernel.workspace_bytes()
         if not size:
             return 0
-        address = self.memory.lend(size)
+        address, _ = self.lend(size, self.stream)
         try:
             self.driver("cuMemsetD8Async", address, 0, size, self.stream)
             self.driver("cuStreamSynchronize", self.stream)
@@ -265,9 +283,9 @@ class DeviceCode:
             raise
         return address
 
-    def _captured_workspace(self, size: int) -> int:
-        with self._outside_of_graphs():
-            return self._zeroed(size, self.stream, wait=True)
+    def _captures(self, stream: Any) -> bool:
+        status = self.driver("cuStreamIsCapturing", stream)
+        return bool(status != self.driver.api.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE)
 
     @contextmanager
     def _outside_of_graphs(self) -> Iterator[None]:

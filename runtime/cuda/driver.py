@@ -140,6 +140,24 @@ class Driver:
             if not same and int(before):
                 self("cuCtxSetCurrent", before)
 
+    def wait_for_all(self, context: Any, stream: Any) -> None:
+        """Have a stream wait for all that is under way in a context, which is current.
+
+        Drivers before CUDA 12.5 cannot; then it is waited for here.
+        """
+        event = self("cuEventCreate", 2)  # without a time
+        try:
+            try:
+                recorded = self.quietly("cuCtxRecordEvent", context, event)
+            except (AttributeError, RuntimeError):  # unknown to the bindings, or to the driver
+                recorded = False
+            if recorded:
+                self("cuStreamWaitEvent", stream, event, 0)
+            else:
+                self("cuCtxSynchronize")
+        finally:
+            self.quietly("cuEventDestroy", event)
+
     @contextmanager
     def events(self, count: int) -> Iterator[list[Any]]:
         """Events that know when they were recorded; the context is current."""

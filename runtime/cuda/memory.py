@@ -39,18 +39,16 @@ class Memory:
         if self._sizes.pop(address, None) is not None:
             self._driver.quietly("cuMemFree", address)
 
-    def lend(self, size: int) -> int:
-        """The address of `size` bytes for an array that the caller keeps.
+    def lend(self, size: int) -> tuple[int, bool]:
+        """The address of `size` bytes for an array that the caller keeps; whether they were lent before.
 
-        Memory that came back is lent again once the GPU has done everything that may still read it.
+        Then the GPU may still be reading them for whoever had them.
         """
         size = -(-max(size, 1) // _ALIGNMENT) * _ALIGNMENT
         try:
-            address = self._lent[size].pop()
+            return self._lent[size].pop(), True
         except (KeyError, IndexError):
-            return self.allocate(size, "an array")
-        self._driver("cuCtxSynchronize")
-        return address
+            return self.allocate(size, "an array"), False
 
     def give_back(self, address: int) -> None:
         """Take lent memory back."""

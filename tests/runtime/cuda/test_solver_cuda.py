@@ -358,8 +358,52 @@ def test_a_bound_calls_workspace_is_used_again_after_it(report: Path, monkeypatc
     bench.api.calls.clear()
     bench.solver.bind(bench.inputs(Tensor, 3))()
     assert "cuMemAlloc" not in bench.api.names()
-    assert bench.api.names().index("cuCtxSynchronize") < bench.api.names().index("cuMemsetD8Async")
+    names = bench.api.names()
+    order = [names.index(name) for name in ("cuCtxRecordEvent", "cuStreamWaitEvent", "cuMemsetD8Async")]
+    assert order == sorted(order) and "cuCtxSynchronize" not in names
     assert bench.api.launches[0].words[4] == bench.api.launches[1].words[4]
+
+
+@pytest.mark.parametrize("kind", [JaxArray, InterfaceArray, DlpackArray])
+def test_an_answers_memory_is_used_again_in_the_order_of_the_stream(bench: Bench, kind: Any) -> None:
+    inputs = bench.inputs(kind, 3)
+    first = bench.solver(*inputs)
+    address = first.address
+    del first
+    bench.api.calls.clear()
+    again = bench.solver(*inputs)
+    assert again.address == address and not WAITS & set(bench.api.names())
+    calls = {call[0]: call for call in reversed(bench.api.calls)}  # the first of each name
+    stream = bench.api.launches[-1].stream
+    assert calls["cuStreamWaitEvent"][1:3] == (stream, calls["cuCtxRecordEvent"][2])
+    assert bench.api.names().index("cuStreamWaitEvent") < bench.api.names().index("cuLaunchKernel")
+    assert not bench.api.events
+
+
+def test_older_drivers_wait_before_memory_is_used_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(context: int, event: int) -> None:
+        raise RuntimeError('Function "cuCtxRecordEvent" not found')
+
+    inputs = bench.inputs(InterfaceArray, 3)
+    bench.solver(*inputs)
+    monkeypatch.setattr(bench.api, "cuCtxRecordEvent", unknown)
+    bench.api.calls.clear()
+    bench.solver(*inputs)
+    names = bench.api.names()
+    assert names.index("cuCtxSynchronize") < names.index("cuLaunchKernel") and not bench.api.events
+
+
+def test_what_a_graph_fills_is_not_used_again(bench: Bench) -> None:
+    inputs = bench.inputs(InterfaceArray, 3)
+    inputs[0].stream = 44
+    known = {bench.solver(*inputs).address for _ in range(2)}
+    bench.api.capturing.add(44)
+    bench.api.calls.clear()
+    addresses = [bench.solver(*inputs).address for _ in range(2)]
+    assert len({*known, *addresses}) == 3 and not WAITS & set(bench.api.names())
+    bench.api.capturing.clear()
+    later = [bench.solver(*inputs) for _ in range(3)]
+    assert not {array.address for array in later} & set(addresses)
 
 
 def test_an_answer_keeps_the_engine_and_its_memory_alive(artifact: Artifact, report: Path) -> None:
