@@ -178,6 +178,9 @@ class FakeDriver:
     def cuInit(self, flags: int) -> None:
         assert flags == 0
 
+    def cuDriverGetVersion(self) -> int:
+        return 13020
+
     def cuDeviceGetCount(self) -> int:
         return self.gpus
 

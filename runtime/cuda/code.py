@@ -65,7 +65,8 @@ class DeviceCode:
         self.cycle_nanoseconds = 1e9 / max(highest, 1.0)
         self.most_shared = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
         self.built_for, image, self.report = chosen_image(report, self.architecture, self.name)
-        self._module = self.driver("cuModuleLoadData", image, doing=f"loading code on {self.name}")
+        doing = f"loading code on {self.name} with a driver for CUDA {self.driver.version()}"
+        self._module = self.driver("cuModuleLoadData", image, doing=doing)
         self.stream = self.driver("cuStreamCreate", 1)  # one that does not wait for the legacy default stream
         self.memory.streams.append(self.stream)
         weights = [gathered(artifact, *group) for group in self.facts.weights]
