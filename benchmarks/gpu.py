@@ -287,7 +287,8 @@ def _console(row: Row) -> str:
         f"{name} {1e6 * c['time']['median']:.1f} us" if "time" in c else f"{name} ({c.get('failed', '')[:60]})"
         for name, c in row.get("candidates", {}).items()
     ]
-    parts += [f"FAILED: {row['failed']}"] if "failed" in row else []
+    at = f" with {row['at']}" if "at" in row else ""
+    parts += [f"FAILED{at}: {row['failed']}"] if "failed" in row else []
     profile = row.get("profile", {}).get("failed")
     parts += [f"no profile: {profile}"] if profile else []
     taken = "so far" if "partial" in row else f"{row.get('seconds', 0)} s"

@@ -11,7 +11,7 @@
 typedef int R;
 typedef unsigned long long P; /* an address on the device */
 enum { N = 8, K = 5 };
-static int blocks_of_memory, current = 0, retained = 0, streams = 0, events = 0, modules = 0, launches = 0;
+static int blocks_of_memory, current = 0, retained = 0, streams = 0, events = 0, modules = 0, launches = 0, context_events = 0;
 
 static double now(void) {
   struct timespec t;
@@ -37,7 +37,7 @@ R cuDevicePrimaryCtxRelease(int d) { (void)d; retained--; return 0; }
 R cuCtxGetCurrent(void **c) { *c = (void *)(intptr_t)current; return 0; }
 R cuCtxSetCurrent(void *c) { current = (int)(intptr_t)c; return 0; }
 R cuCtxSynchronize(void) { return 0; }
-R cuCtxRecordEvent(void *c, void *e) { return c && e ? 0 : 400; }
+R cuCtxRecordEvent(void *c, void *e) { context_events++; return c && e ? 0 : 400; }
 R cuModuleLoadData(void **m, const void *image) {
   if (!current) return 201;
   if (told("FAKE_LOAD")) return told("FAKE_LOAD");
@@ -114,9 +114,10 @@ R cuLaunchCooperativeKernel(void *f, unsigned x, unsigned y, unsigned z, unsigne
 }
 R cuGetErrorName(R e, const char **s) { (void)e; *s = "CUDA_ERROR"; return 0; }
 
-/* What was not given back; the number of launches. */
+/* What was not given back; the number of launches, and of events that stand for all that a context does. */
 int fake_leaks(void) { return blocks_of_memory + streams + events + modules + retained; }
 int fake_launches(void) { return launches; }
+int fake_context_events(void) { return context_events; }
 
 R cuGetProcAddress_v2(const char *name, void **found, int version, uint64_t flags, int *status) {
   (void)version, (void)flags;

@@ -52,6 +52,8 @@ for cooperative in (False, True):
         assert type(answer) is CudaArray
         np.testing.assert_allclose(answer.numpy(), right, atol=1e-5)
         answer.__dlpack__(stream=7)
+        for _ in range(3):  # in memory that came back
+            np.testing.assert_allclose(solver(*arrays).numpy(), right, atol=1e-5)
         output = Array(np.zeros((batch, N), np.float32))
         call = solver.bind(arrays, output)
         before = library.fake_launches()
@@ -65,6 +67,7 @@ for cooperative in (False, True):
         profile = solver.profile({"b": arrays[0], "M": arrays[1]}, repeats=3)
         assert profile.gpu.registers == 40 and profile.seconds_p50 > 0
         assert solver.run({"b": arrays[0], "M": arrays[1]}).status.name == "COMPLETE"
+    assert library.fake_context_events() >= 4
     try:
         engine.code().memory.allocate(1 << 40, "a test")
         raise SystemExit("memory without end")
