@@ -36,7 +36,7 @@ class _Bound:
 class BoundLaunch(_Bound):
     """A call is one of the driver. It allocates nothing and waits for nothing, so that a CUDA graph may capture it."""
 
-    __slots__ = ("_after", "_arguments", "_before", "_launch")
+    __slots__ = ("_after", "_arguments", "_before", "_launch", "_several")
 
     def __init__(
         self, arrays: Given, kernel: Kernel, addresses: Sequence[int], answer: Any, iterations: int, kept: Any
@@ -49,17 +49,18 @@ class BoundLaunch(_Bound):
         self._launch: Callable[..., Any] = api.cuLaunchCooperativeKernel if form.cooperative else api.cuLaunchKernel
         self._before = (kernel.function, kernel.blocks(arrays.batch), 1, 1, form.threads, 1, 1, form.shared_bytes)
         self._after = (self._arguments.table,) if form.cooperative else (self._arguments.table, 0)
+        self._several = int(self._code.driver("cuDeviceGetCount")) > 1
 
     def __call__(self) -> Any:
         """Launch; the arrays of the answers."""
         stream = self._stream()
-        error = self._launch(*self._before, stream, *self._after)[0]
+        error = _INVALID_CONTEXT if self._several else self._launch(*self._before, stream, *self._after)[0]
         if error:
             self._again(error, stream)
         return self._answer
 
     def _again(self, error: Any, stream: int) -> None:
-        """In a thread without our context once more with it, as after work on another GPU; else it is a failure."""
+        """Once more with our context, where another may be current, or is, or none is; else it is a failure."""
         driver = self._code.driver
         if int(error) in (_INVALID_CONTEXT, _INVALID_HANDLE):
             with driver.within(self._code.context):

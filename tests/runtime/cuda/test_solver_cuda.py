@@ -260,13 +260,22 @@ def test_a_bound_call_runs_where_another_gpu_is_current(
     bench = Bench(artifact, report, monkeypatch, gpus=2)
     on_first, on_second = bench.solver.bind(bench.inputs(Tensor, 3)), bench.solver.bind(bench.inputs(Tensor, 3, on=1))
     contexts = [bench.engine.code(ordinal).context for ordinal in (0, 1)]
+    done = len(bench.api.calls)
     for context in (*contexts, 99):
         bench.api.current = context
         for call in (on_first, on_second):
             np.testing.assert_allclose(call().values(), bench.expected(3), atol=1e-5)
             assert bench.api.current == context
+    assert bench.api.names()[done:].count("cuLaunchKernel") == 6  # none is tried in another GPU's context
     inputs: list[Any] = [call.inputs["b"] for call in (on_first, on_second)]
     assert [launch.words[0] for launch in bench.api.launches[:2]] == [b.address for b in inputs]
+
+
+def test_a_bound_call_runs_where_another_context_of_its_gpu_is_current(bench: Bench) -> None:
+    call = bench.solver.bind(bench.inputs(Tensor, 3))
+    bench.api.current = 99
+    np.testing.assert_allclose(call().values(), bench.expected(3), atol=1e-5)
+    assert bench.api.current == 99
 
 
 @pytest.mark.parametrize("kind", [Tensor, CupyArray, InterfaceArray, DlpackArray])
