@@ -67,4 +67,3 @@ GPU_GRAPHS: dict[str, Graph] = {
         replace(GRAPHS["rpca-1000"], iterations=10),
     )
 }
-BATCHES = (1, 64, 4096, 65536)

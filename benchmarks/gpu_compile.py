@@ -8,12 +8,12 @@ compiles one row and leaves what was found in inductor's cache, from which the r
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
+
+from gpu_processes import LATE, side_by_side
 
 FOLDER = Path(tempfile.gettempdir()) / "unfoldc-inductor"
 MODES = ("max-autotune", "reduce-overhead")
@@ -25,26 +25,13 @@ def compile_all(tasks: Iterable[Task], jobs: int, seconds: float) -> dict[str, f
     """Seconds of each row's compilation, `jobs` at a time in this order; what is not done in time is left out."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     os.environ |= {"TORCHINDUCTOR_CACHE_DIR": str(FOLDER), "TORCHINDUCTOR_COMPILE_THREADS": _THREADS}
-    waiting = [task for task in tasks if not is_compiled(*task)]
-    running: dict[Task, tuple[subprocess.Popen[bytes], float]] = {}
+    commands = {t: [sys.executable, __file__, *map(str, t)] for t in tasks if not is_compiled(*t)}
     found: dict[str, float] = {}
-    begun = time.perf_counter()
-    try:
-        while (waiting or running) and time.perf_counter() - begun < seconds:
-            while waiting and len(running) < jobs:
-                task = waiting.pop(0)
-                command = [sys.executable, __file__, *map(str, task)]
-                process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                running[task] = process, time.perf_counter()
-            time.sleep(0.1)
-            for task in [task for task, (process, _) in running.items() if process.poll() is not None]:
-                process, start = running.pop(task)
-                if process.returncode == 0:
-                    found["{}@{} {}".format(*task)] = round(time.perf_counter() - start, 1)
-    finally:
-        for process, _ in running.values():
-            process.kill()
-            process.wait()
+    for task, problem, took in side_by_side(commands, jobs, seconds):
+        if not problem:
+            found["{}@{} {}".format(*task)] = round(took, 1)
+        elif problem != LATE:
+            _mark(*task, "failed").write_text(problem)
     return found
 
 
@@ -53,8 +40,14 @@ def is_compiled(name: str, batch: int, mode: str) -> bool:
     return _mark(name, batch, mode).is_file()
 
 
-def _mark(name: str, batch: int, mode: str) -> Path:
-    return FOLDER / f"{name}@{batch}.{mode}"
+def why_not_compiled(name: str, batch: int, mode: str) -> str:
+    """Why the search for a row failed, so that there is no use in trying again; "" where it did not."""
+    place = _mark(name, batch, mode, "failed")
+    return place.read_text() if place.is_file() and not is_compiled(name, batch, mode) else ""
+
+
+def _mark(name: str, batch: int, mode: str, end: str = "") -> Path:
+    return FOLDER / f"{name}@{batch}.{mode}{end and '.' + end}"
 
 
 def main(name: str, batch: str, mode: str) -> None:
@@ -69,4 +62,7 @@ def main(name: str, batch: str, mode: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except Exception as error:
+        raise SystemExit(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]) from error

@@ -4,8 +4,8 @@
 
 For LISTA of several sizes every form is built and timed on the GPU at batches from 16 to 65536, checked against
 float64, and written to benchmarks/results/NAME.json with the batch from which the compiler takes the form; with
-`--dry-run` they are only built. Times are those of a launch, or of all launches of a list, by the GPU's clock, with
-arrays in its memory.
+`--dry-run` they are only built. The file is written after each row. Times are those of a launch, or of all launches of
+a list, by the GPU's clock, with arrays in its memory.
 """
 
 from __future__ import annotations
@@ -119,35 +119,52 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="time for everything; 120")
     parser.add_argument("--output", metavar="NAME", default="gpu_products", help="name of the file of results")
     arguments = parser.parse_args()
+    found, why = gpus()
+    if not arguments.dry_run and not found:
+        raise SystemExit(f"gpu_products.py: {why}; --dry-run does what takes no GPU")
     until, rows = time.monotonic() + arguments.seconds, list[dict[str, Any]]()
     for m, n, tied in SIZES:
         name = f"lista {m}→{n} {'tied' if tied else 'untied'}"
+        if time.monotonic() > until:
+            break
         with tempfile.TemporaryDirectory() as text:
             folder = Path(text)
             file, weights = lista(m, n, tied, folder)
-            artifacts, report, chosen = built(file, folder)
+            try:
+                artifacts, report, chosen = built(file, folder)
+            except UnfoldcError as error:
+                print(f"{name}: {error}", flush=True)
+                rows.append({"solver": name, "failed": str(error)})
+                continue
             print(f"{name}: forms {', '.join(artifacts)}; the compiler takes products from batch {chosen}", flush=True)
             if arguments.dry_run:
                 continue
             for form, artifact in artifacts.items():
                 engine, row = CudaEngine(artifact, report), dict[str, Any]()
                 for batch in BATCHES:
-                    if time.monotonic() > until or (row and row.get("seconds_p50", 0) > _LONG):
+                    if time.monotonic() > until or row.get("seconds_p50", 0) > _LONG:
                         break
                     y = np.random.default_rng(batch).standard_normal((batch, m)).astype(np.float32)
                     row = {"solver": name, "form": form, "batch": batch, "chosen_from": chosen}
                     try:
                         row |= measured(artifact, engine, y, right(y[:_CHECKED], weights), n)
-                    except UnfoldcError as error:
+                    except Exception as error:  # the others are measured all the same
                         row["failed"] = str(error)
                     rows.append(row)
                     print(" ", json.dumps(row), flush=True)
+                    _write(arguments.output, [gpu.name for gpu in found], rows)
                 engine.close()
     if not arguments.dry_run:
-        found = [gpu.name for gpu in gpus()[0]]
-        file = Path(__file__).with_name("results") / f"{arguments.output}.json"
-        file.write_text(json.dumps({"gpus": found, "iterations": K, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-        print(f"wrote {file}")
+        print(f"wrote {_write(arguments.output, [gpu.name for gpu in found], rows)}")
+
+
+def _write(name: str, names: list[str], rows: list[dict[str, Any]]) -> Path:
+    """The results so far, written aside and renamed."""
+    file = Path(__file__).with_name("results") / f"{name}.json"
+    aside = file.with_suffix(".partial")
+    aside.write_text(json.dumps({"gpus": names, "iterations": K, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    aside.rename(file)
+    return file
 
 
 if __name__ == "__main__":

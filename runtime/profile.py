@@ -108,7 +108,8 @@ class Profile:
     in particular, or one that `has_system`, an operating system, so that its "flash" is code and constants in a file).
 
     On a `gpu` the seconds are those of one launch by its own clock, with all arrays in its memory; `dispatch_seconds`
-    is what putting a launch into a stream takes this computer.
+    is what putting a launch into a stream takes this computer. Where the launches were `simulated`, in Python by numba,
+    there are errors alone: nothing was timed, `repeats` is 0, and no GPU is described.
 
     `on` a connected device its own clock is read, for one problem at a time: the parts are what it counted, without the
     way there and back, and the whole is their sum. `note` says why a measurement ended early.
@@ -149,6 +150,7 @@ class Profile:
     has_system: bool = False
     remarks: list[str] = field(default_factory=list)
     gpu: GpuFigures | None = None
+    simulated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, as written by `to_json`."""
@@ -164,6 +166,8 @@ class Profile:
         if self.on:
             shared = f" on {printable(self.on)}"
         runs = "one problem, emulated" if emulated else f"batch {self.batch}{shared}, {self.repeats} repetitions"
+        if self.simulated:
+            runs = f"batch {self.batch}, SIMULATED by numba in Python: nothing is timed"
         title = f"{len(self.iterations)} iterations on {self.target}, backend {self.backend}, {runs}"
         return "\n".join([title, *_table(self), *notes(self)])
 

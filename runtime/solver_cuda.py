@@ -11,11 +11,10 @@ import numpy as np
 from unfoldc.errors import InputError
 from unfoldc.kernels.artifact import Port
 from unfoldc.runtime.bound import BoundCall, given_arrays, given_outputs
-from unfoldc.runtime.cuda.bound_list import BoundList
-from unfoldc.runtime.cuda.calls import BoundLaunch, Given, any_on_gpu, given, look, solve
+from unfoldc.runtime.cuda.bound_calls import bound_call
+from unfoldc.runtime.cuda.calls import Given, any_on_gpu, given, look, solve
 from unfoldc.runtime.cuda.engine import CudaEngine
 from unfoldc.runtime.cuda.libraries import Torch, library_of
-from unfoldc.runtime.cuda.listed import ListKernel
 from unfoldc.runtime.cuda.torch_calls import TorchCalls
 from unfoldc.runtime.ports import bind, shape_text
 from unfoldc.runtime.result import RunResult, status_of
@@ -89,12 +88,8 @@ class CudaSolver(Solver):
             self._check_apart(arrays, made)
             answer = made[0][0] if len(made) == 1 else tuple(array for array, _ in made)
             if arrays.batch:
-                kernel = arrays.code.kernel(arrays.batch)
-                addresses = [address for _, address in made]
-                if isinstance(kernel, ListKernel):
-                    call = BoundCall(BoundList(arrays, kernel, addresses, answer, steps, self._engine))
-                else:
-                    call = BoundCall(BoundLaunch(arrays, kernel, addresses, answer, steps, self._engine))
+                kernel, addresses = arrays.code.kernel(arrays.batch), [address for _, address in made]
+                call = BoundCall(bound_call(arrays, kernel, addresses, answer, steps, self._engine))
             else:
                 call = BoundCall(lambda: answer)
         call.inputs = MappingProxyType({p.name: array for p, array in zip(self.inputs, values, strict=True)})

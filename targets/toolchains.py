@@ -86,22 +86,29 @@ def run_compiler(
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache), "LC_ALL": "C"}
     command = [sys.executable, "-m", "ziglang", tool, *arguments]
     logger.debug("%s: %s", purpose, " ".join(command))
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout
-        )
-    except subprocess.TimeoutExpired as e:
-        raise ToolError(
-            where=purpose,
-            found=f"the C compiler had not finished after {timeout:.0f} s",
-            allowed="compilation within the time limit",
-            do="Try a smaller model or a longer limit, and see whether the machine is overloaded.",
-        ) from e
+    done = finished(command, folder, environment, purpose, timeout, "the C compiler")
     if done.returncode:
         raise CompilerError(purpose, done.stderr or done.stdout, done.returncode)
     if done.stderr.strip():
         logger.debug("%s: %s", purpose, done.stderr)
     marker.touch()
+
+
+def finished(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], purpose: str, timeout: float, name: str
+) -> subprocess.CompletedProcess[str]:
+    """What a compiler of this name said and how it ended; `ToolError` where it did not within `timeout` seconds."""
+    try:
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout
+        )
+    except subprocess.TimeoutExpired:
+        raise ToolError(
+            where=purpose,
+            found=f"{name} had not finished after {timeout:.0f} s",
+            allowed="compilation within the time limit",
+            do="Try a smaller model or a longer limit, and see whether the machine is overloaded.",
+        ) from None
 
 
 class CompilerError(ToolError):

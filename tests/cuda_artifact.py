@@ -19,14 +19,14 @@ _KERNEL = """
 def {name}(x0, x1, y0, weights_float32, workspace, batch, iterations, ticks):
     lane = cuda.threadIdx.x % 8
     group = cuda.threadIdx.x // 8
-    stamp({stamped}, ticks, 0)
+    stamp(ticks, 0)
     v = cuda.shared.array(0, float32)
     p = cuda.blockIdx.x * 4
     while p < batch:
         q = min(p + group, batch - 1)
         b = x0[q * 8 + lane]
         a = float32(0)
-        stamp({stamped}, ticks, 1)
+        stamp(ticks, 1)
         for k in range(iterations):
             v[cuda.threadIdx.x] = a
             cuda.syncthreads()
@@ -35,10 +35,10 @@ def {name}(x0, x1, y0, weights_float32, workspace, batch, iterations, ticks):
                 s += (weights_float32[lane * 8 + j] + x1[lane * 8 + j]) * v[group * 8 + j]
             cuda.syncthreads()
             a = s
-            stamp({stamped}, ticks, 2 + k)
+            stamp(ticks, 2 + k)
         if p + group < batch:
             y0[q * 8 + lane] = a
-        stamp({stamped}, ticks, {last})
+        stamp(ticks, {last})
         p += cuda.gridDim.x * 4
 """
 _MODULE = """
@@ -49,8 +49,8 @@ OPTIONS = {{}}
 if config.ENABLE_CUDASIM:
     import time
 
-    def stamp(stamped, ticks, place):
-        if stamped and cuda.threadIdx.x == 0:
+    def stamp(ticks, place):
+        if len(ticks) and cuda.threadIdx.x == 0:
             ticks[cuda.blockIdx.x * {count} + place] = time.perf_counter_ns()
 
 else:
@@ -59,11 +59,11 @@ else:
     from numba.cuda.extending import intrinsic
 
     @intrinsic
-    def stamp(typing, stamped, ticks, place):
+    def stamp(typing, ticks, place):
         def generate(context, builder, signature, arguments):
             return context.get_dummy_value()
 
-        return types.void(stamped, ticks, place), generate
+        return types.void(ticks, place), generate
 
 """
 
@@ -71,7 +71,7 @@ else:
 def form(name: str, from_batch: int, **changes: Any) -> dict[str, Any]:
     """A form as the printer describes it."""
     found = {
-        "name": name, "from_batch": from_batch, "kernel": f"solve_{name}", "stamped": f"solve_{name}_stamped",
+        "name": name, "from_batch": from_batch, "kernel": f"solve_{name}",
         "threads": 32, "problems": 4, "group": 8, "shared_bytes": 128, "workspace_bytes": 0, "cooperative": False,
     }  # fmt: skip
     return {**found, **changes}
@@ -81,10 +81,7 @@ def cuda_artifact(seed: int = 0, **changes: Any) -> Artifact:
     """The artifact; `changes` apply to every form."""
     weights = (np.random.default_rng(seed).standard_normal((N, N)) * 0.1).astype(np.float32)
     forms = [form("one", 1, **changes), form("many", 64, **changes)]
-    kernels = [(f[key], key == "stamped") for f in forms for key in ("kernel", "stamped")]
-    source = _MODULE.format(count=K + 3) + "".join(
-        _KERNEL.format(name=name, stamped=stamped, last=K + 2) for name, stamped in kernels
-    )
+    source = _MODULE.format(count=K + 3) + "".join(_KERNEL.format(name=f["kernel"], last=K + 2) for f in forms)
     launch = {
         "forms": forms,
         "parameters": [

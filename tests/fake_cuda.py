@@ -24,9 +24,11 @@ class CUresult(IntEnum):
     CUDA_ERROR_NO_DEVICE = 100
     CUDA_ERROR_INVALID_CONTEXT = 201
     CUDA_ERROR_NO_BINARY_FOR_GPU = 209
+    CUDA_ERROR_INVALID_HANDLE = 400
     CUDA_ERROR_ILLEGAL_ADDRESS = 700
     CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES = 701
     CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE = 720
+    CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900
 
 
 class CUdevice_attribute(IntEnum):  # noqa: N801
@@ -60,6 +62,16 @@ class CUpointer_attribute(IntEnum):  # noqa: N801
     CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9
 
 
+class Failed(Exception):
+    """What a call answers in place of success."""
+
+
+class Function(str):
+    """A kernel's name, and the context that its module was loaded in."""
+
+    context = 0
+
+
 @dataclass
 class Launch:
     """What a launch was given; `words`: the 64-bit words that the driver copies."""
@@ -84,6 +96,7 @@ class FakeDriver:
     count_words: int
     architecture: int = 90
     gpus: int = 1
+    old: set[int] = field(default_factory=set)  # GPUs of compute capability 7.0
     multiprocessors: int = 4
     resident: int = 2
     most_shared: int = 227 * 1024
@@ -95,9 +108,10 @@ class FakeDriver:
     device_memory: dict[int, Any] = field(default_factory=dict)
     pinned: dict[int, Any] = field(default_factory=dict)
     others: dict[int, Any] = field(default_factory=dict)  # memory of other libraries
+    ordinals: dict[int, int] = field(default_factory=dict)  # the GPU of an address, where it is not the first
     streams: set[int] = field(default_factory=set)
     events: dict[int, int] = field(default_factory=dict)
-    modules: set[int] = field(default_factory=set)
+    modules: dict[int, int] = field(default_factory=dict)  # the context of each
     retained: int = 0
     _next: int = 1000
     _thread: threading.local = field(default_factory=threading.local)
@@ -128,7 +142,10 @@ class FakeDriver:
             self.fail_at -= 1
             if self.fail_at == -1:
                 return (self.failure, *([None] * 3))
-            value = found(*arguments)
+            try:
+                value = found(*arguments)
+            except Failed as failed:
+                return (failed.args[0], *([None] * 3))
             return (CUresult.CUDA_SUCCESS, *(value if isinstance(value, tuple) else () if value is None else (value,)))
 
         return call
@@ -161,6 +178,9 @@ class FakeDriver:
     def cuInit(self, flags: int) -> None:
         assert flags == 0
 
+    def cuDriverGetVersion(self) -> int:
+        return 13020
+
     def cuDeviceGetCount(self) -> int:
         return self.gpus
 
@@ -175,8 +195,9 @@ class FakeDriver:
         return 1 << 30
 
     def cuDeviceGetAttribute(self, attribute: int, device: int) -> int:
-        return {13: 1_000_000, 16: self.multiprocessors, 39: 2048, 75: self.architecture // 10,
-                76: self.architecture % 10, 97: self.most_shared}[attribute]  # fmt: skip
+        architecture = 70 if device in self.old else self.architecture
+        return {13: 1_000_000, 16: self.multiprocessors, 39: 2048, 75: architecture // 10, 76: architecture % 10,
+                97: self.most_shared}[attribute]  # fmt: skip
 
     def cuDevicePrimaryCtxRetain(self, device: int) -> int:
         self.retained += 1
@@ -193,18 +214,29 @@ class FakeDriver:
 
     def cuCtxSynchronize(self) -> None:
         self._needs_context()
+        self._no_capture()
+
+    def cuCtxRecordEvent(self, context: int, event: int) -> None:
+        assert context == self.current and event in self.events
+        self._no_capture()
+
+    def _no_capture(self) -> None:
+        if self.capturing:
+            raise Failed(CUresult.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
 
     def cuModuleLoadData(self, image: bytes) -> int:
         self._needs_context()
-        self.modules.add(handle := self._handle())
+        handle = self._handle()
+        self.modules[handle] = self.current
         return handle
 
     def cuModuleUnload(self, module: int) -> None:
-        self.modules.remove(module)
+        del self.modules[module]
 
-    def cuModuleGetFunction(self, module: int, name: bytes) -> str:
-        assert module in self.modules
-        return name.decode()
+    def cuModuleGetFunction(self, module: int, name: bytes) -> Function:
+        function = Function(name.decode())
+        function.context = self.modules[module]
+        return function
 
     def cuFuncSetAttribute(self, function: str, attribute: int, value: int) -> None:
         assert attribute == CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
@@ -217,6 +249,8 @@ class FakeDriver:
 
     def cuMemAlloc(self, size: int) -> int:
         self._needs_context()
+        if getattr(self._thread, "mode", 0) != CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED:
+            self._no_capture()
         return self._allocate(self.device_memory, size)
 
     def cuMemFree(self, address: int) -> None:
@@ -248,10 +282,11 @@ class FakeDriver:
         self._launch(True, *arguments)
 
     def _launch(
-        self, cooperative: bool, function: str, x: int, y: int, z: int, tx: int, ty: int, tz: int, shared: int,
+        self, cooperative: bool, function: Function, x: int, y: int, z: int, tx: int, ty: int, tz: int, shared: int,
         stream: Any, table: int,
     ) -> None:  # fmt: skip
-        self._needs_context()
+        if self.current != function.context:
+            raise Failed(CUresult.CUDA_ERROR_INVALID_HANDLE if self.current else CUresult.CUDA_ERROR_INVALID_CONTEXT)
         assert (y, z, ty, tz) == (1, 1, 1, 1)
         addresses = (ctypes.c_uint64 * self.count_words).from_address(table)
         words = [ctypes.c_uint64.from_address(address).value for address in addresses]
@@ -277,9 +312,12 @@ class FakeDriver:
         assert event in self.events
 
     def cuThreadExchangeStreamCaptureMode(self, mode: int) -> Any:
-        return CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_GLOBAL
+        before = getattr(self._thread, "mode", CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_GLOBAL)
+        self._thread.mode = mode
+        return before
 
     def cuEventCreate(self, flags: int) -> int:
+        self._needs_context()
         handle = self._handle()
         self.events[handle] = 0
         return handle
@@ -298,4 +336,4 @@ class FakeDriver:
 
     def cuPointerGetAttribute(self, attribute: int, address: int) -> int:
         self._needs_context()
-        return 0
+        return self.ordinals.get(address, 0)

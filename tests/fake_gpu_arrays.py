@@ -22,6 +22,7 @@ class Base:
         array = np.ascontiguousarray(values)
         self.api, self.shape, self.numpy_type, self.ordinal = api, array.shape, array.dtype, ordinal
         self.address = api._allocate(api.others, array.nbytes)
+        api.ordinals[self.address] = ordinal
         ctypes.memmove(self.address, array.ctypes.data, array.nbytes)
 
     def values(self) -> np.ndarray:
@@ -108,14 +109,16 @@ class Tensor(Base):
 
 
 class _Device:
+    current = 0
+
     def __init__(self, ordinal: int) -> None:
         self.ordinal = ordinal
 
     def __enter__(self) -> None:
-        return None
+        _Device.current = self.ordinal
 
     def __exit__(self, *_: object) -> None:
-        return None
+        _Device.current = 0
 
 
 def install(api: FakeDriver, patch: pytest.MonkeyPatch) -> SimpleNamespace:
@@ -125,7 +128,7 @@ def install(api: FakeDriver, patch: pytest.MonkeyPatch) -> SimpleNamespace:
     def empty(kind: type[Base]) -> Any:
         def make(shape: Any, dtype: Any, device: Any = None) -> Base:
             values = np.full(shape, 0x55, str(dtype).removeprefix("torch."))
-            array = kind(api, values, 0 if device is None else device.ordinal)
+            array = kind(api, values, _Device.current if device is None else device.ordinal)
             state.made.append(array)
             return array
 
@@ -143,7 +146,9 @@ def install(api: FakeDriver, patch: pytest.MonkeyPatch) -> SimpleNamespace:
     )
     vars(cupy).update(
         empty=empty(CupyArray),
-        cuda=SimpleNamespace(Device=_Device, get_current_stream=lambda: SimpleNamespace(ptr=state.streams["cupy"])),
+        cuda=SimpleNamespace(
+            Device=_Device, get_current_stream=lambda ordinal: SimpleNamespace(ptr=state.streams["cupy"])
+        ),
     )
     vars(jax).update(dlpack=SimpleNamespace(from_dlpack=lambda array: JaxTaken(api, array)))
     for module in (torch, cupy, jax):

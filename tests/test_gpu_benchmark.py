@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,7 @@ def test_rows_of_goals_come_first_and_are_written_as_they_come(
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     rows: dict[str, Any] = {}
     names = ["lista-16-32-tied-k10", "mimo-admm"]
-    benchmark._measure_all(benchmark._arguments(), names, rows, "none", 0.0)
+    benchmark._measure_all(benchmark._arguments(), names, rows, "none", time.perf_counter())
     assert written == list(range(1, 9))
     assert list(rows["graphs"])[:3] == ["lista-16-32-tied-k10@1", "mimo-admm@1", "mimo-admm@65536"]
     assert [key for key, found in rows["graphs"].items() if "failed" in found] == [f"{name}@64" for name in names]

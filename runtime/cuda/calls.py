@@ -12,11 +12,8 @@ from unfoldc.errors import InputError
 from unfoldc.kernels.artifact import Port
 from unfoldc.runtime.cuda.code import DeviceCode
 from unfoldc.runtime.cuda.engine import CudaEngine, check_batch
-from unfoldc.runtime.cuda.kernel import Arguments, Kernel
 from unfoldc.runtime.cuda.libraries import Library, View, library_of
 from unfoldc.runtime.ports import common_batch
-
-_INVALID_CONTEXT = 201
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,12 @@ class Given:
         for other in others - {first}:
             self.code.wait(first, other)
         return first
+
+    def stream_of_calls(self) -> Callable[[], int]:
+        """`stream`, for calls with the same arrays again; shorter where no stream has to wait for another."""
+        library, views, code = self.library, self.views, self.code
+        several = any(other is not library for other in self.libraries) or any(view.stream for view in views)
+        return self.stream if several else lambda: library.stream(views, code)
 
 
 def any_on_gpu(arrays: Sequence[Any]) -> bool:
@@ -68,7 +71,7 @@ def look(where: str, port: Port, array: Any, engine: CudaEngine) -> tuple[View, 
     if library is None:
         found = f"{type(array).__name__}, which is not on a GPU, among arrays that are"
         raise InputError(where, found, "all arrays on one GPU, or none", "Copy it there first.")
-    view = library.view(array, where, engine.code)
+    view = library.view(array, where, engine)
     if view.dtype != np.dtype(port.dtype):
         found = f"element type {getattr(array, 'dtype', 'unknown') if view.dtype is None else view.dtype}"
         allowed = f"{port.dtype} exactly, for nothing is converted on a GPU"
@@ -105,53 +108,3 @@ def solve(engine: CudaEngine, arrays: Given, iterations: int) -> list[Any]:
             )  # fmt: skip
             code.launch(kernel, words, kernel.blocks(batch), stream)
         return [library.finished(array) for array, _ in answers]
-
-
-class BoundLaunch:
-    """A launch whose arguments are packed: a call is one call of the driver, on the stream that is current then.
-
-    It allocates nothing and waits for nothing, so that a CUDA graph may capture it. The memory is kept alive with it.
-    """
-
-    __slots__ = ("__weakref__", "_after", "_answer", "_arguments", "_before", "_code", "_kept", "_launch", "_stream",
-                 "_workspace")  # fmt: skip
-
-    def __init__(
-        self, arrays: Given, kernel: Kernel, addresses: Sequence[int], answer: Any, iterations: int, kept: Any
-    ) -> None:
-        code, form = arrays.code, kernel.form
-        blocks = kernel.blocks(arrays.batch)
-        inputs = [view.address for view in arrays.views]
-        self._code, self._answer, self._kept = code, answer, (arrays, kept)
-        self._workspace = code.new_workspace(kernel)
-        words = code.arguments(kernel, inputs, addresses, arrays.batch, iterations, self._workspace)
-        self._arguments = Arguments(len(words))
-        self._arguments.pack(words)
-        api = code.driver.api
-        self._launch: Callable[..., Any] = api.cuLaunchCooperativeKernel if form.cooperative else api.cuLaunchKernel
-        self._before = (kernel.function, blocks, 1, 1, form.threads, 1, 1, form.shared_bytes)
-        self._after = (self._arguments.table,) if form.cooperative else (self._arguments.table, 0)
-        library, views = arrays.library, arrays.views
-        single = all(other is library for other in arrays.libraries) and not any(view.stream for view in views)
-        self._stream: Callable[[], int] = (lambda: library.stream(views, code)) if single else arrays.stream
-
-    def __call__(self) -> Any:
-        """Launch; the arrays of the answers."""
-        error = self._launch(*self._before, self._stream(), *self._after)[0]
-        if error:
-            self._again(error)
-        return self._answer
-
-    def _again(self, error: Any) -> None:
-        """In a thread without a context, once more with ours; anything else is a failure."""
-        driver = self._code.driver
-        if int(error) == _INVALID_CONTEXT:
-            driver("cuCtxSetCurrent", self._code.context)
-            error = self._launch(*self._before, self._stream(), *self._after)[0]
-        if int(error):
-            raise driver.failure(error, "launching a bound call")
-
-    def __del__(self) -> None:
-        workspace = getattr(self, "_workspace", 0)
-        if workspace:
-            self._code.memory.give_back(workspace)

@@ -21,14 +21,15 @@ from unfoldc.runtime.cuda.launch_facts import Form, LaunchFacts, gathered
 from unfoldc.runtime.cuda.launch_list import LaunchList
 from unfoldc.runtime.cuda.listed import ListKernel
 from unfoldc.runtime.cuda.memory import Memory
+from unfoldc.targets.cuda.packages import LOWEST
 
-_LOWEST = 80
 _FREE_SHARED = 48 * 1024  # what a block may take without asking
 
 
 class DeviceCode:
     """What a solver keeps on one GPU until `close`. Several threads may launch at once.
 
+    `cycle_nanoseconds`: of a cycle, taken to be one of the highest clock.
     Raises ToolError for a GPU that no code was made for, and what the driver's failures stand for.
     """
 
@@ -40,7 +41,7 @@ class DeviceCode:
         self._device, self.context = driver.open(ordinal)
         self._module: Any = None
         self._blas: Cublas | None = None
-        self._kernels: dict[tuple[int, bool], Kernel] = {}
+        self._kernels: dict[int, Kernel] = {}
         self._workspaces: dict[tuple[int, str], int] = {}
         self._lock = threading.RLock()
         self._arguments: list[Arguments] = []
@@ -60,10 +61,12 @@ class DeviceCode:
         self.architecture = 10 * major + minor
         self.multiprocessors = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
         self.threads = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR)
-        self.clock = 1e3 * self.attribute(attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE)  # Hz
+        highest = 1e3 * self.attribute(attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE)  # Hz
+        self.cycle_nanoseconds = 1e9 / max(highest, 1.0)
         self.most_shared = self.attribute(attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
         self.built_for, image, self.report = chosen_image(report, self.architecture, self.name)
-        self._module = self.driver("cuModuleLoadData", image, doing=f"loading code on {self.name}")
+        doing = f"loading code on {self.name} with a driver for CUDA {self.driver.version()}"
+        self._module = self.driver("cuModuleLoadData", image, doing=doing)
         self.stream = self.driver("cuStreamCreate", 1)  # one that does not wait for the legacy default stream
         self.memory.streams.append(self.stream)
         weights = [gathered(artifact, *group) for group in self.facts.weights]
@@ -78,13 +81,13 @@ class DeviceCode:
         """A number that describes the GPU."""
         return int(self.driver("cuDeviceGetAttribute", name, self._device))
 
-    def kernel(self, batch: int, stamped: bool = False) -> Kernel:
+    def kernel(self, batch: int) -> Kernel:
         """The kernel for so many problems."""
-        key = self.facts.form(batch), stamped
-        found = self._kernels.get(key)
+        number = self.facts.form(batch)
+        found = self._kernels.get(number)
         if found is None:
             with self._lock, self.driver.within(self.context):
-                found = self._kernels[key] = self._prepare(self.facts.forms[key[0]], stamped)
+                found = self._kernels[number] = self._prepare(self.facts.forms[number])
         return found.at(batch)
 
     def arguments(
@@ -101,10 +104,13 @@ class DeviceCode:
                 words[place] = value
         return words
 
-    def launch(self, kernel: Kernel, words: Sequence[int], blocks: int, stream: Any) -> None:
-        """Put a launch into a stream; the words are copied before this returns. The context is current."""
+    def launch(self, kernel: Kernel, words: Sequence[int], blocks: int, stream: Any, marks: Sequence[Any] = ()) -> None:
+        """Put a launch into a stream; the words are copied before this returns. The context is current.
+
+        `marks`: events between the parts of a list of launches, which other kernels do not have.
+        """
         if isinstance(kernel, ListKernel):
-            kernel.run(self.driver, words, stream)
+            kernel.run(self.driver, words, stream, marks)
             return
         try:
             packed = self._arguments.pop()
@@ -129,10 +135,10 @@ class DeviceCode:
         size = kernel.workspace_bytes()
         if not size:
             return 0
-        api, key = self.driver.api, (int(stream), kernel.form.name)
-        status = self.driver("cuStreamIsCapturing", stream)
-        if status != api.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE:
-            return self._captured_workspace(size)
+        key = int(stream), kernel.form.name
+        if self._captures(stream):
+            with self._outside_of_graphs():
+                return self._zeroed(size, self.stream, wait=True)
         with self._lock:
             known = self._workspaces.get(key, 0)
             if not known or self.memory.size(known) < size:
@@ -149,12 +155,30 @@ class DeviceCode:
         if place is not None:
             words[place] = self.workspace(kernel, stream)
 
+    def lend(self, size: int, stream: Any) -> tuple[int, bool]:
+        """Memory that work in a stream fills, and whether it is to come back by `memory.give_back`.
+
+        What came back is lent again at once, to a stream that waits for everything that may still read it. What a
+        graph is to fill stays with it, since graphs run when they like. The context is current.
+        """
+        if self._captures(stream):
+            with self._outside_of_graphs():
+                return self.memory.allocate(size, "an array"), False
+        address, used = self.memory.lend(size)
+        if used:
+            try:
+                self.driver.wait_for_all(self.context, stream)
+            except BaseException:
+                self.memory.give_back(address)
+                raise
+        return address, True
+
     def new_workspace(self, kernel: Kernel) -> int:
         """A workspace for one bound call, for `memory.give_back`; 0 where the kernel needs none."""
         size = kernel.workspace_bytes()
         if not size:
             return 0
-        address = self.memory.lend(size)
+        address, _ = self.lend(size, self.stream)
         try:
             self.driver("cuMemsetD8Async", address, 0, size, self.stream)
             self.driver("cuStreamSynchronize", self.stream)
@@ -163,18 +187,15 @@ class DeviceCode:
             raise
         return address
 
-    def stamp_nanoseconds(self, kernel: Kernel) -> float:
-        """Nanoseconds of a unit of stamps: cycles within a kernel, taken to be those of the highest clock."""
-        return 1.0 if isinstance(kernel, ListKernel) else 1e9 / max(self.clock, 1.0)
-
     def wait(self, stream: Any, other: Any) -> None:
         """Have a stream wait for what is in another now."""
-        event = self.driver("cuEventCreate", 2)  # without a time
-        try:
-            self.driver("cuEventRecord", event, other)
-            self.driver("cuStreamWaitEvent", stream, event, 0)
-        finally:
-            self.driver.quietly("cuEventDestroy", event)
+        with self.driver.within(self.context):  # an event is of the context that is current when it is made
+            event = self.driver("cuEventCreate", 2)  # without a time
+            try:
+                self.driver("cuEventRecord", event, other)
+                self.driver("cuStreamWaitEvent", stream, event, 0)
+            finally:
+                self.driver.quietly("cuEventDestroy", event)
 
     def read(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], stream: Any) -> np.ndarray:
         """A copy of memory on the GPU, once what is in the stream is done."""
@@ -184,12 +205,6 @@ class DeviceCode:
                 self.driver("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, stream)
             self.driver("cuStreamSynchronize", stream, doing="solving")
         return array
-
-    def ordinal_of(self, address: int) -> int:
-        """The GPU in whose memory an address is."""
-        attribute = self.driver.api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-        with self.driver.within(self.context):  # without one, a thread may be told nothing
-            return int(self.driver("cuPointerGetAttribute", attribute, address, doing="looking for an array"))
 
     def close(self) -> None:
         """Give everything back."""
@@ -210,11 +225,10 @@ class DeviceCode:
     def _name(self) -> str:
         return bytes(self.driver("cuDeviceGetName", 256, self._device)).split(b"\0")[0].decode(errors="replace")
 
-    def _prepare(self, form: Form, stamped: bool) -> Kernel:
+    def _prepare(self, form: Form) -> Kernel:
         if form.launches is not None:
-            return self._prepare_list(form, form.launches, stamped)
-        driver, api = self.driver, self.driver.api
-        name = form.stamped if stamped else form.kernel
+            return self._prepare_list(form, form.launches)
+        driver, api, name = self.driver, self.driver.api, form.kernel
         function = driver("cuModuleGetFunction", self._module, name.encode(), doing=f"looking for the kernel {name}")
         if form.shared_bytes > self.most_shared:
             raise TargetError(
@@ -232,18 +246,21 @@ class DeviceCode:
             )  # fmt: skip
         return Kernel(form, name, function, each * self.multiprocessors, each)
 
-    def _prepare_list(self, form: Form, launches: LaunchList, stamped: bool) -> ListKernel:
+    def _prepare_list(self, form: Form, launches: LaunchList) -> ListKernel:
         with self._outside_of_graphs():
             self._blas = self._blas or Cublas(launches.tf32, self.driver.blas)
         functions = {
             name: self.driver("cuModuleGetFunction", self._module, name.encode(), doing=f"looking for {name}")
             for name in launches.kernels
         }
-        main = launches.main_kernel().kernel
-        each = int(self.driver("cuOccupancyMaxActiveBlocksPerMultiprocessor", functions[main], form.threads, 0))
+        main, each = launches.main_kernel(), 0
+        name = "" if main is None else main.kernel
+        function = functions.get(name)
+        if function is not None:
+            each = int(self.driver("cuOccupancyMaxActiveBlocksPerMultiprocessor", function, form.threads, 0))
         return ListKernel(
-            form, main, functions[main], each * self.multiprocessors, each, launches, functions, self._blas,
-            self.architecture, self.facts.parameters, stamped,
+            form, name, function, each * self.multiprocessors, each, launches, functions, self._blas, self.architecture,
+            self.facts.parameters,
         )  # fmt: skip
 
     def _fixed(self, role: str, index: int) -> int:
@@ -267,9 +284,9 @@ class DeviceCode:
             raise
         return address
 
-    def _captured_workspace(self, size: int) -> int:
-        with self._outside_of_graphs():
-            return self._zeroed(size, self.stream, wait=True)
+    def _captures(self, stream: Any) -> bool:
+        status = self.driver("cuStreamIsCapturing", stream)
+        return bool(status != self.driver.api.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE)
 
     @contextmanager
     def _outside_of_graphs(self) -> Iterator[None]:
@@ -294,8 +311,9 @@ def chosen_image(report: Path, architecture: int, name: str) -> tuple[int, bytes
         found[int(key.removeprefix("sm_"))] = item
     suitable = [a for a in found if a // 10 == architecture // 10 and a <= architecture]
     again = "Compile the model again on this machine."
-    if architecture < _LOWEST:
-        raise ToolError(where, f"its compute capability is {architecture / 10}", "8.0 or later", "Use a newer GPU.")
+    if architecture < LOWEST:
+        found_it = f"its compute capability is {architecture / 10}"
+        raise ToolError(where, found_it, f"{LOWEST / 10} or later", "Use a newer GPU.")
     if not suitable:
         made = ", ".join(f"sm_{a}" for a in sorted(found)) or "no GPU, but for numba's simulator"
         raise ToolError(where, f"the code was compiled for {made}", f"code for sm_{architecture}", again)

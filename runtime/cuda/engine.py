@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,8 @@ from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.cuda.code import DeviceCode
 from unfoldc.runtime.cuda.driver import Driver
 from unfoldc.runtime.cuda.launch_facts import launch_facts
-from unfoldc.runtime.cuda.memory import Staging, places
-from unfoldc.runtime.cuda.stamps import block_means
-from unfoldc.runtime.engine_library import address
+from unfoldc.runtime.cuda.staged import staged
+from unfoldc.runtime.cuda.stamps import stopwatch
 
 _MOST = 2**31 - 1
 
@@ -39,6 +38,11 @@ class CudaEngine:
         self._finalizer = weakref.finalize(self, _close, self._codes)
         self._finalizer.atexit = False  # the driver is taken down by then
 
+    def driver(self) -> Driver:
+        """NVIDIA's driver, opened if it is not yet."""
+        self._driver = self._driver or Driver()
+        return self._driver
+
     def code(self, ordinal: int = 0) -> DeviceCode:
         """The solver on one GPU, loaded if it is not yet."""
         found = self._codes.get(ordinal)
@@ -46,8 +50,7 @@ class CudaEngine:
             with self._lock:
                 found = self._codes.get(ordinal)
                 if found is None:
-                    self._driver = self._driver or Driver()
-                    found = DeviceCode(self._driver, ordinal, self.artifact, self.facts, self._report)
+                    found = DeviceCode(self.driver(), ordinal, self.artifact, self.facts, self._report)
                     found.owner = weakref.ref(self)
                     self._codes[ordinal] = found
         return found
@@ -85,46 +88,22 @@ class CudaEngine:
     ) -> None:
         """By way of pinned memory: one copy there, the launch, one copy back."""
         check_batch(batch)
-        kernel = code.kernel(batch, ticks is not None)
-        blocks = kernel.blocks(batch)
-        stamps = np.zeros((blocks, self.facts.stamps) if ticks is not None else (0,), np.int64)
-        written = [*outputs, *([stamps] if ticks is not None else [])]
-        starts_in, size_in = places([a.nbytes for a in inputs])
-        starts_out, size_out = places([a.nbytes for a in written])
-        driver = code.driver
-        with driver.within(code.context):
-            staging = code.memory.take(size_in, size_out)
-            idle = False
-            try:
-                for array, start in zip(inputs, starts_in, strict=True):
-                    ctypes.memmove(staging.host_inputs + start, address(array), array.nbytes)
-                stream = staging.stream
-                if size_in:
-                    driver("cuMemcpyHtoDAsync", staging.device_inputs, staging.host_inputs, size_in, stream)
-                places_out = [staging.device_outputs + start for start in starts_out]
-                if ticks is not None:  # what a block without problems leaves is told from stamps
-                    driver("cuMemsetD8Async", places_out[-1], 0, stamps.nbytes, stream)
-                words = code.arguments(
-                    kernel, [staging.device_inputs + start for start in starts_in], places_out[: len(outputs)],
-                    batch, iterations, code.workspace(kernel, stream), places_out[-1] if ticks is not None else 0,
-                )  # fmt: skip
-                code.launch(kernel, words, blocks, stream)
-                driver("cuMemcpyDtoHAsync", staging.host_outputs, staging.device_outputs, size_out, stream)
-                driver("cuStreamSynchronize", stream, doing="solving")
-                idle = True
-                for array, start in zip(written, starts_out, strict=True):
-                    ctypes.memmove(address(array), staging.host_outputs + start, array.nbytes)
-            finally:
-                self._give_back(code, staging, idle)
-        if ticks is not None:
-            units = 1 if kernel.form.cooperative else -(-batch // kernel.form.problems)
-            means = block_means(stamps, self.artifact.iterations, units) * code.stamp_nanoseconds(kernel)
-            ticks += np.ceil(means).astype(ticks.dtype)
-
-    def _give_back(self, code: DeviceCode, staging: Staging, idle: bool) -> None:
-        """Staging memory, once nothing is under way in its stream; after a crash it is not used again."""
-        if idle or code.driver.quietly("cuStreamSynchronize", staging.stream):
-            code.memory.give(staging)
+        kernel = code.kernel(batch)
+        with ExitStack() as stack:
+            stack.enter_context(code.driver.within(code.context))
+            watch = stack.enter_context(stopwatch(code, kernel, batch)) if ticks is not None else None
+            written = [*outputs, *([watch.stamps] if watch else [])]
+            memory = stack.enter_context(staged(code, [a.nbytes for a in inputs], [a.nbytes for a in written]))
+            stream, results = memory.stream, memory.results
+            memory.upload(inputs)
+            room = watch.clear(results[-1], stream) if watch else 0
+            words = code.arguments(
+                kernel, memory.inputs, results[: len(outputs)], batch, iterations, code.workspace(kernel, stream), room
+            )
+            code.launch(kernel, words, kernel.blocks(batch), stream, watch.marks if watch else ())
+            memory.download(written)
+            if watch and ticks is not None:
+                ticks += np.ceil(watch.nanoseconds(iterations)).astype(ticks.dtype)
 
 
 def check_batch(batch: int) -> None:

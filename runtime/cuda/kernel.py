@@ -29,7 +29,7 @@ class Kernel:
         """The blocks of a launch: one for each group of problems, but no more than run at once."""
         if self.form.cooperative:
             return min(self.resident, self.form.blocks or self.resident)
-        return min(-(-batch // self.form.problems), self.resident)
+        return min(self.form.units(batch), self.resident)
 
     def workspace_bytes(self) -> int:
         """What the largest launch needs."""

@@ -28,7 +28,6 @@ class Form:
     name: str
     from_batch: int
     kernel: str
-    stamped: str
     threads: int
     problems: int
     group: int
@@ -39,6 +38,10 @@ class Form:
     """The blocks of a cooperative launch at most; 0: as many as can run at once."""
     launches: LaunchList | None = None
     """In place of a kernel: what solves all problems together; `workspace_bytes` are those of a problem then."""
+
+    def units(self, batch: int) -> int:
+        """What the blocks of a launch share out: groups of problems, or the whole grid's turn."""
+        return 1 if self.cooperative else -(-batch // self.problems)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Parameter:
 class LaunchFacts:
     """The forms from the smallest batch up, parameters in order, weights `(dtype, elements, ((buffer, first), ...))`.
 
-    `stamps`: 64-bit stamps that a block of a stamped kernel writes; `unfoldc.runtime.cuda.stamps` says
+    `stamps`: 64-bit stamps that a block writes where `ticks` is no null pointer; `unfoldc.runtime.cuda.stamps` says
     which.
     """
 
@@ -107,7 +110,6 @@ def _form(item: dict[str, Any]) -> Form:
         name=str(item["name"]),
         from_batch=int(item["from_batch"]),
         kernel=str(item["kernel"]),
-        stamped=str(item["stamped"]),
         cooperative=bool(item["cooperative"]),
         blocks=int(item.get("blocks", 0)),
         launches=launch_list(item["list"]) if "list" in item else None,

@@ -54,10 +54,7 @@ class MatrixProduct:
 
 @dataclass(frozen=True)
 class Elementwise:
-    """A kernel whose threads each make one of the `results` of each problem.
-
-    Without results it is the one that writes the time, in nanoseconds, into the stamp of that number.
-    """
+    """A kernel whose threads each make one of the `results` of each problem."""
 
     kernel: str
     results: int
@@ -72,12 +69,11 @@ Launch = MatrixProduct | Elementwise
 class LaunchList:
     """What is launched for begin, for the iterations `(first, count, launches)`, and for end.
 
-    `rows`: memory in the workspace is reserved for a multiple of so many problems. `stamp`: the kernel that writes the
-    time. `tf32`: whether products may round their factors to 10 bits.
+    `rows`: memory in the workspace is reserved for a multiple of so many problems. `tf32`: whether products may round
+    their factors to 10 bits.
     """
 
     rows: int
-    stamp: str
     tf32: bool
     places: Mapping[str, Place]
     begin: tuple[Launch, ...]
@@ -90,30 +86,22 @@ class LaunchList:
 
     @property
     def kernels(self) -> list[str]:
-        """The names of all kernels, the one that takes the time last."""
+        """The names of all kernels."""
         parts = (self.begin, *(launches for _, _, launches in self.steps), self.end)
-        return [x.kernel for part in parts for x in part if isinstance(x, Elementwise)] + [self.stamp]
+        return [x.kernel for part in parts for x in part if isinstance(x, Elementwise)]
 
-    def main_kernel(self) -> Elementwise:
-        """The kernel with most results in an iteration, else in begin or end; that of the time where there is none."""
+    def main_kernel(self) -> Elementwise | None:
+        """The kernel with most results in an iteration, else in begin or end; None where all are products."""
         inside = [x for _, _, launches in self.steps for x in launches if isinstance(x, Elementwise)]
         around = [x for x in (*self.begin, *self.end) if isinstance(x, Elementwise)]
-        return max(inside or around or [Elementwise(self.stamp, 1)], key=lambda x: x.results)
+        return max(inside or around, key=lambda x: x.results, default=None)
 
-    def sequence(self, iterations: int, stamped: bool = False) -> Iterator[tuple[Launch, int]]:
-        """The launches in order, each with the number of the iteration; of a stamp it is the stamp's."""
-        stamp = Elementwise(self.stamp, 0)
-        if stamped:
-            yield stamp, 0
-        yield from ((x, 0) for x in self.begin)
-        if stamped:
-            yield stamp, 1
+    def parts(self, iterations: int) -> Iterator[tuple[int, tuple[Launch, ...]]]:
+        """The launches of begin, of so many iterations and of end, each part with the number of its iteration."""
+        yield 0, self.begin
         for first, count, launches in self.steps:
-            for k in range(first, min(first + count, iterations)):
-                yield from ((x, k) for x in launches)
-                if stamped:
-                    yield stamp, 2 + k
-        yield from ((x, 0) for x in self.end)
+            yield from ((k, launches) for k in range(first, min(first + count, iterations)))
+        yield 0, self.end
 
 
 def launch_list(found: Mapping[str, Any]) -> LaunchList:
@@ -129,7 +117,7 @@ def launch_list(found: Mapping[str, Any]) -> LaunchList:
     if rows < 1:
         raise ValueError("no rows")
     return LaunchList(
-        rows, str(found["stamp"]), bool(found["tf32"]), places, _launches(found["begin"], places), steps,
+        rows, bool(found["tf32"]), places, _launches(found["begin"], places), steps,
         _launches(found["end"], places),
     )  # fmt: skip
 

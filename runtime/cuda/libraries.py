@@ -18,6 +18,7 @@ from unfoldc.runtime.cuda.own_array import CudaArray
 
 if TYPE_CHECKING:
     from unfoldc.runtime.cuda.code import DeviceCode
+    from unfoldc.runtime.cuda.engine import CudaEngine
 
 LEGACY = 1
 """The driver's handle of the default stream, which waits for all others that do not ask to be left alone."""
@@ -50,7 +51,7 @@ class Library(Protocol):
         """Whether the array lies on a GPU."""
         ...
 
-    def view(self, array: Any, where: str, code: Callable[[int], DeviceCode]) -> View:
+    def view(self, array: Any, where: str, engine: CudaEngine) -> View:
         """The array's view; InputError for one that cannot be seen."""
         ...
 
@@ -87,7 +88,7 @@ class Torch:
     def on_gpu(self, array: Any) -> bool:
         return bool(array.is_cuda)
 
-    def view(self, array: Any, where: str, code: Callable[[int], DeviceCode]) -> View:
+    def view(self, array: Any, where: str, engine: CudaEngine) -> View:
         if array.requires_grad and self._torch.is_grad_enabled():
             found = "a tensor that requires a gradient, which a compiled solver does not have"
             raise InputError(where, found, "tensors without", "Pass tensor.detach(), or call under torch.no_grad().")
@@ -130,12 +131,12 @@ class Cupy:
     def on_gpu(self, array: Any) -> bool:
         return True
 
-    def view(self, array: Any, where: str, code: Callable[[int], DeviceCode]) -> View:
+    def view(self, array: Any, where: str, engine: CudaEngine) -> View:
         contiguous = bool(array.flags.c_contiguous)
         return View(int(array.data.ptr), tuple(array.shape), array.dtype, contiguous, int(array.device.id), array)
 
     def stream(self, views: Sequence[View], code: DeviceCode) -> int:
-        return int(self._cupy.cuda.get_current_stream().ptr)
+        return int(self._cupy.cuda.get_current_stream(code.ordinal).ptr)
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any], code: DeviceCode, stream: int) -> tuple[Any, int]:
         with self._cupy.cuda.Device(code.ordinal):
@@ -154,7 +155,7 @@ class Interface:
     def on_gpu(self, array: Any) -> bool:
         return True
 
-    def view(self, array: Any, where: str, code: Callable[[int], DeviceCode]) -> View:
+    def view(self, array: Any, where: str, engine: CudaEngine) -> View:
         facts = array.__cuda_array_interface__
         if facts.get("mask") is not None:
             raise InputError(where, "a masked array", "an array without a mask", "Fill the masked entries.")
@@ -162,7 +163,7 @@ class Interface:
         address, read_only = facts["data"]
         strides = facts.get("strides")
         contiguous = strides is None or row_major(shape, tuple(strides), dtype.itemsize)
-        ordinal = code(0).ordinal_of(address) if address else 0
+        ordinal = engine.driver().ordinal_of(address) if address else 0
         return View(int(address or 0), shape, dtype, contiguous, ordinal, array, not read_only, facts.get("stream"))
 
     def stream(self, views: Sequence[View], code: DeviceCode) -> int:
@@ -182,9 +183,9 @@ class Dlpack(Interface):
     def on_gpu(self, array: Any) -> bool:
         return array.__dlpack_device__()[0] in (CUDA, MANAGED)
 
-    def view(self, array: Any, where: str, code: Callable[[int], DeviceCode]) -> View:
+    def view(self, array: Any, where: str, engine: CudaEngine) -> View:
         ordinal = int(array.__dlpack_device__()[1])
-        stream = int(code(ordinal).stream)
+        stream = int(engine.code(ordinal).stream)
         try:
             capsule = array.__dlpack__(stream=stream)
             tensor = read_capsule(capsule)
@@ -204,8 +205,8 @@ class Jax(Dlpack):
 
     advice = "Pass it as array.astype({dtype!r})."
 
-    def view(self, array: Any, where: str, code: Callable[[int], DeviceCode]) -> View:
-        seen = super().view(array, where, code)
+    def view(self, array: Any, where: str, engine: CudaEngine) -> View:
+        seen = super().view(array, where, engine)
         return View(seen.address, seen.shape, seen.dtype, seen.contiguous, seen.ordinal, seen.kept, False, seen.stream)
 
     def finished(self, array: Any) -> Any:

@@ -22,7 +22,8 @@ _MANY_PLANS = 64
 class ListKernel(Kernel):
     """A list of launches in place of a kernel; `function` is that of its largest kernel, for what reports say of it.
 
-    `functions`: the driver's, by name. `batch`: the problems that it is for. `plans` are those made before.
+    None where it has no kernel. `functions`: the driver's, by name. `batch`: the problems that it is for. `plans` are
+    those made before.
     """
 
     launches: LaunchList
@@ -30,7 +31,6 @@ class ListKernel(Kernel):
     blas: Cublas
     architecture: int
     parameters: tuple[Parameter, ...]
-    stamped: bool = False
     batch: int = 0
     plans: dict[tuple[int, int], Plan] = field(default_factory=dict, compare=False)
 
@@ -39,12 +39,9 @@ class ListKernel(Kernel):
         return replace(self, batch=batch)
 
     def blocks(self, batch: int) -> int:
-        """What writes stamps: all of it together."""
-        return 1
-
-    def main_blocks(self) -> int:
         """The blocks of the largest kernel."""
-        return _blocks(self.launches.main_kernel().results * self.batch, self.form.threads)
+        main = self.launches.main_kernel()
+        return 0 if main is None else _blocks(main.results * batch, self.form.threads)
 
     def workspace_bytes(self) -> int:
         """Whole buffers of all problems, and what products need."""
@@ -54,9 +51,9 @@ class ListKernel(Kernel):
         """The launches with these arguments, in order, ready to be put into a stream."""
         return Prepared(self, words)
 
-    def run(self, driver: Driver, words: Sequence[int], stream: Any) -> None:
-        """Put all launches into a stream."""
-        self.prepared(words).run(driver, stream)
+    def run(self, driver: Driver, words: Sequence[int], stream: Any, marks: Sequence[Any] = ()) -> None:
+        """Put all launches into a stream; `marks` as in `Prepared.run`."""
+        self.prepared(words).run(driver, stream, marks)
 
     def word(self, role: str, index: int = 0) -> int:
         """The number of a kernel's parameter."""
@@ -70,8 +67,13 @@ class ListKernel(Kernel):
             if len(self.plans) >= _MANY_PLANS:
                 self.plans.clear()
             known = self.plans[key] = [
-                (self._product(x, k), (), 0) if isinstance(x, MatrixProduct) else (None, self._shape(x), k * x.counts)
-                for x, k in self.launches.sequence(iterations, self.stamped)
+                [
+                    (self._product(x, k), (), 0)
+                    if isinstance(x, MatrixProduct)
+                    else (None, self._shape(x), k * x.counts)
+                    for x in part
+                ]
+                for k, part in self.launches.parts(iterations)
             ]
         return known
 
@@ -83,9 +85,8 @@ class ListKernel(Kernel):
         return self.launches.reserved(self.batch) * self.form.workspace_bytes
 
     def _shape(self, x: Elementwise) -> tuple[Any, ...]:
-        threads = self.form.threads if x.results else 1
-        blocks = _blocks(x.results * self.batch, threads)
-        return self.functions[x.kernel], blocks, 1, 1, threads, 1, 1, 0
+        threads = self.form.threads
+        return self.functions[x.kernel], _blocks(x.results * self.batch, threads), 1, 1, threads, 1, 1, 0
 
     def _product(self, p: MatrixProduct, k: int) -> _Product:
         weights = replace(p.weights, first=p.weights.first + k * p.per_iteration)
@@ -120,44 +121,58 @@ class _Product:
         )  # fmt: skip
 
 
-Plan = list[tuple[_Product | None, tuple[Any, ...], int]]
-"""For each launch a product, or the kernel with the shape of its launch and the iteration's number that it is told."""
+Plan = list[list[tuple[_Product | None, tuple[Any, ...], int]]]
+"""For begin, each iteration and end their launches.
+
+Each is a product, or the kernel with the shape of its launch and the iteration's number that it is told.
+"""
 
 
 class Prepared:
     """Calls of the driver and of the library, all arguments packed. `words` are those of the kernels' parameters."""
 
-    __slots__ = ("_calls", "_kernel", "_memory", "_packed")
+    __slots__ = ("_kernel", "_memory", "_packed", "_parts")
 
     def __init__(self, kernel: ListKernel, words: Sequence[int]) -> None:
         self._kernel = kernel
         self._memory = kernel.products_memory(words)
         number = kernel.word("iterations")
         self._packed: dict[int, Arguments] = {}
-        self._calls: list[tuple[Callable[..., Any] | None, tuple[Any, ...]]] = []
-        for product, shape, k in kernel.plan(words[number]):
-            if product is not None:
-                self._calls.append((product.function, product.arguments(words)))
-                continue
-            packed = self._packed.get(k)
-            if packed is None:
-                packed = self._packed[k] = Arguments(len(words))
-                packed.pack([*words[:number], k, *words[number + 1 :]])
-            self._calls.append((None, (*shape, packed.table)))
+        self._parts: list[list[tuple[Callable[..., Any] | None, tuple[Any, ...]]]] = []
+        for part in kernel.plan(words[number]):
+            calls: list[tuple[Callable[..., Any] | None, tuple[Any, ...]]] = []
+            self._parts.append(calls)
+            for product, shape, k in part:
+                if product is not None:
+                    calls.append((product.function, product.arguments(words)))
+                    continue
+                packed = self._packed.get(k)
+                if packed is None:
+                    packed = self._packed[k] = Arguments(len(words))
+                    packed.pack([*words[:number], k, *words[number + 1 :]])
+                calls.append((None, (*shape, packed.table)))
 
-    def run(self, driver: Driver, stream: Any) -> None:
-        """Put the launches into a stream; the context is current."""
+    def run(self, driver: Driver, stream: Any, marks: Sequence[Any] = ()) -> None:
+        """Put the launches into a stream; the context is current.
+
+        `marks`: events that are recorded before begin and behind begin, each iteration and end, if there are any.
+        """
         kernel = self._kernel
         with kernel.blas.within(int(stream), self._memory, workspace_bytes(kernel.architecture)):
             launch = driver.api.cuLaunchKernel
-            for function, arguments in self._calls:
-                if function is not None:
-                    function(*arguments)
-                    continue
-                *shape, table = arguments
-                error = launch(*shape, stream, table, 0)[0]
-                if int(error):
-                    raise driver.failure(error, "launching a kernel of a list")
+            if marks:
+                driver("cuEventRecord", marks[0], stream)
+            for number, part in enumerate(self._parts, 1):
+                for function, arguments in part:
+                    if function is not None:
+                        function(*arguments)
+                        continue
+                    *shape, table = arguments
+                    error = launch(*shape, stream, table, 0)[0]
+                    if int(error):
+                        raise driver.failure(error, "launching a kernel of a list")
+                if marks:
+                    driver("cuEventRecord", marks[number], stream)
 
 
 def _blocks(results: int, threads: int) -> int:

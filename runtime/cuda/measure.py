@@ -1,9 +1,10 @@
-"""Measures a solver on a GPU: launches by the GPU's clock, parts by the stamps within, what the kernel takes."""
+"""Measures a solver on a GPU: launches and their parts by the GPU's clock, and what the kernel takes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from unfoldc.runtime.cuda.code import DeviceCode
 from unfoldc.runtime.cuda.engine import CudaEngine
 from unfoldc.runtime.cuda.kernel import Kernel
 from unfoldc.runtime.cuda.listed import ListKernel
-from unfoldc.runtime.cuda.memory import places
-from unfoldc.runtime.cuda.stamps import block_means
+from unfoldc.runtime.cuda.staged import Staged, staged
+from unfoldc.runtime.cuda.stamps import Stopwatch, stopwatch
 from unfoldc.runtime.profile import GpuFigures, Row
 from unfoldc.targets.cuda.report import kernel_report
 
@@ -29,14 +30,19 @@ def measure_gpu(
 ) -> dict[str, Any]:
     """The figures of a `Profile`: at most `repeats` launches in about `seconds`, arrays in the GPU's memory."""
     code = engine.code()
-    with code.driver.within(code.context):
-        run = _Run(artifact, engine, code, inputs, batch)
-        try:
-            plain = run.timed(repeats, seconds / 2)
-            stamped, parts = run.stamped(min(repeats, _MOST_STAMPED), seconds / 2)
-            dispatch = run.dispatch(min(repeats, _MOST_STAMPED))
-        finally:
-            run.close()
+    kernel = code.kernel(batch)
+    sizes = [(batch if p.batched else 1) * p.size * np.dtype(p.dtype).itemsize for p in artifact.outputs]
+    with ExitStack() as stack:
+        stack.enter_context(code.driver.within(code.context))
+        watch = stack.enter_context(stopwatch(code, kernel, batch))
+        events = stack.enter_context(code.driver.events(2 * _AT_ONCE))
+        given = [array.nbytes for array in inputs]
+        memory = stack.enter_context(staged(code, given, [*sizes, watch.stamps.nbytes]))
+        run = _Run(code, kernel, batch, memory, watch, events, artifact.iterations)
+        run.warm_up(inputs)
+        plain = run.timed(repeats, seconds / 2)
+        stamped, parts = run.stamped(min(repeats, _MOST_STAMPED), seconds / 2)
+        dispatch = run.dispatch(min(repeats, _MOST_STAMPED))
     p50, p99 = (float(np.percentile(plain, q)) for q in (50, 99))
     middle, high = np.percentile(parts, (50, 99), axis=0)
     scale = p50 / max(float(middle.sum()), 1.0)
@@ -50,7 +56,7 @@ def measure_gpu(
         "dispatch_seconds": dispatch,
         "stamp_seconds": stamps / (artifact.iterations + 2),
         "stamp_overhead": stamps / p50,
-        "gpu": figures(code, code.kernel(batch), batch, artifact.iterations),
+        "gpu": figures(code, kernel, batch, artifact.iterations),
     }
 
 
@@ -60,7 +66,7 @@ def figures(code: DeviceCode, kernel: Kernel, batch: int, iterations: int) -> Gp
     driver, form = code.driver, kernel.form
     attribute = driver.api.CUfunction_attribute
     registers, local, fixed = (
-        int(driver("cuFuncGetAttribute", name, kernel.function))
+        int(driver("cuFuncGetAttribute", name, kernel.function)) if kernel.function is not None else 0
         for name in (
             attribute.CU_FUNC_ATTRIBUTE_NUM_REGS,
             attribute.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES,
@@ -73,7 +79,7 @@ def figures(code: DeviceCode, kernel: Kernel, batch: int, iterations: int) -> Gp
         architecture=f"sm_{code.architecture}",
         built_for=f"sm_{code.built_for}",
         form=form.name,
-        blocks=listed.main_blocks() if listed else kernel.blocks(batch),
+        blocks=kernel.blocks(batch),
         threads=form.threads,
         problems=1 if listed else form.problems,
         registers=registers,
@@ -84,55 +90,33 @@ def figures(code: DeviceCode, kernel: Kernel, batch: int, iterations: int) -> Gp
         resident_blocks=kernel.per_multiprocessor,
         occupancy=kernel.per_multiprocessor * form.threads / code.threads,
         multiprocessors=code.multiprocessors,
-        launches=len(list(listed.launches.sequence(iterations))) if listed else 0,
+        launches=sum(len(part) for _, part in listed.launches.parts(iterations)) if listed else 0,
     )
 
 
 class _Run:
-    """Launches of one batch, whose arrays lie in the GPU's memory."""
+    """Launches of one batch, whose arrays lie in the GPU's memory. `events`: two for each launch that is timed."""
 
-    def __init__(self, artifact: Artifact, engine: CudaEngine, code: DeviceCode, inputs: Arrays, batch: int) -> None:
-        self._code, self._driver, self._batch, self._steps = code, code.driver, batch, artifact.iterations
-        self._plain, self._stamped = code.kernel(batch), code.kernel(batch, stamped=True)
-        self._blocks = self._plain.blocks(batch), self._stamped.blocks(batch)
-        self._ticks = np.zeros((self._blocks[1], engine.facts.stamps), np.int64)
-        outputs = [(batch if p.batched else 1) * p.size * np.dtype(p.dtype).itemsize for p in artifact.outputs]
-        starts_in, size_in = places([a.nbytes for a in inputs])
-        starts_out, size_out = places([*outputs, self._ticks.nbytes])
-        self._staging = code.memory.take(size_in, size_out)
-        self._stream = self._staging.stream
-        self._events: list[Any] = []
-        try:
-            for array, start in zip(inputs, starts_in, strict=True):
-                address, size = self._staging.device_inputs + start, array.nbytes
-                if size:
-                    self._driver("cuMemcpyHtoDAsync", address, array.ctypes.data, size, self._stream)
-            given = [self._staging.device_inputs + start for start in starts_in]
-            made = [self._staging.device_outputs + start for start in starts_out]
-            self._at, ticks = made[-1], made[-1]
-            self._words = [
-                code.arguments(
-                    kernel, given, made[:-1], batch, self._steps, code.workspace(kernel, self._stream), room
-                )
-                for kernel, room in ((self._plain, 0), (self._stamped, ticks))
-            ]  # fmt: skip
-            for _ in range(2 * _AT_ONCE):
-                self._events.append(self._driver("cuEventCreate", 0))
-            for _ in range(_WARM_UP):
-                self._launch()
-                self._launch(stamped=True)
-            self._wait()
-        except BaseException:
-            self.close()
-            raise
+    def __init__(
+        self, code: DeviceCode, kernel: Kernel, batch: int, memory: Staged, watch: Stopwatch, events: list[Any],
+        iterations: int,
+    ) -> None:  # fmt: skip
+        self._code, self._driver, self._kernel = code, code.driver, kernel
+        self._memory, self._stream, self._watch, self._events = memory, memory.stream, watch, events
+        self._blocks, self._steps = kernel.blocks(batch), iterations
+        *made, self._room = memory.results
+        workspace, told = code.workspace(kernel, self._stream), watch.clear(self._room, self._stream)
+        self._words = [
+            code.arguments(kernel, memory.inputs, made, batch, iterations, workspace, ticks) for ticks in (0, told)
+        ]
 
-    def close(self) -> None:
-        """Give everything back."""
-        idle = self._driver.quietly("cuStreamSynchronize", self._stream)
-        while self._events:
-            self._driver.quietly("cuEventDestroy", self._events.pop())
-        if idle:
-            self._code.memory.give(self._staging)
+    def warm_up(self, inputs: Arrays) -> None:
+        """Bring the inputs there, and the GPU up to speed."""
+        self._memory.upload(inputs)
+        for _ in range(_WARM_UP):
+            self._launch()
+            self._launch(stamped=True)
+        self._wait()
 
     def timed(self, repeats: int, seconds: float) -> np.ndarray:
         """Seconds of each launch, between events before and behind it."""
@@ -150,15 +134,16 @@ class _Run:
         """Seconds of each stamped launch, and nanoseconds of its parts `(repeats, K + 2)`."""
         times: list[float] = []
         parts = []
-        units = 1 if self._stamped.form.cooperative else -(-self._batch // self._stamped.form.problems)
+        watch, driver = self._watch, self._driver
         finish = time.perf_counter() + seconds
         while len(times) < repeats and (not times or time.perf_counter() < finish):
-            self._driver("cuMemsetD8Async", self._at, 0, self._ticks.nbytes, self._stream)
+            watch.clear(self._room, self._stream)
             self._between(0, lambda: self._launch(stamped=True))
-            self._driver("cuMemcpyDtoHAsync", self._ticks.ctypes.data, self._at, self._ticks.nbytes, self._stream)
+            if watch.stamps.size:
+                driver("cuMemcpyDtoHAsync", watch.stamps.ctypes.data, self._room, watch.stamps.nbytes, self._stream)
             self._wait()
             times.append(self._elapsed(0))
-            parts.append(block_means(self._ticks, self._steps, units))
+            parts.append(watch.nanoseconds(self._steps))
         return np.array(times), np.array(parts)
 
     def dispatch(self, repeats: int) -> float:
@@ -172,8 +157,8 @@ class _Run:
         return float(np.median(found))
 
     def _launch(self, stamped: bool = False) -> None:
-        kernel: Kernel = self._stamped if stamped else self._plain
-        self._code.launch(kernel, self._words[stamped], self._blocks[stamped], self._stream)
+        marks = self._watch.marks if stamped else ()
+        self._code.launch(self._kernel, self._words[stamped], self._blocks, self._stream, marks)
 
     def _between(self, i: int, launch: Callable[[], None]) -> None:
         self._driver("cuEventRecord", self._events[2 * i], self._stream)

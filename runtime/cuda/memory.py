@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from unfoldc.runtime.cuda.driver import Driver
@@ -39,18 +39,16 @@ class Memory:
         if self._sizes.pop(address, None) is not None:
             self._driver.quietly("cuMemFree", address)
 
-    def lend(self, size: int) -> int:
-        """The address of `size` bytes for an array that the caller keeps.
+    def lend(self, size: int) -> tuple[int, bool]:
+        """The address of `size` bytes for an array that the caller keeps; whether they were lent before.
 
-        Memory that came back is lent again once the GPU has done everything that may still read it.
+        Then the GPU may still be reading them for whoever had them.
         """
         size = -(-max(size, 1) // _ALIGNMENT) * _ALIGNMENT
         try:
-            address = self._lent[size].pop()
+            return self._lent[size].pop(), True
         except (KeyError, IndexError):
-            return self.allocate(size, "an array")
-        self._driver("cuCtxSynchronize")
-        return address
+            return self.allocate(size, "an array"), False
 
     def give_back(self, address: int) -> None:
         """Take lent memory back."""
@@ -78,14 +76,15 @@ class Memory:
     def take(self, inputs: int, outputs: int) -> Staging:
         """Staging memory for so many bytes: one that was given back, grown where need be."""
         with self._lock:
-            fits = [s for s in self._staging if s.inputs >= inputs and s.outputs >= outputs]
-            staging = min(fits, key=lambda s: s.inputs + s.outputs) if fits else None
+            fits = [s for s in self._staging if s.inputs.size >= inputs and s.outputs.size >= outputs]
+            staging = min(fits, key=lambda s: s.inputs.size + s.outputs.size) if fits else None
             staging = staging or (self._staging[-1] if self._staging else None)
             if staging is not None:
                 self._staging.remove(staging)
         staging = staging or Staging(self.stream())
         try:
-            self._grow(staging, inputs, outputs)
+            self._grow(staging.inputs, inputs, "the inputs")
+            self._grow(staging.outputs, outputs, "the outputs")
         except BaseException:
             self.give(staging)
             raise
@@ -109,37 +108,34 @@ class Memory:
         self._staging.clear()
         self._lent.clear()
 
-    def _grow(self, staging: Staging, inputs: int, outputs: int) -> None:
-        if inputs > staging.inputs:
-            self.unpin(staging.host_inputs)
-            self.free(staging.device_inputs)
-            staging.inputs = 0
-            staging.host_inputs = self.pin(inputs, "the inputs")
-            staging.device_inputs = self.allocate(inputs, "the inputs")
-            staging.inputs = inputs
-        if outputs > staging.outputs:
-            self.unpin(staging.host_outputs)
-            self.free(staging.device_outputs)
-            staging.outputs = 0
-            staging.host_outputs = self.pin(outputs, "the outputs")
-            staging.device_outputs = self.allocate(outputs, "the outputs")
-            staging.outputs = outputs
+    def _grow(self, room: Room, size: int, what: str) -> None:
+        if size > room.size:
+            self.unpin(room.host)
+            self.free(room.device)
+            room.size = 0
+            room.host, room.device = self.pin(size, what), self.allocate(size, what)
+            room.size = size
+
+
+@dataclass
+class Room:
+    """So many bytes at `host`, pinned memory of this computer, and as many at `device`."""
+
+    size: int = 0
+    host: int = 0
+    device: int = 0
 
 
 @dataclass(eq=False)
 class Staging:
-    """Memory through which a call's arrays travel: pinned here, allocated there; a stream of its own.
+    """Memory through which a call's arrays travel, and a stream of its own.
 
-    All inputs lie in one block and all outputs in another, so that each way is one copy. `inputs`, `outputs`: bytes.
+    All inputs lie in one block and all outputs in another, so that each way is one copy.
     """
 
     stream: Any
-    inputs: int = 0
-    outputs: int = 0
-    host_inputs: int = 0
-    device_inputs: int = 0
-    host_outputs: int = 0
-    device_outputs: int = 0
+    inputs: Room = field(default_factory=Room)
+    outputs: Room = field(default_factory=Room)
 
 
 def places(sizes: Sequence[int]) -> tuple[list[int], int]:

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 class CudaArray:
     """`shape`, `dtype` and memory at `address` on a GPU, for libraries that know `__cuda_array_interface__` or DLPack.
 
-    `numpy()` copies it to this computer. The memory is used again once no array needs it.
+    `numpy()` copies it to this computer. The memory is used again once no array needs it, except that of an
+    array that a CUDA graph fills.
     """
 
     def __init__(self, code: DeviceCode, shape: tuple[int, ...], dtype: np.dtype[Any], stream: int) -> None:
         self.shape, self.dtype, self.stream = shape, dtype, stream
         self.nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         self._code, self._owner = code, code.owner()
-        self.address = code.memory.lend(self.nbytes)
-        weakref.finalize(self, code.memory.give_back, self.address).atexit = False
+        self.address, returns = code.lend(self.nbytes, stream)
+        if returns:
+            weakref.finalize(self, code.memory.give_back, self.address).atexit = False
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -38,8 +40,7 @@ class CudaArray:
 
     def __dlpack__(self, *, stream: int | None = None, **_: Any) -> Any:
         if stream is not None and stream != -1 and stream != self.stream:
-            with self._code.driver.within(self._code.context):
-                self._code.wait(stream or 1, self.stream)
+            self._code.wait(stream or 1, self.stream)
         return make_capsule(self, self.address, self.shape, self.dtype, self._code.ordinal)
 
     def numpy(self) -> np.ndarray:

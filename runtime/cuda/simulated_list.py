@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,15 +19,22 @@ Arrays = Mapping[tuple[str, int], Any]
 def run_list(
     found: LaunchList, parameters: Sequence[Parameter], arrays: Arrays, launch: Callable[..., None], stamped: bool
 ) -> None:
-    """Solve with all launches in order. `arrays` by role and index; `launch(kernel, blocks, threads, arguments)`."""
+    """Solve with all launches in order. `arrays` by role and index; `launch(kernel, blocks, threads, arguments)`.
+
+    `stamped`: the time before and after each part goes to the array `ticks`, in nanoseconds.
+    """
     batch = int(arrays["batch", 0])
-    for item, k in found.sequence(int(arrays["iterations", 0]), stamped):
-        if isinstance(item, MatrixProduct):
-            multiply(item, k, batch, lambda rows: _rows(found, arrays, batch, rows))
-            continue
-        arguments = [np.int32(k) if p.role == "iterations" else arrays[p.role, p.index] for p in parameters]
-        blocks, threads = (_BLOCKS, _THREADS) if item.results else (1, 1)
-        launch(item.kernel, blocks, threads, arguments)
+    stamps = [time.perf_counter_ns()]
+    for k, items in found.parts(int(arrays["iterations", 0])):
+        for item in items:
+            if isinstance(item, MatrixProduct):
+                multiply(item, k, batch, lambda rows: _rows(found, arrays, batch, rows))
+                continue
+            arguments = [np.int32(k) if p.role == "iterations" else arrays[p.role, p.index] for p in parameters]
+            launch(item.kernel, _BLOCKS, _THREADS, arguments)
+        stamps.append(time.perf_counter_ns())
+    if stamped:
+        arrays["ticks", 0][: len(stamps) - 1], arrays["ticks", 0][-1] = stamps[:-1], stamps[-1]
 
 
 def multiply(p: MatrixProduct, k: int, batch: int, memory: Callable[[Rows], np.ndarray]) -> None:

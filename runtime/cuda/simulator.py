@@ -24,6 +24,8 @@ class SimulatorEngine:
     Raises ToolError where numba's CUDA is missing, or was imported before the simulator was asked for.
     """
 
+    simulated = True
+
     def __init__(self, artifact: Artifact) -> None:
         self.artifact, self.facts = artifact, launch_facts(artifact)
         self._cuda = _simulator()
@@ -45,10 +47,9 @@ class SimulatorEngine:
         iterations: int,
         ticks: np.ndarray,
     ) -> None:
-        """Like `solve`, and add nanoseconds of each part; they are the simulator's and say nothing of a GPU."""
+        """Like `solve`, and add nanoseconds of each part: the simulator's, which a `Profile` does not show."""
         stamps = self._run(inputs, outputs, batch, iterations, stamped=True)
-        form = self.facts.forms[self.facts.form(batch)]
-        units = 1 if form.cooperative else -(-batch // form.problems)
+        units = self.facts.forms[self.facts.form(batch)].units(batch)
         ticks += block_means(stamps, self.artifact.iterations, units).astype(ticks.dtype)
 
     def _run(
@@ -56,7 +57,7 @@ class SimulatorEngine:
     ) -> np.ndarray:
         form = self.facts.forms[self.facts.form(batch)]
         # Blocks run one after the other there: those that wait for each other must be one.
-        blocks = 1 if form.cooperative else max(1, min(_BLOCKS, -(-batch // form.problems)))
+        blocks = 1 if form.cooperative else max(1, min(_BLOCKS, form.units(batch)))
         stamps = np.zeros((blocks, self.facts.stamps), np.int64)
         if not batch:
             return stamps[:0]
@@ -79,7 +80,7 @@ class SimulatorEngine:
         """One kernel, or all launches of a list."""
         parameters = self.facts.parameters
         if form.launches is None:
-            kernel = self._module[form.stamped if stamped else form.kernel]
+            kernel = self._module[form.kernel]
             arguments = [arrays[p.role][p.index] for p in parameters]
             self._cuda.jit(kernel)[blocks, form.threads, 0, form.shared_bytes](*arguments)
             return

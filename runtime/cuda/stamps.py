@@ -1,8 +1,53 @@
-"""From the stamps that blocks write to the time of each part."""
+"""The time of each part of a launch: from stamps that blocks write, or from events between the launches of a list."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+from unfoldc.runtime.cuda.listed import ListKernel
+
+if TYPE_CHECKING:
+    from unfoldc.runtime.cuda.code import DeviceCode
+    from unfoldc.runtime.cuda.kernel import Kernel
+
+
+class Stopwatch:
+    """What a timed launch of `kernel` writes and records, for a batch; from `stopwatch`.
+
+    `stamps`: what comes from the GPU's memory, none for a list of launches; `marks` are for `DeviceCode.launch`.
+    """
+
+    def __init__(self, code: DeviceCode, kernel: Kernel, batch: int, marks: list[Any]) -> None:
+        blocks = 0 if marks else kernel.blocks(batch)
+        self.stamps, self.marks = np.zeros((blocks, code.facts.stamps), np.int64), marks
+        self._code, self._units = code, kernel.form.units(batch)
+
+    def clear(self, room: int, stream: Any) -> int:
+        """Zeros at this address: a block without problems writes none. What the kernel is told; 0 where none stamps."""
+        if not self.stamps.size:
+            return 0
+        self._code.driver("cuMemsetD8Async", room, 0, self.stamps.nbytes, stream)
+        return room
+
+    def nanoseconds(self, iterations: int) -> np.ndarray:
+        """Of begin, each of the K iterations and end, once the launch is done; 0 for those that did not run."""
+        steps = self._code.facts.stamps - 3
+        if not self.marks:
+            return block_means(self.stamps, steps, self._units) * self._code.cycle_nanoseconds
+        marks = self.marks[: iterations + 3]
+        took = [1e6 * self._code.driver("cuEventElapsedTime", a, b) for a, b in zip(marks, marks[1:], strict=False)]
+        return np.array([*took[:-1], *[0.0] * (steps - iterations), took[-1]])
+
+
+@contextmanager
+def stopwatch(code: DeviceCode, kernel: Kernel, batch: int) -> Iterator[Stopwatch]:
+    """Times launches of a kernel one after the other; the context is current."""
+    with code.driver.events(code.facts.stamps if isinstance(kernel, ListKernel) else 0) as marks:
+        yield Stopwatch(code, kernel, batch, marks)
 
 
 def block_means(stamps: np.ndarray, iterations: int, units: int = 1) -> np.ndarray:

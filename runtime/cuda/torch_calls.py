@@ -98,9 +98,6 @@ class TorchCalls:
         stream = self._stream(plan.ordinal)
         if plan.needs_workspace:
             code.put_workspace(words, plan.kernel, stream)
-        if isinstance(plan.kernel, ListKernel):
-            plan.kernel.run(code.driver, words, stream)
-            return answers[0] if len(answers) == 1 else tuple(answers)
         try:
             packed = self._pool.pop()
         except IndexError:

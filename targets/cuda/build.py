@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable
 from hashlib import sha256
@@ -16,7 +15,7 @@ from unfoldc.errors import ToolError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.targets.cuda.packages import INSTALL, in_simulator
 from unfoldc.targets.cuda.report import parse_report
-from unfoldc.targets.toolchains import Progress, build_folder, publish
+from unfoldc.targets.toolchains import Progress, build_folder, finished, publish
 
 ARCHITECTURES = (80, 90)
 """Compute capabilities, times ten, that every build is for; code for 80 runs on 8.0 to 8.9, for 90 on 9.0."""
@@ -107,17 +106,7 @@ def _compile(
     command = [sys.executable, "-P", str(script), *names, ".", *map(str, architectures)]
     if progress:
         progress(f"{purpose} ({', '.join(f'sm_{a}' for a in architectures)})")
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=_environment(), capture_output=True, text=True, errors="replace", timeout=timeout
-        )
-    except subprocess.TimeoutExpired:
-        raise ToolError(
-            where=purpose,
-            found=f"the compiler had not finished after {timeout:.0f} s",
-            allowed="compilation within the time limit",
-            do="Try a smaller model, and see whether the machine is overloaded.",
-        ) from None
+    done = finished(command, folder, _environment(), purpose, timeout, "the compiler")
     if done.returncode:
         raise _failure(backend, purpose, done.stderr, done.returncode)
 

@@ -43,10 +43,8 @@ def main(module: str, launch: str, folder: str, *architectures: str) -> None:
 
 
 def _kernels(facts: dict[str, Any]) -> list[tuple[str, int]]:
-    """The names of all kernels, stamped ones included, each with the threads of its blocks."""
-    found = {
-        form[key]: int(form["threads"]) for form in facts["forms"] for key in ("kernel", "stamped") if form.get(key)
-    }
+    """The names of all kernels, each with the threads of its blocks."""
+    found = {form["kernel"]: int(form["threads"]) for form in facts["forms"] if form["kernel"]}
     for form in facts["forms"]:
         if "list" in form:
             found |= dict.fromkeys(_listed(form["list"]), int(form["threads"]))
@@ -56,7 +54,7 @@ def _kernels(facts: dict[str, Any]) -> list[tuple[str, int]]:
 def _listed(found: dict[str, Any]) -> list[str]:
     """The kernels of a list of launches."""
     launches = [*found["begin"], *(x for step in found["steps"] for x in step["launches"]), *found["end"]]
-    return [found["stamp"], *(x["kernel"] for x in launches if "kernel" in x)]
+    return [x["kernel"] for x in launches if "kernel" in x]
 
 
 def _ptx(namespace: dict[str, Any], name: str, threads: int, parameters: list[Any], architecture: int) -> str:

@@ -36,12 +36,6 @@ def in_simulator() -> bool:
     return os.environ.get(_SIMULATOR, "0") not in ("", "0")
 
 
-def missing_parts() -> tuple[str, ...]:
-    """The packages that compiling for a GPU needs and that are not installed."""
-    found = {"numba-cuda": _has("numba_cuda"), "cuda-bindings": _has("cuda.bindings")}
-    return tuple(name for name, there in found.items() if not there)
-
-
 def gpus(api: Any = None) -> tuple[tuple[Gpu, ...], str]:
     """The GPUs, and why there are none. `api`: `cuda.bindings.driver`, or what behaves alike."""
     if api is None:

@@ -74,3 +74,8 @@ def test_the_command_line_runs_in_the_simulator(model: Path, tiny: Any, tmp_path
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["iterations"] == 3
     np.testing.assert_allclose(np.load(tmp_path / "x.npy"), tiny.solve(tiny.problems(2)), atol=1e-6)
+    command[3] = "profile"
+    done = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["simulated"] and found["gpu"] is found["seconds_p50"] is None and len(found["iterations"]) == 3

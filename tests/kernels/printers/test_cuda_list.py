@@ -56,7 +56,7 @@ def solve(program: LoopProgram, inputs: dict[str, np.ndarray], count: int | None
     arrays: dict[tuple[str, int], Any] = {
         ("batch", 0): batch, ("iterations", 0): program.iterations if count is None else count,
         ("workspace", 0): np.full(max(1, form.workspace_bytes * form.launches.reserved(batch)), 0xAA, np.uint8),
-        ("ticks", 0): np.zeros(program.iterations + 2, np.int64),
+        ("ticks", 0): np.zeros(program.iterations + 3, np.int64),
     }  # fmt: skip
     arrays |= {("input", i): flat(inputs[name]) for i, name in enumerate(program.inputs)}
     arrays |= {("weights", i): gathered(artifact, *group) for i, group in enumerate(facts.weights)}

@@ -40,6 +40,14 @@ call.inputs["b"][:] *= 2
 np.testing.assert_allclose(call(), solution(artifact, b[:1], matrix), atol=1e-5)
 b[0, 0] = np.nan
 assert np.isnan(solver(b, matrix)[0]).all() and np.isfinite(solver(b, matrix)[1:]).all()
+profile = solver.profile({"b": b[1:3], "M": matrix}, repeats=5)
+rows = [profile.begin, *profile.iterations, profile.end]
+assert profile.simulated and profile.repeats == 0 and profile.gpu is None
+assert profile.seconds_p50 is profile.seconds_p99 is profile.dispatch_seconds is profile.stamp_seconds is None
+assert not any(row.seconds_p50 or row.seconds_p99 for row in rows) and profile.iterations[-1].error == 0
+text = str(profile)
+assert "batch 2, SIMULATED by numba in Python: nothing is timed" in text.splitlines()[0]
+assert not any(word in text for word in (" us", " ms", " ns", "occupancy", "registers", "p50")), text
 ticks = np.zeros(K + 2, np.uint64)
 SimulatorEngine(artifact).profile([b[1:2], matrix], [np.zeros((1, N), np.float32)], 1, 3, ticks)
 assert (ticks[1:4] > 0).all() and not ticks[4:6].any(), ticks

@@ -8,7 +8,7 @@ import pytest
 from cuda_fakes import fake
 
 from unfoldc.targets.cuda import packages
-from unfoldc.targets.cuda.packages import Gpu, code_for, gpus, in_simulator, missing_parts
+from unfoldc.targets.cuda.packages import Gpu, code_for, gpus, in_simulator
 
 
 def test_gpus_are_described() -> None:
@@ -30,7 +30,6 @@ def test_why_there_are_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpus(Missing()) == ((), "no NVIDIA driver is installed (no library)")
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
     assert gpus() == ((), "the package cuda-bindings is not installed")
-    assert missing_parts() == ("numba-cuda", "cuda-bindings")
 
 
 def test_a_build_depends_on_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
