@@ -9,6 +9,11 @@ GRID = 0
 WARP = 32
 LARGEST_BLOCK = 1024
 
+PROCESSORS = 132
+"""Of the GPUs of the day; estimates hang on it, answers do not."""
+GRID_LANES = PROCESSORS * 256
+"""Lanes of a grid, for estimates alone."""
+
 
 @dataclass(frozen=True)
 class GpuChoices:

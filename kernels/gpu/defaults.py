@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from unfoldc.kernels.gpu.choices import GRID, LARGEST_BLOCK, WARP, GpuChoices
+from unfoldc.kernels.gpu.choices import GRID, LARGEST_BLOCK, PROCESSORS, WARP, GpuChoices
 from unfoldc.kernels.gpu.estimate import far_bytes, latency, private_words
 from unfoldc.kernels.gpu.mapping import Mapped, map_program
 from unfoldc.kernels.loops import LoopProgram
@@ -14,7 +14,6 @@ from unfoldc.kernels.loops import LoopProgram
 if TYPE_CHECKING:
     from unfoldc.kernels.artifact import Port
 
-PROCESSORS = 132  # of the GPUs of the day; estimates hang on it, answers do not
 _THREADS = 2048  # that a processor holds
 _REGISTERS = 64 * 1024
 _SHARED = 220 * 1024  # bytes of a processor

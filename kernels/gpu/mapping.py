@@ -6,18 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from unfoldc.kernels.gpu.barriers import Touched, loop_with_barriers, with_barriers
-from unfoldc.kernels.gpu.choices import GpuChoices
+from unfoldc.kernels.gpu.choices import GRID_LANES, GpuChoices
 from unfoldc.kernels.gpu.copies import copy_parts
 from unfoldc.kernels.gpu.distribute import Lanes, distribute
 from unfoldc.kernels.gpu.grid_order import fewest_barriers
-from unfoldc.kernels.gpu.owners import Access, accesses, stored
-from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Share, leaves
+from unfoldc.kernels.gpu.owners import Access, accesses
+from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Share, leaves, writes
 from unfoldc.kernels.gpu.placement import place_buffers
 from unfoldc.kernels.gpu.places import GIVEN, Place, Region
 from unfoldc.kernels.loops import ITERATION, Buffer, LoopProgram
-
-GRID_LANES = 132 * 256
-"""Lanes of a grid: an estimate, for costs alone."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def _alike(parts: Parts, names: frozenset[str]) -> Parts:
     for part in parts:
         if isinstance(part, InStep):
             part = replace(part, body=_alike(part.body, names))
-        elif isinstance(part, One) and stored(part) & names:
+        elif isinstance(part, One) and writes(part.body) & names:
             part = All(part.body)
         result.append(part)
     return tuple(result)

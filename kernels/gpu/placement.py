@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP, GpuChoices
-from unfoldc.kernels.gpu.owners import Access, accesses, stored
-from unfoldc.kernels.gpu.parts import LANE, All, One, Parts, Share, expressions, leaves, statements
+from unfoldc.kernels.gpu.owners import Access, accesses
+from unfoldc.kernels.gpu.parts import LANE, All, One, Parts, Share, leaves, statements, touched, writes
 from unfoldc.kernels.gpu.places import GIVEN, Place, Region, Rows, lay_out, private_places
 from unfoldc.kernels.gpu.rows import rows_read
-from unfoldc.kernels.loops import Binary, Buffer, Cast, Const, Expr, For, Load, LoopProgram, Var
+from unfoldc.kernels.loops import Binary, Buffer, Cast, Const, Expr, For, LoopProgram, Var
 
 _OWN = ("state", "scratch")
 _FEW = 4  # elements of an input that each lane has a copy of
@@ -100,7 +100,7 @@ def _private(
         copied = {n for n, p in places.items() if p.kind == "copy"}
         mixed = set()
         for part in parts:
-            written = stored(part) if isinstance(part, One) else set()
+            written = writes(part.body) if isinstance(part, One) else set()
             if written - copied:
                 mixed |= written & copied
         if choices.group == 1 or not mixed:
@@ -125,14 +125,15 @@ def _fixed_indices(parts: Sequence[Share | All | One]) -> tuple[frozenset[str], 
             Var(s.var) for s in statements(part.body) if isinstance(s, For) and isinstance(s.extent, int)
         }
         known |= own - {Var(LANE)}  # registers have no numbers that a lane could compute
-        for e in (x for s in part.body for top in expressions(s) for x in build.walk(top)):
-            if isinstance(e, Load):
-                read.add(e.buffer)
-                atoms = [x for i in e.indices for x in build.walk(i) if not _is_sum(x)]
-                if not all(x in known for x in atoms):
-                    varied.add(e.buffer)
-                if any(x in own for x in atoms):
-                    dealt.add(e.buffer)
+        for a in touched(part.body):
+            if a.stored:
+                continue
+            read.add(a.buffer)
+            atoms = [x for i in a.indices for x in build.walk(i) if not _is_sum(x)]
+            if not all(x in known for x in atoms):
+                varied.add(a.buffer)
+            if any(x in own for x in atoms):
+                dealt.add(a.buffer)
     return frozenset(read - varied), frozenset(dealt)
 
 

@@ -10,11 +10,10 @@ from unfoldc.kernels.gpu.parts import Barrier, Combine, InStep, Parts, Remark, S
 from unfoldc.kernels.gpu.places import GIVEN, element_type, lane_elements
 from unfoldc.kernels.loops import ITERATION
 from unfoldc.kernels.printers.cuda.arguments import Arguments
+from unfoldc.kernels.printers.cuda.dealer import PAD, Dealer
 from unfoldc.kernels.printers.cuda.places import Positions
-from unfoldc.kernels.printers.cuda.work import Dealer, WorkPrinter
+from unfoldc.kernels.printers.cuda.work import WorkPrinter
 from unfoldc.kernels.printers.python_text import Names, comment
-
-PAD = "    "
 
 
 @dataclass

@@ -12,17 +12,11 @@ from unfoldc.kernels.gpu.parts import Barrier, Combine, InStep, Parts, Remark, S
 from unfoldc.kernels.gpu.places import GIVEN, element_type, lane_elements
 from unfoldc.kernels.loops import ITERATION
 from unfoldc.kernels.printers.cuda.arguments import Arguments
+from unfoldc.kernels.printers.cuda.dealer import PAD, Dealer, deeper
 from unfoldc.kernels.printers.python_text import Names, comment
-from unfoldc.kernels.printers.tvm_cuda.work import (
-    PAD,
-    WAIT_BLOCK,
-    WAIT_WARP,
-    Dealer,
-    KernelText,
-    WorkPrinter,
-    deeper,
-)
+from unfoldc.kernels.printers.tvm_cuda.work import WAIT_BLOCK, WAIT_WARP, KernelText, WorkPrinter
 
+_QUOTIENT = "T.truncdiv({0}, {1})"
 _ON_DEVICE = 2  # TVM's number for functions that are launched
 _WAIT_GRID = 'T.evaluate(T.call_extern("void", "grid_barrier", workspace_data))'
 
@@ -41,7 +35,7 @@ class KernelPrinter:
         """The function, a method of the script's module."""
         mapped, choices = self.mapped, self.mapped.choices
         self.kernel = KernelText(mapped, self.arguments, self.names)
-        dealer = Dealer("lane", choices.group, choices.is_grid)
+        dealer = Dealer("lane", choices.group, choices.is_grid, _QUOTIENT)
         body = [*self._places()]
         if mapped.once:
             body += [*self._parts(mapped.once, Dealer("thread", choices.block_threads)), WAIT_BLOCK]
