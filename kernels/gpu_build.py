@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.gpu.defaults import default_gpu_choices, from_batch
+from unfoldc.kernels.gpu.mapping import Mapper
 from unfoldc.kernels.gpu.product_form import product_form
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.passes.fuse_results import results_fused
@@ -26,12 +27,13 @@ def cuda_program(lowered: LoopProgram) -> LoopProgram:
 
 def cuda_forms(program: LoopProgram, inputs: Sequence[Port]) -> tuple[CudaForm, ...]:
     """One form, or two where few problems want another one than many."""
-    few = default_gpu_choices(program, inputs, 1)
+    mapper = Mapper(program, frozenset(n for n, p in zip(program.inputs, inputs, strict=True) if not p.batched))
+    few = default_gpu_choices(mapper, 1)
     one = CudaForm("one", 1, few)
     if not any(port.batched for port in inputs):
         return (one,)
-    many = default_gpu_choices(program, inputs, _MANY)
-    return (one,) if many == few else (one, CudaForm("many", from_batch(program, inputs, few, many), many))
+    many = default_gpu_choices(mapper, _MANY)
+    return (one,) if many == few else (one, CudaForm("many", from_batch(mapper, few, many), many))
 
 
 def cuda_artifact_sources(

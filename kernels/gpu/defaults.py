@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from unfoldc.kernels.gpu.choices import GRID, LARGEST_BLOCK, PROCESSORS, WARP, GpuChoices
 from unfoldc.kernels.gpu.estimate import far_bytes, latency, private_words
-from unfoldc.kernels.gpu.mapping import Mapped, map_program
-from unfoldc.kernels.loops import LoopProgram
-
-if TYPE_CHECKING:
-    from unfoldc.kernels.artifact import Port
+from unfoldc.kernels.gpu.mapping import Mapped, Mapper
 
 _THREADS = 2048  # that a processor holds
 _REGISTERS = 64 * 1024
@@ -26,42 +20,36 @@ _SPILLED = 4.0  # how much longer it takes when a lane keeps more than its regis
 _MOST = 225  # words that a lane can keep in registers
 
 
-def default_gpu_choices(program: LoopProgram, inputs: Sequence[Port], batch: int) -> GpuChoices:
+def default_gpu_choices(mapper: Mapper, batch: int) -> GpuChoices:
     """The choices for batches of about so many problems, by estimates alone."""
-    unbatched = _unbatched(program, inputs)
     groups = [1 << i for i in range(LARGEST_BLOCK.bit_length())]
     found: list[tuple[float, GpuChoices]] = []
     for group in groups:
         choices = GpuChoices(group)
-        mapped = map_program(program, choices, unbatched)
+        mapped = mapper(choices)
         if batch < PROCESSORS:
             found.append((latency(mapped), choices))
         else:
-            mapped = map_program(program, _filled(mapped), unbatched)
+            mapped = mapper(_filled(mapped))
             if _is_far(mapped) and group < _FAR_GROUP:
                 continue  # each problem of each block has its part of the workspace
             found.append((_per_problem(mapped), mapped.choices))
         if group == LARGEST_BLOCK and batch < PROCESSORS and (_is_far(mapped) or _reads_far(mapped)):
             grid = GpuChoices(GRID)
-            found.append((latency(map_program(program, grid, unbatched)), grid))
+            found.append((latency(mapper(grid)), grid))
     return min(found, key=lambda weighed: weighed[0])[1]
 
 
-def from_batch(program: LoopProgram, inputs: Sequence[Port], choices: GpuChoices, many: GpuChoices) -> int:
+def from_batch(mapper: Mapper, choices: GpuChoices, many: GpuChoices) -> int:
     """The batch from which the form for `many` problems is used instead of the one with these choices.
 
     It is the batch from which blocks of the latter wait for each other, or which it would solve one by one in the time
     that the other form takes for all of them.
     """
     if choices.is_grid:
-        unbatched = _unbatched(program, inputs)
-        one_by_one, at_once = (latency(map_program(program, c, unbatched)) for c in (choices, many))
+        one_by_one, at_once = (latency(mapper(c)) for c in (choices, many))
         return max(2, min(PROCESSORS, round(at_once / one_by_one)))
     return PROCESSORS * max(1, min(16, _THREADS // max(choices.block_threads, 64)))
-
-
-def _unbatched(program: LoopProgram, inputs: Sequence[Port]) -> frozenset[str]:
-    return frozenset(n for n, port in zip(program.inputs, inputs, strict=True) if not port.batched)
 
 
 def _filled(mapped: Mapped) -> GpuChoices:
