@@ -186,7 +186,7 @@ class ListPrinter:
                 wanted[Var(variable)] = step
             step *= extent
         form = linear(place)
-        return form.constant == 0 and {e: f for e, f in form.terms.items() if f and not self._single(e)} == wanted
+        return form.constant == 0 and {e: f for e, f in form.moving.items() if not self._single(e)} == wanted
 
     def _single(self, e: Expr) -> bool:
         """Whether it is the variable of a loop that runs once."""
