@@ -214,7 +214,7 @@ def build_artifact(
     choices = choices or default
     lowered = lower(program)
     plain = repeat_nests(lowered) if choices.repeated else lowered
-    if spec.name == "cuda":
+    if "cuda" in (backend, spec.name):
         printed = printed_for_gpu(symbol, model, plain, backend, allow_tf32)
     else:
         printed = printed_for_processor(symbol, model, plain, spec, backend, choices, host, sparse)

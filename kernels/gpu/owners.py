@@ -56,7 +56,7 @@ def accesses(part: Share | All | One, buffers: Mapping[str, Buffer]) -> list[Acc
 
 def _owners(part: Share, indices: Sequence[Expr], shape: Sequence[int]) -> Iterable[Owner]:
     """Sets of axes along which the place is the number of the run."""
-    position = _terms(linear(part.position))
+    position = linear(part.position)
     axes = [a for a, n in enumerate(shape) if n > 1]
     for count in range(1, len(axes) + 1):
         for chosen in combinations(axes, count):
@@ -65,9 +65,5 @@ def _owners(part: Share, indices: Sequence[Expr], shape: Sequence[int]) -> Itera
             for a in reversed(chosen):
                 place.add(indices[a], step)
                 step *= shape[a]
-            if _terms(place) == position:
+            if (place.constant, place.moving) == (position.constant, position.moving):
                 yield Owner(chosen, part.team)
-
-
-def _terms(form: Linear) -> tuple[int, dict[Expr, int]]:
-    return form.constant, {e: f for e, f in form.terms.items() if f}

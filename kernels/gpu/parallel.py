@@ -52,14 +52,14 @@ def _has_own_places(loop: For) -> bool:
 
 def _own_axis(indices: Sequence[Expr], var: str, inner: frozenset[Expr]) -> bool:
     first = linear(indices[0])
-    terms = {e: f for e, f in first.terms.items() if f}
+    terms = first.moving
     factor = terms.pop(Var(var), 0)
     fixed = not any(x in inner or x == Var(var) or isinstance(x, Load) for e in terms for x in build.walk(e))
     if not factor or not fixed:
         return False
     whole = {**terms, Var(var): factor}
     others = (linear(i) for i in indices[1:])
-    return all(o.constant == first.constant and {e: f for e, f in o.terms.items() if f} == whole for o in others)
+    return all(o.constant == first.constant and o.moving == whole for o in others)
 
 
 def _bound_inside(body: tuple[Stmt, ...]) -> frozenset[Expr]:

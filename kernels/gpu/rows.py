@@ -32,5 +32,5 @@ def _rows(indices: Sequence[Expr], own: set[Expr], loops: set[Expr]) -> Rows:
     differ = [a for a in varied[:-1] if any(x in own for x in build.walk(indices[a]))]
     if not differ:
         return Rows()
-    terms = {e: f for e, f in linear(indices[varied[-1]]).terms.items() if f}
+    terms = linear(indices[varied[-1]]).moving
     return Rows(differ[-1], set(terms) <= loops and set(terms.values()) == {1})
