@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unfoldc.kernels.artifact import Port
-from unfoldc.kernels.gpu.defaults import default_gpu_choices, from_batch
+from unfoldc.kernels.gpu.defaults import default_gpu_choices, fits_a_block, from_batch
 from unfoldc.kernels.gpu.mapping import Mapper
 from unfoldc.kernels.gpu.product_form import product_form
 from unfoldc.kernels.loops import LoopProgram
@@ -26,11 +26,15 @@ def cuda_program(lowered: LoopProgram) -> LoopProgram:
 
 
 def cuda_forms(program: LoopProgram, inputs: Sequence[Port]) -> tuple[CudaForm, ...]:
-    """One form, or two where few problems want another one than many."""
+    """One form, or two where few problems want another one than many.
+
+    A problem that takes the whole grid since its state fits no block is solved so in every batch, one after the other:
+    side by side they would wait for the same memory, and a second kernel of that size takes as long to compile again.
+    """
     mapper = Mapper(program, frozenset(n for n, p in zip(program.inputs, inputs, strict=True) if not p.batched))
     few = default_gpu_choices(mapper, 1)
     one = CudaForm("one", 1, few)
-    if not any(port.batched for port in inputs):
+    if not any(port.batched for port in inputs) or (few.is_grid and not fits_a_block(mapper)):
         return (one,)
     many = default_gpu_choices(mapper, _MANY)
     return (one,) if many == few else (one, CudaForm("many", from_batch(mapper, few, many), many))

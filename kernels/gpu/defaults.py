@@ -40,6 +40,11 @@ def default_gpu_choices(mapper: Mapper, batch: int) -> GpuChoices:
     return min(found, key=lambda weighed: weighed[0])[1]
 
 
+def fits_a_block(mapper: Mapper) -> bool:
+    """Whether the state of a problem fits the shared memory of a block; else several problems would share the GPU's."""
+    return not _is_far(mapper(GpuChoices(LARGEST_BLOCK)))
+
+
 def from_batch(mapper: Mapper, choices: GpuChoices, many: GpuChoices) -> int:
     """The batch from which the form for `many` problems is used instead of the one with these choices.
 

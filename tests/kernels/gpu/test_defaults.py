@@ -59,19 +59,21 @@ def turning(n: int) -> LoopProgram:
     return LoopProgram(buffers, {}, ("y",), ("x",), begin, (Step(0, 2, (double, turn)),), end)
 
 
-def test_what_fits_no_block_takes_the_grid_for_one_problem() -> None:
+def test_what_fits_no_block_takes_the_grid_in_every_batch() -> None:
     assert default_gpu_choices(Mapper(turning(500)), 1).is_grid
     assert not default_gpu_choices(Mapper(turning(500)), 65536).is_grid
     assert not default_gpu_choices(Mapper(turning(50)), 1).is_grid
-    one, many = cuda_forms(turning(500), port(500 * 500))
-    assert one.choices.is_grid and 2 <= many.from_batch <= 132  # some are solved one by one before blocks take over
-    assert many.choices.problems == 1 and many.choices.group >= 256  # so that few problems have memory at once
+    (form,) = cuda_forms(turning(500), port(500 * 500))
+    assert form.choices.is_grid and form.from_batch == 1
 
 
 def test_large_weights_are_fetched_by_the_whole_grid_for_one_problem() -> None:
     large, small = (programs.lista(m=m, n=2 * m, iterations=2) for m in (250, 16))
     assert default_gpu_choices(Mapper(large), 1).is_grid
     assert not default_gpu_choices(Mapper(small), 1).is_grid
+    one, many = cuda_forms(large, port(250))  # its state fits a block, so that a batch has its form
+    assert one.choices.is_grid and not many.choices.is_grid
+    assert 2 <= many.from_batch <= 132  # some are solved one by one before blocks take over
     mapped = map_program(large, GpuChoices(1024))
     assert far_bytes(mapped, mapped.steps[0]) == 4 * 500 * 500  # W2; a row of theta is in shared memory
 
