@@ -14,6 +14,7 @@ from unfoldc.kernels.gpu.owners import Access, accesses
 from unfoldc.kernels.gpu.parts import All, InStep, One, Part, Parts, Share, leaves, writes
 from unfoldc.kernels.gpu.placement import place_buffers
 from unfoldc.kernels.gpu.places import GIVEN, Place, Region
+from unfoldc.kernels.gpu.staging import Staging
 from unfoldc.kernels.index_bounds import Ranges
 from unfoldc.kernels.loops import ITERATION, Buffer, LoopProgram, Stmt
 
@@ -32,9 +33,9 @@ class Mapped:
     """A kernel: what runs once, what runs for each problem, and where the buffers are.
 
     `once` is dealt out to all lanes of the block, which then wait for each other; `own` is what each lane then loads
-    for itself. For each problem the block first brings the inputs `staged` to shared memory, where the place of the
-    caller's array is then; `load`, `begin`, the steps and `end` run. Buffers whose name starts with `GIVEN` are
-    the caller's arrays of those that have a copy elsewhere.
+    for itself. For each problem the block first brings the inputs of `staging` to shared memory, where the place of the
+    caller's array is then; `load`, `begin`, the steps and `end` run, and the block takes its outputs away. Buffers
+    whose name starts with `GIVEN` are the caller's arrays of those that have a copy elsewhere.
     """
 
     program: LoopProgram
@@ -49,7 +50,7 @@ class Mapped:
     begin: Parts
     steps: tuple[MappedStep, ...]
     end: Parts
-    staged: tuple[str, ...] = ()
+    staging: Staging = Staging()
 
     @property
     def copied(self) -> frozenset[str]:
@@ -59,7 +60,7 @@ class Mapped:
 
 @dataclass
 class Mapper:
-    """Maps a program onto groups of lanes; the inputs `unbatched` are the same for all problems.
+    """Maps a program onto groups of lanes; the inputs and outputs `unbatched` are the same for all problems.
 
     A memory plan of the program counts for nothing: no two buffers share a place. What is dealt out to whom hangs on
     the size of a group alone, and is found once for each.
@@ -111,7 +112,7 @@ def _placed(program: LoopProgram, dealt: _Dealt, choices: GpuChoices, unbatched:
     mapped = Mapped(
         program, choices, buffers, {**{GIVEN + n: Place("given") for n in placed.copied}, **placed.places},
         placed.shared, placed.workspace, once, own, load, _alike(begin, alike),
-        tuple(replace(s, parts=_alike(s.parts, alike)) for s in steps), _alike(end, alike), placed.staged,
+        tuple(replace(s, parts=_alike(s.parts, alike)) for s in steps), _alike(end, alike), placed.staging,
     )  # fmt: skip
     return _waiting(mapped) if choices.group != 1 else mapped
 
@@ -132,12 +133,18 @@ def _waiting(mapped: Mapped) -> Mapped:
     """The kernel with barriers; a problem's start meets what the one before it left."""
 
     found: dict[int, list[Access]] = {}
+    over = mapped.staging.over
+
+    def seen(a: Access) -> Access:
+        """As other lanes see it; of buffers in one place nobody knows which elements are whose."""
+        if a.buffer in over or a.buffer in over.values():
+            return Access(over.get(a.buffer, a.buffer), (), a.store, frozenset())
+        return Access(a.buffer, (), a.store, frozenset(o for o in a.owners if o.is_lane))
 
     def find(part: Share | All | One) -> Sequence[Access]:
         if id(part) not in found:
             reached = [a for a in accesses(part, mapped.buffers) if not mapped.places[a.buffer].is_private]
-            owners = [frozenset(o for o in a.owners if o.is_lane) for a in reached]
-            found[id(part)] = [Access(a.buffer, (), a.store, o) for a, o in zip(reached, owners, strict=True)]
+            found[id(part)] = list(map(seen, reached))
         return found[id(part)]
 
     known: Touched = frozenset()

@@ -35,8 +35,9 @@ class Dealer:
 
 def guards_of(mapped: Mapped, buffer: str, guards: Sequence[str]) -> list[str]:
     """What must hold for a store: of a team the first lane makes it, as `guards` say, if others can see it."""
-    found = [] if mapped.places[buffer].is_private else list(guards)
-    if mapped.buffers[buffer].space == "output" and mapped.choices.problems > 1:
+    place = mapped.places[buffer]
+    found = [] if place.is_private else list(guards)
+    if mapped.buffers[buffer].space == "output" and place.kind == "given" and mapped.choices.problems > 1:
         found.append("valid")
     return found
 

@@ -42,7 +42,7 @@ class MappedForm:
 
 def mapped_forms(own: Arguments, forms: Sequence[CudaForm]) -> list[MappedForm]:
     """The program of these arguments, mapped in each of the ways."""
-    unbatched = frozenset(n for n in own.program.inputs if not own.ports[n].batched)
+    unbatched = frozenset(n for n, port in own.ports.items() if not port.batched)
     return [MappedForm(form, map_program(own.program, form.choices, unbatched)) for form in forms]
 
 

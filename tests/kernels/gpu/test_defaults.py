@@ -63,7 +63,7 @@ def test_what_fits_no_block_takes_the_grid_in_every_batch() -> None:
     assert default_gpu_choices(Mapper(turning(500)), 1).is_grid
     assert not default_gpu_choices(Mapper(turning(500)), 65536).is_grid
     assert not default_gpu_choices(Mapper(turning(50)), 1).is_grid
-    (form,) = cuda_forms(turning(500), port(500 * 500))
+    (form,) = cuda_forms(turning(500), port(500 * 500), port(500 * 500))
     assert form.choices.is_grid and form.from_batch == 1
 
 
@@ -71,7 +71,7 @@ def test_large_weights_are_fetched_by_the_whole_grid_for_one_problem() -> None:
     large, small = (programs.lista(m=m, n=2 * m, iterations=2) for m in (250, 16))
     assert default_gpu_choices(Mapper(large), 1).is_grid
     assert not default_gpu_choices(Mapper(small), 1).is_grid
-    one, many = cuda_forms(large, port(250))  # its state fits a block, so that a batch has its form
+    one, many = cuda_forms(large, port(250), port(500))  # its state fits a block, so that a batch has its form
     assert one.choices.is_grid and not many.choices.is_grid
     assert 2 <= many.from_batch <= 132  # some are solved one by one before blocks take over
     mapped = map_program(large, GpuChoices(1024))
@@ -80,8 +80,8 @@ def test_large_weights_are_fetched_by_the_whole_grid_for_one_problem() -> None:
 
 def test_forms_are_one_where_there_is_no_batch() -> None:
     program = programs.lista()
-    assert [form.name for form in cuda_forms(program, port(5, batched=False))] == ["one"]
-    names = {form.name: form for form in cuda_forms(program, port(5))}
+    assert [form.name for form in cuda_forms(program, port(5, batched=False), port(9))] == ["one"]
+    names = {form.name: form for form in cuda_forms(program, port(5), port(9))}
     assert names["many"].from_batch > 1
 
 
