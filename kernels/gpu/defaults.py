@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from unfoldc.kernels.gpu.choices import GRID, LARGEST_BLOCK, PROCESSORS, WARP, GpuChoices
+from unfoldc.kernels.gpu.choices import (
+    ENOUGH_WARPS,
+    GRID,
+    LARGEST_BLOCK,
+    PROCESSOR_SHARED,
+    PROCESSORS,
+    WARP,
+    GpuChoices,
+)
 from unfoldc.kernels.gpu.estimate import far_bytes, latency, private_words
 from unfoldc.kernels.gpu.mapping import Mapped, Mapper
 
 _THREADS = 2048  # that a processor holds
 _REGISTERS = 64 * 1024
-_SHARED = 220 * 1024  # bytes of a processor
-_ENOUGH = 8  # warps by which a processor hides how long memory takes
 _AROUND = 30  # registers that a lane takes beside what it keeps
 _FETCHED = 64 * 1024  # bytes
 _FAR_GROUP = 256  # lanes that a problem gets at least if its state does not fit shared memory
@@ -30,7 +36,7 @@ def default_gpu_choices(mapper: Mapper, batch: int) -> GpuChoices:
         if batch < PROCESSORS:
             found.append((latency(mapped), choices))
         else:
-            mapped = mapper(_filled(mapped))
+            mapped = mapper(filled(mapped))
             if _is_far(mapped) and group < _FAR_GROUP:
                 continue  # each problem of each block has its part of the workspace
             found.append((_per_problem(mapped), mapped.choices))
@@ -57,7 +63,7 @@ def from_batch(mapper: Mapper, choices: GpuChoices, many: GpuChoices) -> int:
     return PROCESSORS * max(1, min(16, _THREADS // max(choices.block_threads, 64)))
 
 
-def _filled(mapped: Mapped) -> GpuChoices:
+def filled(mapped: Mapped) -> GpuChoices:
     """As many problems in a block as fill its threads and fit its shared memory."""
     choices = mapped.choices
     if choices.group > WARP:
@@ -85,7 +91,7 @@ def _per_problem(mapped: Mapped) -> float:
     kept = min(words, _MOST) + _AROUND
     threads = choices.block_threads
     by_registers = _REGISTERS // (kept * threads)
-    by_memory = _SHARED // max(mapped.shared.nbytes, 1)
+    by_memory = PROCESSOR_SHARED // max(mapped.shared.nbytes, 1)
     blocks = max(min(by_registers, by_memory, _THREADS // threads), 1)
     warps = blocks * max(threads // WARP, 1)
-    return latency(mapped) * choices.group * max(1.0, _ENOUGH / warps) * (_SPILLED if words > _MOST else 1.0)
+    return latency(mapped) * choices.group * max(1.0, ENOUGH_WARPS / warps) * (_SPILLED if words > _MOST else 1.0)

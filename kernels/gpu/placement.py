@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from unfoldc.kernels import build
-from unfoldc.kernels.gpu.choices import WARP, GpuChoices
+from unfoldc.kernels.gpu.choices import ENOUGH_WARPS, PROCESSOR_SHARED, WARP, GpuChoices
 from unfoldc.kernels.gpu.owners import Access, accesses
 from unfoldc.kernels.gpu.parts import LANE, All, One, Parts, Share, leaves, statements, touched, writes
 from unfoldc.kernels.gpu.places import GIVEN, Place, Region, Rows, lay_out, private_places, row_major
@@ -60,6 +60,7 @@ def place_buffers(
         group.pop(name, None)
         group[stager.home(name)] = program.buffers[name]
     group |= {n: program.buffers[n] for n in staging.outputs if n not in staging.over}
+    block |= _read_once(rest, repeated, block, group, choices, rows)
     in_shared, shared = lay_out(block, group, choices, "group", rows, _exchange(choices))
     for name, left in staging.over.items():
         in_shared[name] = Place("group", row_major(program.buffers[name].shape), in_shared[left].offset)
@@ -168,6 +169,30 @@ def _shared(
         if not choices.is_grid and lay_out(*more, choices, "group", rows, first)[1].nbytes <= choices.shared:
             block, group = more
     return block, group, work
+
+
+def _read_once(
+    rest: Mapping[str, Buffer],
+    repeated: Collection[str],
+    block: Mapping[str, Buffer],
+    group: Mapping[str, Buffer],
+    choices: GpuChoices,
+    rows: Mapping[str, Rows],
+) -> dict[str, Buffer]:
+    """Constants that no iteration reads, for blocks that solve several problems: each problem reads them again.
+
+    They take what other blocks do not need to keep a processor busy.
+    """
+    found: dict[str, Buffer] = {}
+    most = min(choices.shared, PROCESSOR_SHARED * choices.block_threads // (ENOUGH_WARPS * WARP))
+    if choices.is_grid or choices.problems == 1:
+        return found
+    constants = {n: b for n, b in rest.items() if b.space == "constant" and n not in repeated}
+    for name, buffer in sorted(constants.items(), key=lambda item: (item[1].nbytes, item[0])):
+        more = {**found, name: buffer}
+        if lay_out({**block, **more}, group, choices, "group", rows, _exchange(choices))[1].nbytes <= most:
+            found = more
+    return found
 
 
 def _exchange(choices: GpuChoices) -> int:

@@ -58,7 +58,10 @@ class _Noted:
 def traffic(
     program: LoopProgram, ports: tuple[Sequence[Port], Sequence[Port]], choices: GpuChoices, rounds: int = 1
 ) -> dict[str, Traffic]:
-    """What one block asks for while it solves so many rounds of full blocks, one iteration each, by buffer."""
+    """What one block asks for while it solves so many rounds of full blocks, one iteration each, by buffer.
+
+    Weights count as `weights_<type>`: in `needed` once for all problems.
+    """
     sources = cuda_sources("solver", program, *ports, [CudaForm("one", 1, choices)])
     facts = json.loads(sources["solver_launch.json"])
     form, batch = facts["forms"][0], rounds * choices.problems
@@ -70,11 +73,14 @@ def traffic(
             arrays[buffer] = _Noted(np.dtype(kind[:-1]).itemsize)
             values.append(arrays[buffer])
         elif role == "weights":
-            values.append(np.ones(facts["weights"][number[0]][1], kind[:-1]))
+            arrays[name] = _Noted(np.dtype(kind[:-1]).itemsize)
+            values.append(arrays[name])
         else:
             empty = {"workspace": np.zeros(16, np.uint8), "ticks": np.zeros(0, np.int64)}
             values.append(empty.get(role, {"batch": batch, "iterations": 1}.get(name)))
-    found = {n: Traffic(-(-program.buffers[n].size * a.width * batch // SECTOR)) for n, a in arrays.items()}
+    sizes = {n: b.size * batch for n, b in program.buffers.items()}
+    sizes |= {f"weights_{dtype}": elements for dtype, elements, _ in facts["weights"]}
+    found = {n: Traffic(-(-sizes[n] * a.width // SECTOR)) for n, a in arrays.items()}
     code = compile(sources["solver.py"].replace("from numba import config, cuda, types", ""), "solver.py", "exec")
     for warp in range(-(-form["threads"] // WARP)):
         for thread in range(warp * WARP, min((warp + 1) * WARP, form["threads"])):

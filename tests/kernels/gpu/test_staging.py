@@ -56,7 +56,9 @@ def ports(program: LoopProgram) -> tuple[Any, Any]:
 @pytest.mark.parametrize("choices", [GpuChoices(1, 32), GpuChoices(1, 96), GpuChoices(2, 32), GpuChoices(4, 16)])
 def test_warps_ask_for_each_sector_once(choices: GpuChoices) -> None:
     for program in (narrow(), turned(), programs.lista(m=8, n=24)):
-        for name, found in traffic(program, ports(program), choices, rounds=2).items():
+        asked = traffic(program, ports(program), choices, rounds=2)
+        for name in (*program.inputs, *program.outputs):
+            found = asked[name]
             edges = 4 * -(-choices.block_threads // 32)  # where the elements of two warps meet in a sector
             assert found.needed <= found.asked <= found.needed + edges, (name, found)
 
@@ -117,3 +119,14 @@ def test_what_does_not_fit_or_is_shared_by_all_problems_is_stored_directly() -> 
     small = map_program(program, GpuChoices(1, 4, shared=without)).staging
     assert small.inputs == ("y",) and small.outputs == ()
     assert map_program(program, GpuChoices(8, 4)).staging == Staging()
+
+
+def test_constants_that_only_begin_reads_are_brought_once_for_all_problems_of_a_block() -> None:
+    program = programs.lista(m=8, n=32)
+    one, several = (map_program(program, GpuChoices(32, problems)).places["W1"].kind for problems in (1, 4))
+    assert (one, several) == ("given", "block")
+    once, twice = (traffic(program, ports(program), GpuChoices(32, 4), rounds) for rounds in (1, 2))
+    assert twice["weights_float32"].asked == once["weights_float32"].asked
+    large = programs.lista(m=200, n=64)  # 50 KB beside what iterations read: too few blocks would run at once
+    assert map_program(large, GpuChoices(32, 1)).places["W1"].kind == "given"
+    assert map_program(large, GpuChoices(16, 2)).places["W1"].kind == "given"
