@@ -62,7 +62,7 @@ def place_buffers(
     group |= {n: program.buffers[n] for n in staging.outputs if n not in staging.over}
     block |= _read_once(rest, repeated, block, group, choices, rows)
     in_shared, shared = lay_out(block, group, choices, "group", rows, _exchange(choices))
-    for name, left in staging.over.items():
+    for name, left in staging.over.items():  # its rows may lie apart, which takes no less
         in_shared[name] = Place("group", row_major(program.buffers[name].shape), in_shared[left].offset)
     first = _BARRIER_BYTES if choices.is_grid else 0
     in_work, workspace = lay_out({}, work, choices, "work", {}, first)

@@ -118,7 +118,23 @@ def test_what_does_not_fit_or_is_shared_by_all_problems_is_stored_directly() -> 
     without = map_program(program, GpuChoices(1, 4), frozenset({"x"})).shared.nbytes
     small = map_program(program, GpuChoices(1, 4, shared=without)).staging
     assert small.inputs == ("y",) and small.outputs == ()
-    assert map_program(program, GpuChoices(8, 4)).staging == Staging()
+    assert map_program(program, GpuChoices(8, 4)).staging == Staging()  # neighbouring lanes have neighbouring elements
+
+
+@pytest.mark.parametrize("group", [8, 16])
+def test_rows_of_larger_groups_leave_in_whole_sectors_too(group: int) -> None:
+    program = programs.powers()
+    choices = GpuChoices(group, 64 // group, private=0)
+    mapped = map_program(program, choices)
+    assert mapped.staging == Staging((), ("x",), {"x": "A"})  # A is where iterations read it
+    found = traffic(program, ports(program), choices)["x"]
+    assert found.needed <= found.asked <= found.needed + 8
+    for order in ORDERS:
+        answer = run_lanes(mapped, given(program), order=order, problems=2)
+        np.testing.assert_allclose(answer["x"], run(program, given(program))["x"], 1e-5, 1e-6)
+    assert map_program(program, replace(choices, problems=1)).staging == Staging()
+    directly = traffic(program, ports(program), replace(choices, problems=1))["x"]
+    assert directly.asked > 4 * directly.needed
 
 
 def test_constants_that_only_begin_reads_are_brought_once_for_all_problems_of_a_block() -> None:
