@@ -90,7 +90,9 @@ def built(file: Path, folder: Path) -> tuple[dict[str, Artifact], Path, int]:
     loops = cuda_program(repeat_nests(lower(program)))
     forced = product_form(loops, model.inputs, model.outputs, from_batch=1, least=1024)
     chosen = product_form(loops, model.inputs, model.outputs)
-    sources = cuda_sources("solver", loops, model.inputs, model.outputs, cuda_forms(loops, model.inputs), forced)
+    sources = cuda_sources(
+        "solver", loops, model.inputs, model.outputs, cuda_forms(loops, model.inputs, model.outputs), forced
+    )
     artifact = replace(artifact, sources={**artifact.sources, **sources})
     report = build_cubins(artifact, folder, also=[gpu.architecture for gpu in gpus()[0]])
     facts = json.loads(sources["solver_launch.json"])

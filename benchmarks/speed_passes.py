@@ -23,7 +23,7 @@ from measuring import interleaved, ratios, write_results
 from speed_cases import find_graph
 
 import unfoldc
-from unfoldc.kernels import batch_form, pipeline, schedule, sweeps
+from unfoldc.kernels import batch_form, pipeline, print_sources, schedule, sweeps
 from unfoldc.kernels.passes import jam_results, vector_axis, vector_results
 from unfoldc.unfold_train.solvers import Lista
 
@@ -119,7 +119,7 @@ CASES = {
     "in_sweeps": Case(
         "large values kept to a few rows (tiles)",
         ("rpca-1000", "rpca-100"),
-        lambda: mock.patch.object(pipeline, "in_sweeps", _same),
+        lambda: mock.patch.object(print_sources, "in_sweeps", _same),
     ),
     "half_products": Case(
         "symmetric matrices read by half, where they do not fit the first cache",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from operator import is_
 
 from unfoldc.kernels.loops import (
@@ -214,6 +215,20 @@ def statements(body: tuple[Stmt, ...]) -> list[Stmt]:
         if isinstance(s, For | Nest):
             found.extend(statements(s.body))
     return found
+
+
+def around(loops: Sequence[For], body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """The statements inside of loops like these, the first of them outermost."""
+    for loop in reversed(loops):
+        body = (replace(loop, body=body),)
+    return body
+
+
+def map_innermost(s: Stmt, change: Callable[[Stmt], Stmt]) -> Stmt:
+    """Rebuilds the loops and nests around what they contain, changed."""
+    if isinstance(s, For | Nest):
+        return replace(s, body=tuple(map_innermost(b, change) for b in s.body))
+    return change(s)
 
 
 def carries_scalars(loop: For) -> bool:

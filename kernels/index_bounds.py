@@ -26,6 +26,11 @@ class Linear:
     constant: int = 0
     terms: dict[Expr, int] = field(default_factory=dict)
 
+    @property
+    def moving(self) -> dict[Expr, int]:
+        """The terms that do not cancel each other out."""
+        return {e: factor for e, factor in self.terms.items() if factor}
+
     def add(self, e: Expr, factor: int) -> None:
         """Adds `factor * e`."""
         if isinstance(e, Const):

@@ -9,11 +9,9 @@ from pathlib import Path
 
 from unfoldc.errors import InputError, ModelError
 from unfoldc.kernels.artifact import Artifact, MemoryPlan, Port
-from unfoldc.kernels.batch_form import side_by_side
 from unfoldc.kernels.check_batch import STRUCTURE, coupled
 from unfoldc.kernels.cost import cost
 from unfoldc.kernels.element_types import ELEMENT_TYPES
-from unfoldc.kernels.gpu_build import cuda_artifact_sources, cuda_program, tvm_cuda_artifact_sources
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.lower import lower
 from unfoldc.kernels.passes.doubt_guesses import doubt_guesses
@@ -21,25 +19,19 @@ from unfoldc.kernels.passes.find_streams import port_streams
 from unfoldc.kernels.passes.fold_constants import fold_constants
 from unfoldc.kernels.passes.fuse import stored_values
 from unfoldc.kernels.passes.hoist_invariants import hoist_invariants
-from unfoldc.kernels.passes.load_blocks import load_blocks
 from unfoldc.kernels.passes.recognise_structure import recognise_structure
 from unfoldc.kernels.passes.remove_dead import remove_dead
 from unfoldc.kernels.passes.repeat_nests import repeat_nests
 from unfoldc.kernels.passes.roll_iterations import roll_iterations
 from unfoldc.kernels.passes.share_weights import share_weights
-from unfoldc.kernels.passes.skip_zeros import skip_zeros
 from unfoldc.kernels.passes.stack_histories import stack_histories
 from unfoldc.kernels.passes.thread_states import Run, thread_states
-from unfoldc.kernels.printers.c import c_sources
+from unfoldc.kernels.print_sources import printed_for_gpu, printed_for_processor
 from unfoldc.kernels.printers.c_api import HOST_ALIGNMENT, state_layout
-from unfoldc.kernels.printers.numba_cpu import numba_sources
-from unfoldc.kernels.printers.tvm import tvm_sources
 from unfoldc.kernels.program import Program
 from unfoldc.kernels.reading.from_onnx import ImportedModel, import_onnx
-from unfoldc.kernels.schedule import schedule
 from unfoldc.kernels.schedule_choices import ScheduleChoices, changes, default_for
 from unfoldc.kernels.split_onnx.artifact import compile_split
-from unfoldc.kernels.sweeps import in_sweeps
 from unfoldc.kernels.target_spec import TargetSpec
 from unfoldc.kernels.verify import verify_program
 
@@ -222,12 +214,10 @@ def build_artifact(
     choices = choices or default
     lowered = lower(program)
     plain = repeat_nests(lowered) if choices.repeated else lowered
-    on_gpu = spec.name == "cuda"
-    if on_gpu:  # mapped onto lanes instead of scheduled for caches
-        scheduled = cuda_program(plain)
+    if "cuda" in (backend, spec.name):
+        printed = printed_for_gpu(symbol, model, plain, backend, allow_tf32)
     else:
-        swept = in_sweeps(plain, spec, choices=choices)
-        scheduled = schedule(skip_zeros(swept) if sparse else swept, spec, choices=choices)
+        printed = printed_for_processor(symbol, model, plain, spec, backend, choices, host, sparse)
     notes: dict[str, object] = {
         "boundaries": model.boundaries,
         "not_rolled": list(program.notes),
@@ -237,32 +227,8 @@ def build_artifact(
     }
     if choices != default:
         notes["schedule"] = changes(choices, default)
-    sources: dict[str, str] = {}
-    reason = kept_apart = ""
-    if backend in ("c", "tvm") and not on_gpu:
-        scheduled, wide, lanes, kept_apart = side_by_side(plain, scheduled, model.inputs, spec, choices)
-    if backend == "c":
-        if choices.load_blocks:
-            buffers = scheduled.buffers
-            scheduled = scheduled.mapped(lambda body: load_blocks(body, buffers))
-        sources, reason = c_sources(
-            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes,
-            in_order=not host and not choices.has_vectors, load_multiple=choices.load_blocks,
-            guarded=not host and spec.vector_bits > 0,
-        )  # fmt: skip
-    elif backend == "numba":
-        sources = numba_sources(symbol, scheduled, model.inputs, model.outputs)
-    elif backend == "cuda":
-        sources = cuda_artifact_sources(symbol, scheduled, model.inputs, model.outputs, allow_tf32)
-    elif backend == "tvm" and on_gpu:
-        sources = tvm_cuda_artifact_sources(symbol, scheduled, model.inputs, model.outputs)
-    elif backend == "tvm":
-        sources, reason = tvm_sources(
-            symbol, scheduled, model.inputs, model.outputs, host=host, lanes=wide, lane_count=lanes,
-            vector_bits=choices.vector_bits,
-        )  # fmt: skip
-    if backend in ("c", "tvm") and not on_gpu:
-        notes["one_by_one"] = reason or kept_apart
+    if printed.one_by_one is not None:
+        notes["one_by_one"] = printed.one_by_one
     return Artifact(
         symbol=symbol,
         backend=backend,
@@ -270,9 +236,9 @@ def build_artifact(
         iterations=program.iterations,
         inputs=model.inputs,
         outputs=model.outputs,
-        sources=sources,
-        weights=dict(scheduled.constants),
-        memory=memory_plan(scheduled, spec, HOST_ALIGNMENT if host and backend in ("c", "tvm") else 1),
+        sources=printed.sources,
+        weights=dict(printed.program.constants),
+        memory=memory_plan(printed.program, spec, HOST_ALIGNMENT if host and backend in ("c", "tvm") else 1),
         cost=cost(program),
         batch=model.batch,
         early_stop=program.early_stop,

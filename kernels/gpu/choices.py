@@ -9,6 +9,15 @@ GRID = 0
 WARP = 32
 LARGEST_BLOCK = 1024
 
+PROCESSORS = 132
+"""Of the GPUs of the day; estimates hang on it, answers do not."""
+PROCESSOR_SHARED = 220 * 1024
+"""Bytes of shared memory of one of them."""
+ENOUGH_WARPS = 8
+"""By which a processor hides how long memory takes."""
+GRID_LANES = PROCESSORS * 256
+"""Lanes of a grid, for estimates alone."""
+
 
 @dataclass(frozen=True)
 class GpuChoices:

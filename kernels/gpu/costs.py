@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unfoldc.kernels import build
-from unfoldc.kernels.gpu.choices import WARP
+from unfoldc.kernels.gpu.choices import GRID, WARP
 from unfoldc.kernels.gpu.parts import Combine, Settle, Work
 from unfoldc.kernels.index_bounds import Ranges, longest, loop_range
 from unfoldc.kernels.loops import Binary, Expr, For, Load, Nest, Store, Unary
 
 _FUNCTION = 8.0  # a root, a quotient or an elementary function
 _SHUFFLE = 6.0
-_WAIT = {1: 0.0, WARP: 6.0}
-_WAIT_BLOCK, _WAIT_GRID = 12.0, 400.0
+_WAIT_WARP, _WAIT_BLOCK, _WAIT_GRID = 6.0, 12.0, 400.0
 
 
 def wait(group: int) -> float:
     """A barrier of so many lanes."""
-    if group == 0:
+    if group == GRID:
         return _WAIT_GRID
-    return _WAIT[1] if group == 1 else _WAIT[WARP] if group <= WARP else _WAIT_BLOCK
+    return 0.0 if group == 1 else _WAIT_WARP if group <= WARP else _WAIT_BLOCK
 
 
 def combination(team: int) -> float:

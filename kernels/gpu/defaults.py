@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from unfoldc.kernels.gpu.choices import GRID, LARGEST_BLOCK, WARP, GpuChoices
+from unfoldc.kernels.gpu.choices import (
+    ENOUGH_WARPS,
+    GRID,
+    LARGEST_BLOCK,
+    PROCESSOR_SHARED,
+    PROCESSORS,
+    WARP,
+    GpuChoices,
+)
 from unfoldc.kernels.gpu.estimate import far_bytes, latency, private_words
-from unfoldc.kernels.gpu.mapping import Mapped, map_program
-from unfoldc.kernels.loops import LoopProgram
+from unfoldc.kernels.gpu.mapping import Mapped, Mapper
 
-if TYPE_CHECKING:
-    from unfoldc.kernels.artifact import Port
-
-PROCESSORS = 132  # of the GPUs of the day; estimates hang on it, answers do not
 _THREADS = 2048  # that a processor holds
 _REGISTERS = 64 * 1024
-_SHARED = 220 * 1024  # bytes of a processor
-_ENOUGH = 8  # warps by which a processor hides how long memory takes
 _AROUND = 30  # registers that a lane takes beside what it keeps
 _FETCHED = 64 * 1024  # bytes
 _FAR_GROUP = 256  # lanes that a problem gets at least if its state does not fit shared memory
@@ -27,45 +26,44 @@ _SPILLED = 4.0  # how much longer it takes when a lane keeps more than its regis
 _MOST = 225  # words that a lane can keep in registers
 
 
-def default_gpu_choices(program: LoopProgram, inputs: Sequence[Port], batch: int) -> GpuChoices:
+def default_gpu_choices(mapper: Mapper, batch: int) -> GpuChoices:
     """The choices for batches of about so many problems, by estimates alone."""
-    unbatched = _unbatched(program, inputs)
     groups = [1 << i for i in range(LARGEST_BLOCK.bit_length())]
     found: list[tuple[float, GpuChoices]] = []
     for group in groups:
         choices = GpuChoices(group)
-        mapped = map_program(program, choices, unbatched)
+        mapped = mapper(choices)
         if batch < PROCESSORS:
             found.append((latency(mapped), choices))
         else:
-            mapped = map_program(program, _filled(mapped), unbatched)
+            mapped = mapper(filled(mapped))
             if _is_far(mapped) and group < _FAR_GROUP:
                 continue  # each problem of each block has its part of the workspace
             found.append((_per_problem(mapped), mapped.choices))
         if group == LARGEST_BLOCK and batch < PROCESSORS and (_is_far(mapped) or _reads_far(mapped)):
             grid = GpuChoices(GRID)
-            found.append((latency(map_program(program, grid, unbatched)), grid))
+            found.append((latency(mapper(grid)), grid))
     return min(found, key=lambda weighed: weighed[0])[1]
 
 
-def from_batch(program: LoopProgram, inputs: Sequence[Port], choices: GpuChoices, many: GpuChoices) -> int:
+def fits_a_block(mapper: Mapper) -> bool:
+    """Whether the state of a problem fits the shared memory of a block; else several problems would share the GPU's."""
+    return not _is_far(mapper(GpuChoices(LARGEST_BLOCK)))
+
+
+def from_batch(mapper: Mapper, choices: GpuChoices, many: GpuChoices) -> int:
     """The batch from which the form for `many` problems is used instead of the one with these choices.
 
     It is the batch from which blocks of the latter wait for each other, or which it would solve one by one in the time
     that the other form takes for all of them.
     """
     if choices.is_grid:
-        unbatched = _unbatched(program, inputs)
-        one_by_one, at_once = (latency(map_program(program, c, unbatched)) for c in (choices, many))
+        one_by_one, at_once = (latency(mapper(c)) for c in (choices, many))
         return max(2, min(PROCESSORS, round(at_once / one_by_one)))
     return PROCESSORS * max(1, min(16, _THREADS // max(choices.block_threads, 64)))
 
 
-def _unbatched(program: LoopProgram, inputs: Sequence[Port]) -> frozenset[str]:
-    return frozenset(n for n, port in zip(program.inputs, inputs, strict=True) if not port.batched)
-
-
-def _filled(mapped: Mapped) -> GpuChoices:
+def filled(mapped: Mapped) -> GpuChoices:
     """As many problems in a block as fill its threads and fit its shared memory."""
     choices = mapped.choices
     if choices.group > WARP:
@@ -93,7 +91,7 @@ def _per_problem(mapped: Mapped) -> float:
     kept = min(words, _MOST) + _AROUND
     threads = choices.block_threads
     by_registers = _REGISTERS // (kept * threads)
-    by_memory = _SHARED // max(mapped.shared.nbytes, 1)
+    by_memory = PROCESSOR_SHARED // max(mapped.shared.nbytes, 1)
     blocks = max(min(by_registers, by_memory, _THREADS // threads), 1)
     warps = blocks * max(threads // WARP, 1)
-    return latency(mapped) * choices.group * max(1.0, _ENOUGH / warps) * (_SPILLED if words > _MOST else 1.0)
+    return latency(mapped) * choices.group * max(1.0, ENOUGH_WARPS / warps) * (_SPILLED if words > _MOST else 1.0)

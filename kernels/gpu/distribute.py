@@ -13,7 +13,7 @@ from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import GRID, WARP
 from unfoldc.kernels.gpu.costs import ranges_of, runs_of, wait, work
 from unfoldc.kernels.gpu.jam import jammed
-from unfoldc.kernels.gpu.parallel import is_parallel
+from unfoldc.kernels.gpu.parallel import is_parallel, parallel_loops
 from unfoldc.kernels.gpu.parts import LANE, All, InStep, One, Part, Parts, Remark, Share, Work
 from unfoldc.kernels.gpu.split_sums import split_sums, stored_last
 from unfoldc.kernels.index_bounds import Ranges, loop_range
@@ -21,7 +21,6 @@ from unfoldc.kernels.loops import For, Nest, Stmt, Store
 
 _Weighed = tuple[float, Parts]
 _FEWER_LOOPS = 1.25  # how much longer the lanes may take when fewer loops are shared, so that each keeps more to itself
-
 _LITTLE = 64.0  # additions that are not worth a barrier of the grid
 
 
@@ -73,11 +72,10 @@ def _loop(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
         found.append((work((loop,), ranges) + wait(lanes.group), (One((loop,)),)))
         if lanes.group == GRID and found[0][0] < wait(GRID) + _LITTLE:
             return found[0]  # the others may have to wait for it, but need not wait to share it
-    if stores and is_parallel(loop, ranges):
+    parallel = stores and is_parallel(loop, ranges)
+    if parallel:
         found.append(_shared(loop, lanes, ranges))
-    elif stores:
-        found.append(_in_step(loop, lanes, ranges))
-    if isinstance(loop.extent, int) and stores and loop.extent < lanes.count:
+    if stores and (not parallel or (isinstance(loop.extent, int) and loop.extent < lanes.count)):
         found.append(_in_step(loop, lanes, ranges))
     return min(found, key=lambda weighed: weighed[0])
 
@@ -97,12 +95,8 @@ def _in_step(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
 def _shared(loop: For, lanes: Lanes, ranges: Ranges) -> _Weighed:
     """The runs of the loop, and perhaps of those directly inside, dealt out to lanes or teams of them."""
     chain = [loop]
-    while isinstance(chain[-1].extent, int) and len(chain[-1].body) == 1:
-        (inner,) = chain[-1].body
-        around = ranges_of(chain, ranges)
-        if not isinstance(inner, For) or not isinstance(inner.extent, int) or not is_parallel(inner, around):
-            break
-        chain.append(inner)
+    if isinstance(loop.extent, int):
+        chain += parallel_loops(loop.body, ranges_of(chain, ranges))
     found: list[_Weighed] = []
     for depth in range(1, len(chain) + 1):
         for team in _teams(lanes):

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unfoldc.kernels import build
+from unfoldc.kernels.gpu.choices import GRID_LANES, PROCESSORS
 from unfoldc.kernels.gpu.costs import runs_of, wait, work
-from unfoldc.kernels.gpu.mapping import GRID_LANES, Mapped, MappedStep
+from unfoldc.kernels.gpu.mapping import Mapped, MappedStep
 from unfoldc.kernels.gpu.owners import accesses
 from unfoldc.kernels.gpu.parts import LANE, All, Barrier, InStep, One, Part, Share, leaves
 from unfoldc.kernels.gpu.places import lane_elements, words
 from unfoldc.kernels.index_bounds import Ranges
-from unfoldc.kernels.loops import ITERATION, Expr, Var
+from unfoldc.kernels.loops import ITERATION, Var
 
 _BYTES = 256  # that a processor gets from the second-level cache in the time of an addition
-_LANES = 256  # of a processor, in a grid
 _FAR = 2.0  # how much longer it takes where the state lies in global memory
 
 
 def latency(mapped: Mapped) -> float:
     """From the first lane's start of a problem to the last one's end."""
-    processors = GRID_LANES // _LANES if mapped.choices.is_grid else 1
+    processors = PROCESSORS if mapped.choices.is_grid else 1
     total = sum(_parts(mapped, parts, {}) for parts in (mapped.load, mapped.begin, mapped.end))
     for step in mapped.steps:
         ranges: Ranges = {ITERATION: (step.first, step.first + step.count - 1)}
@@ -68,7 +68,7 @@ def _parts(mapped: Mapped, parts: Sequence[Part], ranges: Ranges) -> float:
             inner = {**ranges, part.variable: (0, max(runs_of(part.extent, ranges) - 1, 0))}
             total += runs_of(part.extent, ranges) * _parts(mapped, part.body, inner)
         elif isinstance(part, Share):
-            inner = {**ranges, **{v: (0, max(runs_of(n, ranges) - 1, 0)) for v, n in _shape(part)}}
+            inner = {**ranges, **{v: (0, max(runs_of(n, ranges) - 1, 0)) for v, n in part.loops}}
             if mapped.choices.is_grid:
                 inner[LANE] = (0, part.team - 1)
             rounds = -(-runs_of(part.runs, ranges) * part.team // lanes)
@@ -76,7 +76,3 @@ def _parts(mapped: Mapped, parts: Sequence[Part], ranges: Ranges) -> float:
         elif isinstance(part, All | One):
             total += work(part.body, ranges, free)
     return total
-
-
-def _shape(part: Share) -> list[tuple[str, int | Expr]]:
-    return list(zip(part.variables, part.extents, strict=True))

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from unfoldc.kernels import build
-from unfoldc.kernels.gpu.parallel import is_parallel
+from unfoldc.kernels.accesses import accesses
+from unfoldc.kernels.gpu.parallel import parallel_loops
 from unfoldc.kernels.gpu.product import Product, product_of
-from unfoldc.kernels.index_bounds import Ranges, loop_range
-from unfoldc.kernels.loops import Assign, Expr, For, Let, Load, LoopProgram, Nest, Stmt, Store
+from unfoldc.kernels.loops import Assign, Let, LoopProgram, Nest, Stmt
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,12 @@ class Launches:
     @property
     def touched(self) -> list[str]:
         """The buffers that are read or written, in the program's order."""
-        found = set()
+        found: set[str] = set()
         for task in self.tasks:
             if isinstance(task, Product):
                 found |= {task.weights.buffer, task.x.buffer, task.out.buffer}
             else:
-                found |= {s.buffer for s in build.statements(task.body) if isinstance(s, Store)}
-                tops: list[Expr] = [e for s in task.body for e in build.expressions(s)]
-                found |= {e.buffer for top in tops for e in build.walk(top) if isinstance(e, Load)}
+                found |= {a.buffer for a in accesses(task.body)}
         return [name for name in self.program.buffers if name in found]
 
 
@@ -86,14 +83,7 @@ def _tasks(s: Stmt, program: LoopProgram, shared: Collection[str], least: int) -
     body = s.body if isinstance(s, Nest) else (s,)
     if len(body) > 1 and not any(isinstance(x, Let | Assign) for x in body):
         return [t for x in body for t in _tasks(Nest(origins, (x,)), program, shared, least)]
-    loops: list[For] = []
-    ranges: Ranges = {}
-    while len(body) == 1 and isinstance(body[0], For) and isinstance(body[0].extent, int):
-        loop = body[0]
-        if not is_parallel(loop, ranges):
-            break
-        loops.append(loop)
-        ranges = {**ranges, loop.var: loop_range(loop)}
-        body = loop.body
+    loops = parallel_loops(body, {})
+    body = loops[-1].body if loops else body
     extents = tuple(loop.extent for loop in loops if isinstance(loop.extent, int))
     return [Elementwise(tuple(loop.var for loop in loops), extents, tuple(body), origins)]

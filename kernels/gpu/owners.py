@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from unfoldc.kernels import build
-from unfoldc.kernels.gpu.parts import All, One, Share, expressions, statements
+from unfoldc.kernels.gpu.parts import All, One, Share, touched
 from unfoldc.kernels.index_bounds import Linear, linear
-from unfoldc.kernels.loops import Buffer, Expr, Load, Store
+from unfoldc.kernels.loops import Buffer, Expr
 
 
 @dataclass(frozen=True)
@@ -43,37 +42,21 @@ class Access:
     owners: frozenset[Owner]
 
 
-def stored(part: Share | All | One) -> set[str]:
-    """The buffers that a part writes."""
-    return {s.buffer for s in statements(part.body) if isinstance(s, Store)}
-
-
 def accesses(part: Share | All | One, buffers: Mapping[str, Buffer]) -> list[Access]:
     """The loads and stores of a part."""
     found: list[Access] = []
-    for indices, name, store in _places(part):
-        shape = buffers[name].shape
+    for a in touched(part.body):
         if isinstance(part, Share):
-            owners = frozenset(_owners(part, indices, shape))
+            owners = frozenset(_owners(part, a.indices, buffers[a.buffer].shape))
         else:
             owners = frozenset([Owner((), part.chain + 1)]) if isinstance(part, One) else frozenset()
-        found.append(Access(name, indices, store, owners))
+        found.append(Access(a.buffer, a.indices, a.stored, owners))
     return found
-
-
-def _places(part: Share | All | One) -> Iterable[tuple[tuple[Expr, ...], str, bool]]:
-    for s in statements(part.body):
-        if isinstance(s, Store):
-            yield s.indices, s.buffer, True
-    for piece in part.body:
-        for e in (x for top in expressions(piece) for x in build.walk(top)):
-            if isinstance(e, Load):
-                yield e.indices, e.buffer, False
 
 
 def _owners(part: Share, indices: Sequence[Expr], shape: Sequence[int]) -> Iterable[Owner]:
     """Sets of axes along which the place is the number of the run."""
-    position = _terms(linear(part.position))
+    position = linear(part.position)
     axes = [a for a, n in enumerate(shape) if n > 1]
     for count in range(1, len(axes) + 1):
         for chosen in combinations(axes, count):
@@ -82,9 +65,5 @@ def _owners(part: Share, indices: Sequence[Expr], shape: Sequence[int]) -> Itera
             for a in reversed(chosen):
                 place.add(indices[a], step)
                 step *= shape[a]
-            if _terms(place) == position:
+            if (place.constant, place.moving) == (position.constant, position.moving):
                 yield Owner(chosen, part.team)
-
-
-def _terms(form: Linear) -> tuple[int, dict[Expr, int]]:
-    return form.constant, {e: f for e, f in form.terms.items() if f}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from unfoldc.kernels import build
-from unfoldc.kernels.index_bounds import Ranges, linear
-from unfoldc.kernels.loops import Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
+from unfoldc.kernels.accesses import accesses
+from unfoldc.kernels.index_bounds import Ranges, linear, loop_range
+from unfoldc.kernels.loops import Expr, For, Let, Load, Local, Nest, Stmt, Var
 from unfoldc.kernels.passes.block_rows import rows_are_independent
 
 
@@ -21,42 +24,45 @@ def is_parallel(loop: For, around: Ranges) -> bool:
     return _has_own_places(loop) or rows_are_independent(loop, around)
 
 
+def parallel_loops(body: Sequence[Stmt], around: Ranges) -> list[For]:
+    """The loops that a body begins with, each alone in the other, of a fixed extent, whose runs may be in any order."""
+    found: list[For] = []
+    ranges = dict(around)
+    while len(body) == 1 and isinstance(loop := body[0], For):
+        if not isinstance(loop.extent, int) or not is_parallel(loop, ranges):
+            break
+        found.append(loop)
+        ranges[loop.var] = loop_range(loop)
+        body = loop.body
+    return found
+
+
 def _has_own_places(loop: For) -> bool:
-    places = accesses(loop.body)
-    written = {s.buffer for s in build.statements(loop.body) if isinstance(s, Store)}
-    inner = bound_inside(loop.body)
+    places: dict[str, list[tuple[Expr, ...]]] = {}
+    written: set[str] = set()
+    for a in accesses(loop.body):
+        places.setdefault(a.buffer, []).append(a.indices)
+        written |= {a.buffer} if a.stored else set()
+    inner = _bound_inside(loop.body)
     return all(
         any(_own_axis([indices[a] for indices in places[name]], loop.var, inner) for a in range(len(places[name][0])))
         for name in written
     )
 
 
-def _own_axis(indices: list[Expr], var: str, inner: frozenset[Expr]) -> bool:
+def _own_axis(indices: Sequence[Expr], var: str, inner: frozenset[Expr]) -> bool:
     first = linear(indices[0])
-    terms = {e: f for e, f in first.terms.items() if f}
+    terms = first.moving
     factor = terms.pop(Var(var), 0)
     fixed = not any(x in inner or x == Var(var) or isinstance(x, Load) for e in terms for x in build.walk(e))
     if not factor or not fixed:
         return False
     whole = {**terms, Var(var): factor}
     others = (linear(i) for i in indices[1:])
-    return all(o.constant == first.constant and {e: f for e, f in o.terms.items() if f} == whole for o in others)
+    return all(o.constant == first.constant and o.moving == whole for o in others)
 
 
-def accesses(body: tuple[Stmt, ...]) -> dict[str, list[tuple[Expr, ...]]]:
-    """The indices of all loads and stores of each buffer."""
-    found: dict[str, list[tuple[Expr, ...]]] = {}
-    for s in build.statements(body):
-        if isinstance(s, Store):
-            found.setdefault(s.buffer, []).append(s.indices)
-    for top in (e for s in body for e in build.expressions(s)):
-        for e in build.walk(top):
-            if isinstance(e, Load):
-                found.setdefault(e.buffer, []).append(e.indices)
-    return found
-
-
-def bound_inside(body: tuple[Stmt, ...]) -> frozenset[Expr]:
+def _bound_inside(body: tuple[Stmt, ...]) -> frozenset[Expr]:
     """The variables and scalars that statements declare."""
     inside = build.statements(body)
     loops: set[Expr] = {Var(s.var) for s in inside if isinstance(s, For)}

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Expr, For, Load, Stmt, Store, Var
+from unfoldc.kernels.accesses import Access, accesses
+from unfoldc.kernels.loops import Expr, For, Stmt, Var
 
 LANE = "number in the team"
 """The variable that holds the number of a lane in its team: 0 .. team - 1, in statements that a team shares.
@@ -58,6 +59,11 @@ class Share:
     team: int = 1
 
     @property
+    def loops(self) -> list[tuple[str, int | Expr]]:
+        """The variables, each with its extent."""
+        return list(zip(self.variables, self.extents, strict=True))
+
+    @property
     def runs(self) -> int | Expr:
         """How many runs there are in all."""
         total = 1
@@ -71,7 +77,7 @@ class Share:
     def position(self) -> Expr:
         """The number of a run."""
         result: Expr = build.ZERO
-        for name, extent in zip(self.variables, self.extents, strict=True):
+        for name, extent in self.loops:
             scale = build.index(extent) if isinstance(extent, int) else build.index(1)
             result = build.add(build.mul(result, scale), Var(name))
         return result
@@ -146,10 +152,25 @@ def expressions(s: Work) -> list[Expr]:
     return [] if isinstance(s, Combine | Settle) else build.expressions(s)
 
 
-def places_in(s: Stmt) -> list[Expr]:
-    """The expressions of a statement, and the elements that it writes as if it read them."""
-    written = [Load(x.buffer, x.indices, x.value.dtype) for x in build.statements((s,)) if isinstance(x, Store)]
-    return [*build.expressions(s), *written]
+def touched(body: Sequence[Work]) -> list[Access]:
+    """The elements of buffers that statements read and write."""
+    return accesses(loop_level(body))
+
+
+def reads(body: Sequence[Work]) -> set[str]:
+    """The buffers that statements read."""
+    return {a.buffer for a in touched(body) if not a.stored}
+
+
+def writes(body: Sequence[Work]) -> set[str]:
+    """The buffers that statements write."""
+    return {a.buffer for a in touched(body) if a.stored}
+
+
+def indexed_by(loop: For) -> set[str]:
+    """The buffers of which the loop's variable says which element is meant."""
+    own = Var(loop.var)
+    return {a.buffer for a in touched(loop.body) if any(own in build.walk(i) for i in a.indices)}
 
 
 def nested_loops(shape: Sequence[tuple[str, int | Expr]], body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:

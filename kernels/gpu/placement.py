@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from unfoldc.kernels import build
-from unfoldc.kernels.gpu.choices import WARP, GpuChoices
-from unfoldc.kernels.gpu.owners import Access, accesses, stored
-from unfoldc.kernels.gpu.parts import LANE, All, One, Parts, Share, expressions, leaves, statements
-from unfoldc.kernels.gpu.places import GIVEN, Place, Region, Rows, lay_out, private_places
+from unfoldc.kernels.gpu.choices import ENOUGH_WARPS, PROCESSOR_SHARED, WARP, GpuChoices
+from unfoldc.kernels.gpu.owners import Access, accesses
+from unfoldc.kernels.gpu.parts import LANE, All, One, Parts, Share, leaves, statements, touched, writes
+from unfoldc.kernels.gpu.places import GIVEN, Place, Region, Rows, lay_out, private_places, row_major
 from unfoldc.kernels.gpu.rows import rows_read
-from unfoldc.kernels.loops import Binary, Buffer, Cast, Const, Expr, For, Load, LoopProgram, Var
+from unfoldc.kernels.gpu.staging import Stager, Staging
+from unfoldc.kernels.loops import Binary, Buffer, Cast, Const, Expr, For, LoopProgram, Var
 
 _OWN = ("state", "scratch")
 _FEW = 4  # elements of an input that each lane has a copy of
-_SMALL_GROUP = 4  # lanes
 _BARRIER_BYTES = 256  # in front of the grid's workspace
 _EXCHANGE_BYTES = 256  # in front of shared memory, where warps exchange a scalar each
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Places by buffer. `copied` are inputs and constants that are not read where the caller has them.
-
-    `staged` are those of them that a block brings to shared memory before its lanes take their parts.
-    """
+    """Places by buffer. `copied` are inputs and constants that are not read where the caller has them."""
 
     places: Mapping[str, Place]
     copied: tuple[str, ...]
     unbatched: frozenset[str]
     shared: Region
     workspace: Region
-    staged: tuple[str, ...]
+    staging: Staging
 
 
 def place_buffers(
@@ -43,7 +40,7 @@ def place_buffers(
     steps: Sequence[Parts],
     end: Parts,
 ) -> Placement:
-    """Places for all buffers of a program whose parts these are; `unbatched` inputs are the same for all problems."""
+    """Places for all buffers of a program whose parts these are; `unbatched` ports are the same for all problems."""
     inside = [leaf for parts in steps for leaf in leaves(parts)]
     every = [*leaves(begin), *inside, *leaves(end)]
     found = _by_buffer(every, program.buffers)
@@ -54,19 +51,26 @@ def place_buffers(
     read = {n: b for n, b in rest.items() if n in repeated and b.space in ("input", "constant")}
     rows = rows_read(every)
     block, group, work = _shared(own, read, unbatched, choices, rows)
-    staged = _staged(program, choices, unbatched, places, (block, group), rows)
-    for name in staged:
+    early = _by_buffer([*leaves(begin), *inside], program.buffers)
+    stager = Stager(program, choices, places, unbatched, early, _by_buffer(leaves(end), program.buffers))
+    staging = stager.stage(block, group, rows, _exchange(choices))
+    for name in (*staging.inputs, *staging.outputs):
+        rows.pop(name, None)  # they are as they lie in memory
+    for name in staging.inputs:
         group.pop(name, None)
-        group[GIVEN + name if name in places else name] = program.buffers[name]
-        rows.pop(name, None)  # they come as they lie in memory
+        group[stager.home(name)] = program.buffers[name]
+    group |= {n: program.buffers[n] for n in staging.outputs if n not in staging.over}
+    block |= _read_once(rest, repeated, block, group, choices, rows)
     in_shared, shared = lay_out(block, group, choices, "group", rows, _exchange(choices))
+    for name, left in staging.over.items():  # its rows may lie apart, which takes no less
+        in_shared[name] = Place("group", row_major(program.buffers[name].shape), in_shared[left].offset)
     first = _BARRIER_BYTES if choices.is_grid else 0
     in_work, workspace = lay_out({}, work, choices, "work", {}, first)
     places = {**places, **in_shared, **in_work}
     given = {n: Place("given") for n in program.buffers if n not in places}
-    own_copy = [n for n in places if n in program.buffers and (n not in staged or GIVEN + n in places)]
+    own_copy = [n for n in places if n in program.buffers and (n not in staging.inputs or GIVEN + n in places)]
     copied = tuple(sorted(n for n in own_copy if program.buffers[n].space in ("input", "constant")))
-    return Placement({**places, **given}, copied, unbatched, shared, workspace, staged)
+    return Placement({**places, **given}, copied, unbatched, shared, workspace, staging)
 
 
 def _by_buffer(parts: Sequence[Share | All | One], buffers: Mapping[str, Buffer]) -> dict[str, list[Access]]:
@@ -100,7 +104,7 @@ def _private(
         copied = {n for n, p in places.items() if p.kind == "copy"}
         mixed = set()
         for part in parts:
-            written = stored(part) if isinstance(part, One) else set()
+            written = writes(part.body) if isinstance(part, One) else set()
             if written - copied:
                 mixed |= written & copied
         if choices.group == 1 or not mixed:
@@ -125,14 +129,15 @@ def _fixed_indices(parts: Sequence[Share | All | One]) -> tuple[frozenset[str], 
             Var(s.var) for s in statements(part.body) if isinstance(s, For) and isinstance(s.extent, int)
         }
         known |= own - {Var(LANE)}  # registers have no numbers that a lane could compute
-        for e in (x for s in part.body for top in expressions(s) for x in build.walk(top)):
-            if isinstance(e, Load):
-                read.add(e.buffer)
-                atoms = [x for i in e.indices for x in build.walk(i) if not _is_sum(x)]
-                if not all(x in known for x in atoms):
-                    varied.add(e.buffer)
-                if any(x in own for x in atoms):
-                    dealt.add(e.buffer)
+        for a in touched(part.body):
+            if a.stored:
+                continue
+            read.add(a.buffer)
+            atoms = [x for i in a.indices for x in build.walk(i) if not _is_sum(x)]
+            if not all(x in known for x in atoms):
+                varied.add(a.buffer)
+            if any(x in own for x in atoms):
+                dealt.add(a.buffer)
     return frozenset(read - varied), frozenset(dealt)
 
 
@@ -166,29 +171,28 @@ def _shared(
     return block, group, work
 
 
-def _staged(
-    program: LoopProgram,
+def _read_once(
+    rest: Mapping[str, Buffer],
+    repeated: Collection[str],
+    block: Mapping[str, Buffer],
+    group: Mapping[str, Buffer],
     choices: GpuChoices,
-    unbatched: frozenset[str],
-    places: Mapping[str, Place],
-    taken: tuple[dict[str, Buffer], dict[str, Buffer]],
     rows: Mapping[str, Rows],
-) -> tuple[str, ...]:
-    """Inputs that the block brings to shared memory for small groups, as far as they fit there.
+) -> dict[str, Buffer]:
+    """Constants that no iteration reads, for blocks that solve several problems: each problem reads them again.
 
-    Lanes of different groups that read their own problems directly would each touch another line of memory. Where
-    lanes keep an input in registers, it is on its way there.
+    They take what other blocks do not need to keep a processor busy.
     """
-    result: tuple[str, ...] = ()
-    if choices.is_grid or choices.group > _SMALL_GROUP:
-        return result
-    block, group = taken
-    for name in sorted(n for n in program.inputs if n not in unbatched):
-        group = {**group, GIVEN + name if name in places else name: program.buffers[name]}
-        if lay_out(block, group, choices, "group", rows, _exchange(choices))[1].nbytes > choices.shared:
-            break
-        result = (*result, name)
-    return result
+    found: dict[str, Buffer] = {}
+    most = min(choices.shared, PROCESSOR_SHARED * choices.block_threads // (ENOUGH_WARPS * WARP))
+    if choices.is_grid or choices.problems == 1:
+        return found
+    constants = {n: b for n, b in rest.items() if b.space == "constant" and n not in repeated}
+    for name, buffer in sorted(constants.items(), key=lambda item: (item[1].nbytes, item[0])):
+        more = {**found, name: buffer}
+        if lay_out({**block, **more}, group, choices, "group", rows, _exchange(choices))[1].nbytes <= most:
+            found = more
+    return found
 
 
 def _exchange(choices: GpuChoices) -> int:

@@ -170,9 +170,7 @@ def strides(load: Load, buffer: Buffer, variables: Collection[str]) -> tuple[int
     for index, step in zip(load.indices, row_major(buffer.shape), strict=True):
         form = linear(index)
         first += form.constant * step
-        for e, factor in form.terms.items():
-            if not factor:
-                continue
+        for e, factor in form.moving.items():
             if not isinstance(e, Var) or e.name not in variables:
                 return None
             by[e.name] = by.get(e.name, 0) + factor * step

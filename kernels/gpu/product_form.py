@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unfoldc.kernels.gpu.choices import PROCESSORS
 from unfoldc.kernels.gpu.costs import work
-from unfoldc.kernels.gpu.defaults import PROCESSORS
 from unfoldc.kernels.gpu.launch_list import Elementwise, Launches, launches
 from unfoldc.kernels.gpu.product import Product
 from unfoldc.kernels.gpu.split_products import split_products

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unfoldc.kernels import build
-from unfoldc.kernels.gpu.parts import LANE, All, One, Share, expressions, statements
+from unfoldc.kernels.gpu.parts import LANE, All, One, Share, statements, touched
 from unfoldc.kernels.gpu.places import Rows
 from unfoldc.kernels.index_bounds import linear
-from unfoldc.kernels.loops import Expr, For, Load, Store, Var
+from unfoldc.kernels.loops import Expr, For, Var
 
 _LEAST = 4  # elements of a row that are worth an instruction for several of them
 
@@ -19,15 +19,11 @@ def rows_read(parts: Sequence[Share | All | One]) -> dict[str, Rows]:
     for part in parts:
         own: set[Expr] = {Var(v) for v in part.variables} if isinstance(part, Share) else set()
         own.add(Var(LANE))
-        inside = statements(part.body)
-        loops: set[Expr] = {
-            Var(s.var) for s in inside if isinstance(s, For) and isinstance(s.extent, int) and s.extent >= _LEAST
-        }
-        places = [(s.buffer, s.indices) for s in inside if isinstance(s, Store)]
-        read = [e for s in part.body for top in expressions(s) for e in build.walk(top) if isinstance(e, Load)]
-        for name, indices in (*places, *((e.buffer, e.indices) for e in read)):
-            rows, other = _rows(indices, own, loops), found.get(name, Rows())
-            found[name] = Rows(max(rows.axis, other.axis), rows.whole and other.whole)
+        inside = [s for s in statements(part.body) if isinstance(s, For)]
+        loops: set[Expr] = {Var(s.var) for s in inside if isinstance(s.extent, int) and s.extent >= _LEAST}
+        for a in touched(part.body):
+            rows, other = _rows(a.indices, own, loops), found.get(a.buffer, Rows())
+            found[a.buffer] = Rows(max(rows.axis, other.axis), rows.whole and other.whole)
     return found
 
 
@@ -36,5 +32,5 @@ def _rows(indices: Sequence[Expr], own: set[Expr], loops: set[Expr]) -> Rows:
     differ = [a for a in varied[:-1] if any(x in own for x in build.walk(indices[a]))]
     if not differ:
         return Rows()
-    terms = {e: f for e, f in linear(indices[varied[-1]]).terms.items() if f}
+    terms = linear(indices[varied[-1]]).moving
     return Rows(differ[-1], set(terms) <= loops and set(terms.values()) == {1})

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unfoldc.kernels import build
-from unfoldc.kernels.gpu.parts import LANE, NEUTRAL, Combine, Settle, Work, expressions, statements
+from unfoldc.kernels.gpu.parts import LANE, NEUTRAL, Combine, Settle, Work, reads, writes
 from unfoldc.kernels.index_bounds import Ranges, longest
-from unfoldc.kernels.loops import Assign, Binary, For, Let, Load, Local, Stmt, Store, Var
+from unfoldc.kernels.loops import Assign, Binary, For, Let, Local, Stmt, Store, Var
 
 _LONG = 8  # terms of each lane from which on those that all lanes have are counted apart
 _TOGETHER = 6  # a multiple of which that is, so that a printer can write several of them out
@@ -111,13 +111,3 @@ def stored_last(body: Sequence[Work], prefix: str) -> tuple[Work, ...] | None:
         else:
             values.append(s)
     return (*head, *values, Settle(), *stores)
-
-
-def reads(body: Sequence[Work]) -> set[str]:
-    """The buffers that statements read."""
-    return {e.buffer for s in body for top in expressions(s) for e in build.walk(top) if isinstance(e, Load)}
-
-
-def writes(body: Sequence[Work]) -> set[str]:
-    """The buffers that statements write."""
-    return {s.buffer for s in statements(body) if isinstance(s, Store)}

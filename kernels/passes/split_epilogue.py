@@ -10,7 +10,6 @@ since a function of one number costs as much as one of a whole vector.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from unfoldc.kernels import build
 from unfoldc.kernels.loops import Assign, Binary, Buffer, Expr, For, Let, Load, Local, Stmt, Store, Unary, Var
@@ -46,15 +45,9 @@ def split_epilogue(loops: Sequence[For], body: Sequence[Stmt], name: str) -> tup
     before = [s for s in body[: last + 1] if isinstance(s, Let) and s is not total]
     uses = (*before, *(build.map_stmt(s, change) for s in behind))
     fills = (*body[: last + 1], Store(name, at, Local(total.name, buffer.dtype)))
-    return buffer, _around(loops, fills), _around(loops, uses)
+    (filled,), (used,) = build.around(loops, fills), build.around(loops, uses)
+    return buffer, filled, used
 
 
 def _dear(e: Expr) -> bool:
     return isinstance(e, Unary | Binary) and e.operator in _DEAR and e.dtype.startswith("float")
-
-
-def _around(loops: Sequence[For], body: tuple[Stmt, ...]) -> Stmt:
-    result = body
-    for loop in reversed(loops):
-        result = (replace(loop, body=result),)
-    return result[0]

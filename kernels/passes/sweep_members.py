@@ -11,7 +11,7 @@ The sums are taken over the rows in the same order as before, so whatever the st
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from unfoldc.kernels import build
 from unfoldc.kernels.accesses import accesses, reads, writes
@@ -52,7 +52,7 @@ def row_members(nest: Nest, place: int) -> list[Member]:
         if not isinstance(loop.extent, int) or (depth and not _may_change_places(loops[: depth + 1], inner)):
             break
         rest = [*loops[:depth], *loops[depth + 1 :]]
-        found.append(Member(place, nest.origins, loop.var, _around([loop, *rest], inner)))
+        found.append(Member(place, nest.origins, loop.var, build.around([loop, *rest], inner)))
     return found
 
 
@@ -89,9 +89,9 @@ def sum_member(nest: Nest, place: int, swept: Collection[str], rows: int, fresh:
         place,
         nest.origins,
         over.var,
-        inside=_around(shape, (*_used(others, (over,)), *taken, over, *kept)),
-        start=_around(shape, (*_used(others, first), *first)),
-        finish=_around(loops, (*_used(others, behind), *final, *behind)),
+        inside=build.around(shape, (*_used(others, (over,)), *taken, over, *kept)),
+        start=build.around(shape, (*_used(others, first), *first)),
+        finish=build.around(loops, (*_used(others, behind), *final, *behind)),
         sums={b.name: b for b in buffers.values()},
     )
     early = reads(result.start) | reads(result.inside)
@@ -105,12 +105,6 @@ def _chain(body: tuple[Stmt, ...]) -> tuple[list[For], tuple[Stmt, ...]]:
         loops.append(body[0])
         body = body[0].body
     return loops, body
-
-
-def _around(loops: Sequence[For], body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-    for loop in reversed(loops):
-        body = (replace(loop, body=body),)
-    return body
 
 
 def _may_change_places(loops: Sequence[For], inner: tuple[Stmt, ...]) -> bool:

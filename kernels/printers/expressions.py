@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from unfoldc.kernels import build
@@ -12,12 +13,16 @@ _INDEX_TYPES = ("int32", "int64")
 
 def flatten(indices: Sequence[Expr], shape: Sequence[int]) -> Expr:
     """The row-major position of an element, simplified; int64 where an index is, else int32."""
+    steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    return strided(indices, steps)
+
+
+def strided(indices: Sequence[Expr], steps: Sequence[int]) -> Expr:
+    """The position of an element by the distance between two places along each axis; its type as of `flatten`."""
     dtype = "int64" if any(index.dtype == "int64" for index in indices) else "int32"
     position: Expr = Const(0, dtype)
-    step = 1
-    for index, n in zip(reversed(indices), reversed(shape), strict=True):
+    for index, step in zip(reversed(indices), reversed(steps), strict=True):
         position = Binary("add", Binary("mul", Cast(index, dtype), Const(step, dtype), dtype), position, dtype)
-        step *= n
     return simplify(position)
 
 

@@ -34,6 +34,7 @@ class Shared:
     """A buffer that all lanes reach; knows who touched which element since the last barrier.
 
     Lanes of one warp do not meet where they waited for each other in between: `settled` counts how often that was.
+    Whatever is written destroys what lies in the same place, in `others`.
     """
 
     def __init__(self, name: str, values: np.ndarray, watched: bool) -> None:
@@ -41,6 +42,7 @@ class Shared:
         self.readers: dict[Any, set[tuple[int, int]]] = {}
         self.writers: dict[Any, set[tuple[int, int]]] = {}
         self.lane, self.settled = 0, 0
+        self.others: list[Shared] = []
 
     def __getitem__(self, at: Any) -> Any:
         self.readers.setdefault(at, set()).add((self.lane, self.settled))
@@ -51,8 +53,12 @@ class Shared:
         self.writers.setdefault(at, set()).add((self.lane, self.settled))
         self._check(at, self.writers[at] | self.readers.get(at, set()))
         self.values[at] = value
+        for other in self.others:
+            other.values[...] = _poison(other.values.dtype.name, other.values.size).reshape(other.values.shape)
 
     def _check(self, at: Any, touched: set[tuple[int, int]]) -> None:
+        for other in self.others:
+            touched = touched.union(*other.readers.values(), *other.writers.values())
         for lane, settled in touched:
             waited = lane // 32 == self.lane // 32 and settled != self.settled
             if lane != self.lane and not waited and self.watched:
@@ -74,7 +80,8 @@ class Lane:
         self.machine = Machine(mapped.program, {n: memory[n].values for n in mapped.program.inputs})
         self.machine.functions = functions  # one set for all lanes
         self.machine.program = _with_buffers(mapped)
-        self.private = private
+        self.private, self.memory = private, memory
+        self.staged = {name: memory[name].values.copy() for name in mapped.staging.over.values()}
         self.machine.memory = {
             n: _poison(b.dtype, b.size).reshape(b.shape) if n in private else memory[n]
             for n, b in mapped.buffers.items()
@@ -87,13 +94,23 @@ class Lane:
         yield from self.parts(mapped.once, scalars)
         yield None
         yield from self.parts(mapped.own, scalars)
+        staging = mapped.staging
         for _ in range(problems):
+            if staging.inputs or staging.outputs:
+                yield None
+            if self.number == 0:
+                for name, values in self.staged.items():
+                    self.memory[name].values[...] = values
+            if staging.inputs:
+                yield None
             yield from self.parts(mapped.load, scalars)
             yield from self.parts(mapped.begin, scalars)
             for step in mapped.steps:
                 for k in range(step.first, min(step.first + step.count, iterations)):
                     yield from self.parts(step.parts, scalars | {ITERATION: np.int32(k)})
             yield from self.parts(mapped.end, scalars)
+            if staging.outputs:
+                yield None
 
     def parts(self, parts: Sequence[Part], scalars: dict[str, Any]) -> Steps:
         for part in parts:
@@ -197,6 +214,8 @@ def run_lanes(
         else:
             values = _poison(buffer.dtype, buffer.size).reshape(buffer.shape)
         memory[name] = Shared(name, values, watched)
+    for name, place in mapped.staging.over.items():
+        memory[name].others, memory[place].others = [memory[place]], [memory[name]]
     functions = dict[Any, Any]()
     lanes = [Lane(mapped, i, count, memory, private, functions) for i in range(count)]
     chooser = random.Random(seed)

@@ -168,7 +168,7 @@ def test_cycles_are_those_of_the_tables() -> None:
     # Cortex-M0+: 1 each, 1 + N, 2, 1; Cortex-M4: 1 each, 1 + N, 1 + P, 1
     assert find_timing(find_target("rp2040")).cycles(mix) == 10 + 2 + 5 + 6 + 4  # type: ignore[union-attr]
     assert find_timing(find_target("stm32f407")).cycles(mix) == 10 + 2 + 5 + 9 + 4  # type: ignore[union-attr]
-    two = Timing("", ({"alu": 1 / 3, "load": 1 / 3}, {"load": 1.0}))
+    two = Timing("", "", ({"alu": 1 / 3, "load": 1 / 3}, {"load": 1.0}))
     assert two.cycles(Mix({"alu": 3, "load": 3})) == 3 and two.cycles(Mix({"alu": 30, "load": 3})) == 11
 
 

@@ -10,11 +10,10 @@ from unfoldc.kernels.gpu.parts import Barrier, Combine, InStep, Parts, Remark, S
 from unfoldc.kernels.gpu.places import GIVEN, element_type, lane_elements
 from unfoldc.kernels.loops import ITERATION
 from unfoldc.kernels.printers.cuda.arguments import Arguments
+from unfoldc.kernels.printers.cuda.dealer import PAD, Dealer
 from unfoldc.kernels.printers.cuda.places import Positions
-from unfoldc.kernels.printers.cuda.work import Dealer, WorkPrinter
+from unfoldc.kernels.printers.cuda.work import WorkPrinter
 from unfoldc.kernels.printers.python_text import Names, comment
-
-PAD = "    "
 
 
 @dataclass
@@ -47,6 +46,7 @@ class KernelPrinter:
             self._parts(step.parts, dealer, 3)
             self._stamp(3, f"2 + {k}")
         self._parts(mapped.end, dealer, 2)
+        self._unstage()
         self._stamp(2, str(mapped.program.iterations + 2))
         return "\n".join([*self.lines, ""])
 
@@ -102,27 +102,40 @@ class KernelPrinter:
             self._add(1, f"for first in range(cuda.blockIdx.x * {count}, batch, cuda.gridDim.x * {count}):")
             self._add(2, "valid = first + group < batch", "problem = minimum(first + group, batch - 1)")
         self._stage()
+        staging = self.mapped.staging
         for name in (*program.inputs, *program.outputs):
-            if self.arguments.ports[name].batched:
+            if self.arguments.ports[name].batched and name not in (*staging.inputs, *staging.outputs):
                 self._add(2, f"first_{self.arguments.array(name)} = problem * {program.buffers[name].size}")
 
     def _stage(self) -> None:
         """The block's problems lie in a row: neighbouring threads bring neighbouring elements of them."""
-        choices, mapped = self.mapped.choices, self.mapped
-        if not mapped.staged:
-            return
+        staging = self.mapped.staging
+        if staging.inputs or staging.outputs:
+            self._add(2, "cuda.syncthreads()")
+        for name in staging.inputs:
+            here, there = self._moved(name)
+            self._add(3, f"{here} = {there}")
+        if staging.inputs:
+            self._add(2, "cuda.syncthreads()")
+
+    def _unstage(self) -> None:
+        if self.mapped.staging.outputs:
+            self._add(2, "cuda.syncthreads()")
+        for name in self.mapped.staging.outputs:
+            here, there = self._moved(name)
+            self._add(3, f"{there} = {here}")
+
+    def _moved(self, name: str) -> tuple[str, str]:
+        """A loop over the elements of the block's problems; an element in shared memory, and in the caller's array."""
+        mapped, choices = self.mapped, self.mapped.choices
         first, count = "problem", "1"
         if choices.problems > 1:
             first, count = "first", f"minimum({choices.problems}, batch - first)"
-        self._add(2, "cuda.syncthreads()")
-        for name in mapped.staged:
-            buffer, place = mapped.buffers[name], mapped.places[name if name not in mapped.copied else GIVEN + name]
-            dtype, size = element_type(buffer.dtype), buffer.size
-            group = f"whole(at, {size}) * {mapped.shared.steps[dtype]} + rest(at, {size}) + {place.offset}"
-            array = self.arguments.array(name)
-            self._add(2, f"for at in range(thread, {count} * {size}, {choices.block_threads}):")
-            self._add(3, f"shared_{dtype}[{group}] = {array}[{first} * {size} + at]")
-        self._add(2, "cuda.syncthreads()")
+        buffer, place = mapped.buffers[name], mapped.places[name if name not in mapped.copied else GIVEN + name]
+        dtype, size = element_type(buffer.dtype), buffer.size
+        group = f"whole(at, {size}) * {mapped.shared.steps[dtype]} + rest(at, {size}) + {place.offset}"
+        self._add(2, f"for at in range(thread, {count} * {size}, {choices.block_threads}):")
+        return f"shared_{dtype}[{group}]", f"{self.arguments.array(name)}[{first} * {size} + at]"
 
     def _stamp(self, depth: int, slot: str) -> None:
         place = f"cuda.blockIdx.x * {self.mapped.program.iterations + 3} + {slot}"

@@ -15,11 +15,11 @@ from unfoldc.kernels.gpu.product_form import ProductForm
 from unfoldc.kernels.index_bounds import linear
 from unfoldc.kernels.loops import ITERATION, Assign, Binary, Cast, Const, Expr, For, Let, Nest, Stmt, Store, Var
 from unfoldc.kernels.printers.cuda.arguments import Arguments
+from unfoldc.kernels.printers.cuda.dealer import PAD
 from unfoldc.kernels.printers.cuda.expressions import CudaExpressions
 from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
 from unfoldc.kernels.printers.python_text import Names, comment
 
-PAD = "    "
 ROWS = 256
 """A buffer has room for a whole number of times so many problems: it then begins where memory is read best."""
 THREADS = 256
@@ -186,7 +186,7 @@ class ListPrinter:
                 wanted[Var(variable)] = step
             step *= extent
         form = linear(place)
-        return form.constant == 0 and {e: f for e, f in form.terms.items() if f and not self._single(e)} == wanted
+        return form.constant == 0 and {e: f for e, f in form.moving.items() if not self._single(e)} == wanted
 
     def _single(self, e: Expr) -> bool:
         """Whether it is the variable of a loop that runs once."""

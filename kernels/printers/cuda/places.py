@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unfoldc.kernels.gpu.mapping import Mapped
@@ -10,7 +9,7 @@ from unfoldc.kernels.gpu.places import GIVEN, element_type
 from unfoldc.kernels.index_bounds import linear
 from unfoldc.kernels.loops import Binary, Cast, Const, Expr
 from unfoldc.kernels.printers.cuda.arguments import Arguments
-from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
+from unfoldc.kernels.printers.expressions import bounded, flatten, simplify, strided
 from unfoldc.kernels.printers.python_text import Names
 
 OWN = "own "
@@ -52,7 +51,7 @@ class Positions:
             return self.names(buffer, "buffer"), folded(flatten(indices, facts.shape)), ""
         if place.kind == "given":
             return self._given(buffer, indices)
-        position = _sum(_strided(indices, place.strides), Const(place.offset, "int32"))
+        position = _sum(strided(indices, place.strides), Const(place.offset, "int32"))
         kind = "work" if place.kind == "work" else "shared"
         several = mapped.choices.problems > 1 and place.kind != "block"
         return f"{kind}_{dtype}", position, f"{kind}_first_{dtype}" if several else ""
@@ -68,14 +67,6 @@ class Positions:
         return array, flat, f"first_{array}" if self.arguments.ports[name].batched else ""
 
 
-def _strided(indices: Sequence[Expr], strides: Sequence[int]) -> Expr:
-    dtype = "int64" if any(i.dtype == "int64" for i in indices) else "int32"
-    total: Expr = Const(0, dtype)
-    for index, stride in zip(indices, strides, strict=True):
-        total = Binary("add", total, Binary("mul", Cast(index, dtype), Const(stride, dtype), dtype), dtype)
-    return simplify(total)
-
-
 def _sum(a: Expr, b: Expr) -> Expr:
     dtype = "int64" if "int64" in (a.dtype, b.dtype) else "int32"
     return folded(Binary("add", Cast(a, dtype), Cast(b, dtype), dtype))
@@ -87,7 +78,6 @@ def folded(e: Expr) -> Expr:
     if e.dtype != "int32" or any(x.dtype != "int32" for x in form.terms):
         return simplify(e)
     total: Expr = Const(0, e.dtype)
-    for term, factor in form.terms.items():
-        if factor:
-            total = Binary("add", total, Binary("mul", term, Const(factor, e.dtype), e.dtype), e.dtype)
+    for term, factor in form.moving.items():
+        total = Binary("add", total, Binary("mul", term, Const(factor, e.dtype), e.dtype), e.dtype)
     return simplify(Binary("add", total, Const(form.constant, e.dtype), e.dtype))

@@ -27,7 +27,7 @@ def places_of(part: Share, first: int, teams: int) -> dict[str, Expr] | None:
     """The variables in the round whose first run is `first`, from those in round 0; None if it is not that simple."""
     result: dict[str, Expr] = {}
     step = 1
-    for variable, extent in reversed(list(zip(part.variables, part.extents, strict=True))):
+    for variable, extent in reversed(part.loops):
         assert isinstance(extent, int)
         outermost = variable == part.variables[0]
         more = first // step if outermost else first // step % extent

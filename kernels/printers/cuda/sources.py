@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unfoldc.kernels.gpu import GpuChoices, Mapped, map_program
 from unfoldc.kernels.gpu.product_form import ProductForm
 from unfoldc.kernels.loops import LoopProgram
 from unfoldc.kernels.printers.cuda.arguments import Arguments, arguments
+from unfoldc.kernels.printers.cuda.forms import PREFIXES, CudaForm, launch_text, mapped_forms
 from unfoldc.kernels.printers.cuda.kernel import KernelPrinter
 from unfoldc.kernels.printers.cuda.launch_list import ListPrinter
 from unfoldc.kernels.printers.cuda.prelude import PRELUDE
@@ -23,17 +21,7 @@ _OWN = (
     "thread lane lanes at group problem first valid stamped workspace batch iterations ticks turn start mine warp pass "
     "range abs type rows"
 )
-_PREFIXES = ("shared_", "work_", "weights_", "exchange_", "first_", "team_", "lane_", "solve_")
 _RESERVED = frozenset(_OWN.split()) | frozenset(compile(PRELUDE, "prelude", "exec").co_names)
-
-
-@dataclass(frozen=True)
-class CudaForm:
-    """One of the ways in which a solver is mapped, for batches of at least `from_batch` problems."""
-
-    name: str
-    from_batch: int
-    choices: GpuChoices
 
 
 def cuda_sources(
@@ -51,51 +39,19 @@ def cuda_sources(
     launches (`launch_list.py`).
     """
     own = arguments(program, inputs, outputs)
-    unbatched = frozenset(n for n in program.inputs if not own.ports[n].batched)
-    kernels, facts = [], []
-    for form in forms:
-        mapped = map_program(program, form.choices, unbatched)
-        kernels.append(KernelPrinter(mapped, own, _names(own), f"solve_{form.name}").text())
-        facts.append(_form(form, mapped))
+    found = mapped_forms(own, forms)
+    kernels = [KernelPrinter(f.mapped, own, _names(own), f.form.kernel).text() for f in found]
+    lists: list[dict[str, object]] = []
     if products is not None:
         listed = ListPrinter(products, own, lambda: _names(own))
-        facts.append(listed.facts())
+        lists.append(listed.facts())
         kernels += listed.texts
     head = f"# The solver {symbol}: begin, {program.iterations} iterations, end.\n"
-    launch = {
-        "forms": facts,
-        "parameters": own.rows,
-        "weights": [[t, size, list(map(list, entries.items()))] for t, (size, entries) in own.weights.items()],
-        "stamps": _STAMPS,
-        "stamps_per_block": program.iterations + 3,
-    }
     return {
         f"{symbol}.py": "\n\n".join([head + PRELUDE, *kernels]),
-        f"{symbol}_launch.json": json.dumps(launch, indent=1) + "\n",
+        f"{symbol}_launch.json": launch_text(own, found, *lists),
     }
-
-
-_STAMPS = (
-    "K + 3 int64 per block, cycles of its processor (of a list of launches: ns): at the start of the launch; after "
-    "begin, each iteration and end of its last problems"
-)
 
 
 def _names(own: Arguments) -> Names:
-    return Names(_RESERVED | set(own.names), _PREFIXES)
-
-
-def _form(form: CudaForm, mapped: Mapped) -> dict[str, object]:
-    choices = mapped.choices
-    return {
-        "name": form.name,
-        "from_batch": form.from_batch,
-        "kernel": f"solve_{form.name}",
-        "stamped": f"solve_{form.name}",
-        "threads": choices.block_threads,
-        "problems": choices.problems,
-        "group": choices.group,
-        "shared_bytes": mapped.shared.nbytes,
-        "workspace_bytes": mapped.workspace.nbytes,
-        "cooperative": choices.is_grid,
-    }
+    return Names(_RESERVED | set(own.names), PREFIXES)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP
 from unfoldc.kernels.gpu.mapping import Mapped
-from unfoldc.kernels.gpu.parts import LANE, All, Combine, One, Settle, Share, Work, loop_level, nested_loops, places_in
-from unfoldc.kernels.loops import Assign, Const, Expr, For, Let, Load, Nest, Store, Var
+from unfoldc.kernels.gpu.parts import LANE, All, Combine, One, Settle, Share, Work, indexed_by, loop_level, nested_loops
+from unfoldc.kernels.loops import Assign, Const, Expr, For, Let, Nest, Store, Var
+from unfoldc.kernels.printers.cuda.dealer import PAD, Dealer, deeper, guards_of
 from unfoldc.kernels.printers.cuda.expressions import CudaExpressions
 from unfoldc.kernels.printers.cuda.places import OWN, Positions
 from unfoldc.kernels.printers.cuda.rounds import (
@@ -24,27 +24,9 @@ from unfoldc.kernels.printers.cuda.rounds import (
 )
 from unfoldc.kernels.printers.python_text import Names
 
-PAD = "    "
 _ROUNDS = 16  # that are written out
 _TURN = "number of the round"  # no name of a program's variable
 _SIGNS = {"add": "{0} + {1}", "max": "maximum({0}, {1})", "min": "minimum({0}, {1})"}
-
-
-@dataclass(frozen=True)
-class Dealer:
-    """Among whom shared runs are dealt out: the name of a lane's number, and how many lanes there are (0: `lanes`)."""
-
-    lane: str
-    count: int
-    is_grid: bool = False
-
-    def team(self, size: int) -> str:
-        """The number of a lane's team."""
-        return self.lane if size == 1 else f"team_{size}"
-
-    def teams(self, size: int) -> str:
-        """The number of teams, as text."""
-        return f"lanes // {size}" if self.is_grid and size > 1 else "lanes" if self.is_grid else str(self.count // size)
 
 
 @dataclass
@@ -74,11 +56,11 @@ class WorkPrinter:
         if isinstance(part, One) and self.dealer.is_grid:
             # Lanes at the end have often less to do. What they do waits for memory, written out or not.
             doer = "lanes - 1" + (f" - rest({WARP * part.chain}, lanes)" if part.chain else "")
-            return [f"if lane == {doer}:", *_deeper(self.body(part.body))]
+            return [f"if lane == {doer}:", *deeper(self.body(part.body))]
         lines = self.body(self._alone(part.body))
         if isinstance(part, All) or self.dealer.count == 1:
             return lines
-        return [f"if {self.dealer.lane} == 0:", *_deeper(lines)]
+        return [f"if {self.dealer.lane} == 0:", *deeper(lines)]
 
     def _element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
         array, place, first = self.positions.memory(buffer, indices)
@@ -91,10 +73,7 @@ class WorkPrinter:
 
     def _share(self, part: Share) -> list[str]:
         if self.dealer.count == 1:
-            body = self._alone(
-                nested_loops(list(zip(part.variables, part.extents, strict=True)), loop_level(part.body))
-            )
-            return self.body(body)
+            return self.body(self._alone(nested_loops(part.loops, loop_level(part.body))))
         own = replace(self, own=f"lane_{part.team}") if part.team > 1 else self
         return own.rounds(part, any(isinstance(s, Combine | Settle) for s in part.body))
 
@@ -106,10 +85,10 @@ class WorkPrinter:
             end = self._extent(runs)
             body = self._in_round(part, Const(0, "int32"))
             if not together:
-                return [f"for {at} in range({team}, {end}, {teams}):", *_deeper(self._run(part, at, body))]
+                return [f"for {at} in range({team}, {end}, {teams}):", *deeper(self._run(part, at, body))]
             lines = [f"{at} = start + {team}", f"mine = {at} < {end}"]
             lines += replace(self, guards=("mine",))._run(part, at, body)
-            return [f"for start in range(0, {end}, {teams}):", *_deeper(lines)]
+            return [f"for start in range(0, {end}, {teams}):", *deeper(lines)]
         size = self.dealer.count // part.team
         full, rest = divmod(runs, size)
         lines = []
@@ -117,7 +96,7 @@ class WorkPrinter:
         if full > _ROUNDS:
             place = f"{team} + turn * {size}"
             body = self._in_round(part, Var(_TURN))
-            lines += [f"for turn in range({full}):", *_deeper([f"{at} = {place}", *self._run(part, at, body)])]
+            lines += [f"for turn in range({full}):", *deeper([f"{at} = {place}", *self._run(part, at, body)])]
             done = full
         while done < full:
             count, body = self._some_rounds(part, done, full, size)
@@ -157,13 +136,13 @@ class WorkPrinter:
         if together:
             lines = [f"{at} = {place}", f"mine = {at} < {part.runs}"]
             return [*lines, *replace(self, guards=("mine",))._run(part, at, body)]
-        return [f"{at} = {place}", f"if {at} < {part.runs}:", *_deeper(self._run(part, at, body))]
+        return [f"{at} = {place}", f"if {at} < {part.runs}:", *deeper(self._run(part, at, body))]
 
     def _run(self, part: Share, at: str, body: Sequence[Work]) -> list[str]:
         lines = []
         if len(part.variables) > 1:
             step = 1
-            for i, (variable, extent) in reversed(list(enumerate(zip(part.variables, part.extents, strict=True)))):
+            for i, (variable, extent) in reversed(list(enumerate(part.loops))):
                 assert isinstance(extent, int)
                 text = f"whole({at}, {step})" if step > 1 else at
                 lines.append(f"{self.names(variable, 'int32')} = {f'rest({text}, {extent})' if i else text}")
@@ -179,12 +158,7 @@ class WorkPrinter:
 
     def _whole(self, loop: For) -> bool:
         """Whether a loop reads or writes what the lane keeps, at places that its variable says."""
-        for e in (x for s in loop.body for top in places_in(s) for x in build.walk(top)):
-            if isinstance(e, Load) and Var(loop.var) in build.walk(e):
-                name = e.buffer.removeprefix(OWN)
-                if self.mapped.places[name].is_private:
-                    return True
-        return False
+        return any(self.mapped.places[name.removeprefix(OWN)].is_private for name in indexed_by(loop))
 
     def guarded(self, body: Sequence[Work], condition: str) -> list[str]:
         """The lines of statements; lanes for which the condition does not hold only wait with the others."""
@@ -193,7 +167,7 @@ class WorkPrinter:
             lines.append(f"{self.names(name, dtype)} = np.{dtype}(0)")
         for is_work, group in groupby(body, lambda s: not isinstance(s, Combine | Settle)):
             inner = self.body(list(group))
-            lines += [f"if {condition}:", *_deeper(inner)] if is_work else inner
+            lines += [f"if {condition}:", *deeper(inner)] if is_work else inner
         return lines
 
     def _extent(self, extent: int | Expr) -> str:
@@ -211,26 +185,17 @@ class WorkPrinter:
                 yield f"{self.names(name, value.dtype)} = {self.expressions.text(value)}"
             case Store(buffer, indices, value):
                 line = f"{self.expressions.element(buffer, indices)} = {self.expressions.text(value)}"
-                guards = self._guards(buffer)
+                guards = guards_of(self.mapped, buffer.removeprefix(OWN), self.guards)
                 yield from [f"if {' and '.join(guards)}:", PAD + line] if guards else [line]
             case For(variable, extent, inner):
                 yield f"for {self.names(variable, 'int32')} in range({self._extent(extent)}):"
-                yield from _deeper(self.body(inner))
+                yield from deeper(self.body(inner))
             case Nest(_, inner):
                 yield from self.body(inner)
             case Combine():
                 yield from self._combine(s)
             case Settle():
                 yield "barrier()"
-
-    def _guards(self, buffer: str) -> list[str]:
-        """What must hold for a store: of a team the first lane makes it, if others can see it."""
-        buffer = buffer.removeprefix(OWN)
-        place, mapped = self.mapped.places[buffer], self.mapped
-        guards = [] if place.is_private else list(self.guards)
-        if mapped.buffers[buffer].space == "output" and mapped.choices.problems > 1:
-            guards.append("valid")
-        return guards
 
     def _combine(self, s: Combine) -> Iterator[str]:
         """Shuffles within a warp, then the warps' results through shared memory, in their order."""
@@ -252,7 +217,3 @@ class WorkPrinter:
 
 def _plus(text: str, more: int) -> str:
     return f"{text} + {more}" if more else text
-
-
-def _deeper(lines: Sequence[str]) -> list[str]:
-    return [PAD + line for line in lines]

@@ -1,24 +1,17 @@
-"""Expressions as Python that Numba compiles.
-
-Numba computes integers in 64 bits and has no literals of other types, so constants are wrapped in their type and
-results of narrow integers are cut back to it; int32 and int64 are left alone, since overflow is not defined for them.
-"""
+"""Expressions as Python that Numba compiles for a processor, with formulas for what its library has slowly."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-from unfoldc.kernels.loops import Binary, Expr, Load, Unary, Var
+from unfoldc.kernels.loops import Expr, Unary
 from unfoldc.kernels.printers.elementary import FUNCTIONS
-from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
-from unfoldc.kernels.printers.python_text import ATOM, PythonPrinter, Text
-
-_COMPARISON = 1
-_WIDE = frozenset({"int32", "int64", "bool", "float32", "float64"})
+from unfoldc.kernels.printers.expressions import bounded, flatten
+from unfoldc.kernels.printers.numba_text import NumbaPrinter
+from unfoldc.kernels.printers.python_text import Text
 
 
-class NumbaExpressions(PythonPrinter):
+class NumbaExpressions(NumbaPrinter):
     """Buffers are pointers to their elements, named in the role `buffer`; `shape` gives a buffer's shape.
 
     Operators that have a formula are collected in `functions`, each with its element type.
@@ -36,49 +29,14 @@ class NumbaExpressions(PythonPrinter):
         self._shape = shape
         self._functions = functions
 
-    def print(self, e: Expr) -> Text:
-        """The expression and its strength; an element of type bool is a byte."""
-        text, strength = super().print(e)
-        return (f"{text} != 0", _COMPARISON) if isinstance(e, Load) and e.dtype == "bool" else (text, strength)
-
-    def literal(self, value: float | int | bool, dtype: str) -> str:
-        """A constant that reads back exactly."""
-        if dtype == "bool":
-            return str(bool(value))
-        if not dtype.startswith("float"):
-            return str(int(value)) if dtype in _WIDE else f"np.{dtype}({int(value)})"
-        number = float(value)
-        finite = "nan" if math.isnan(number) else "inf" if number > 0 else "-inf"
-        return f"np.{dtype}({repr(number) if math.isfinite(number) else finite})"
-
     def element(self, buffer: str, indices: tuple[Expr, ...]) -> str:
         """One element, at its row-major position."""
         shape = self._shape(buffer)
         return f"{self.name(buffer, 'buffer')}[{self.text(flatten(bounded(indices, shape), shape))}]"
 
-    def cast(self, a: Expr, dtype: str) -> Text:
-        """A conversion; a loop variable has 64 bits already."""
-        if dtype == a.dtype or (dtype == "int64" and isinstance(a, Var)):
-            return self.print(a)
-        if dtype == "bool":
-            return f"{self.side(a, 2)} != {self.literal(0, a.dtype)}", _COMPARISON
-        return self.call(f"np.{dtype}", a)
-
     def unary(self, e: Unary) -> Text:
-        """An operator of one operand, cut back to its type."""
+        """An operator of one operand, cut back to its type; those with a formula are functions of the module."""
         if (e.operator, e.dtype) in FUNCTIONS:
             self._functions.add((e.operator, e.dtype))
             return self.call(f"{e.operator}_{e.dtype}", e.a)
-        return self._narrow(super().unary(e), e.dtype)
-
-    def binary(self, e: Binary) -> Text:
-        """An operator of two operands, integers simplified, the result cut back to its type."""
-        whole = simplify(e)
-        if whole != e:
-            return self.print(whole)
-        integers = e.operator == "div" and not e.dtype.startswith("float")
-        return self._narrow(self.call("quotient", e.a, e.b) if integers else super().binary(e), e.dtype)
-
-    @staticmethod
-    def _narrow(text: Text, dtype: str) -> Text:
-        return text if dtype in _WIDE else (f"np.{dtype}({text[0]})", ATOM)
+        return super().unary(e)

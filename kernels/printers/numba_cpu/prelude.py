@@ -6,7 +6,11 @@ long). `minimum` and `maximum` are LLVM's own, which return NaN when either side
 keeps loops free to become vector code. On aarch64 programs may read the generic counter, not the cycle counter.
 """
 
-PRELUDE = '''\
+from __future__ import annotations
+
+from unfoldc.kernels.printers.numba_text import IS_NAN, SELECT
+
+_MEMORY = '''\
 import math
 
 import numpy as np
@@ -43,19 +47,9 @@ def counter(typing):
         return builder.call(module.declare_intrinsic("llvm.read_volatile_register", [word], kind), [register])
 
     return types.int64(), generate
+'''
 
-
-@intrinsic
-def select(typing, condition, a, b):
-    kind = typing.unify_types(a, b)
-
-    def generate(context, builder, signature, arguments):
-        flag = context.cast(builder, arguments[0], signature.args[0], types.boolean)
-        return builder.select(flag, arguments[1], arguments[2])
-
-    return kind(types.boolean, kind, kind), generate
-
-
+_LLVM = """\
 def extremum(name, sign):
     @intrinsic
     def operation(typing, a, b):
@@ -83,16 +77,9 @@ def unary(name):
         return a(a), generate
 
     return operation
+"""
 
-
-@intrinsic
-def isnan(typing, a):
-    def generate(context, builder, signature, arguments):
-        return builder.fcmp_unordered("uno", arguments[0], arguments[0])
-
-    return types.boolean(a), generate
-
-
+_INTEGERS_AND_STAMPS = '''\
 @intrinsic
 def quotient(typing, a, b):
     """Integer division towards zero."""
@@ -117,3 +104,5 @@ def stamp(ticks, slot, last):
         elements(ticks, np.uint64)[slot] += np.uint64(now - last)
     return now
 '''
+
+PRELUDE = "\n\n".join((_MEMORY, SELECT, _LLVM, IS_NAN, _INTEGERS_AND_STAMPS))

@@ -12,17 +12,11 @@ from unfoldc.kernels.gpu.parts import Barrier, Combine, InStep, Parts, Remark, S
 from unfoldc.kernels.gpu.places import GIVEN, element_type, lane_elements
 from unfoldc.kernels.loops import ITERATION
 from unfoldc.kernels.printers.cuda.arguments import Arguments
+from unfoldc.kernels.printers.cuda.dealer import PAD, Dealer, deeper
 from unfoldc.kernels.printers.python_text import Names, comment
-from unfoldc.kernels.printers.tvm_cuda.work import (
-    PAD,
-    WAIT_BLOCK,
-    WAIT_WARP,
-    Dealer,
-    KernelText,
-    WorkPrinter,
-    deeper,
-)
+from unfoldc.kernels.printers.tvm_cuda.work import WAIT_BLOCK, WAIT_WARP, KernelText, WorkPrinter
 
+_QUOTIENT = "T.truncdiv({0}, {1})"
 _ON_DEVICE = 2  # TVM's number for functions that are launched
 _WAIT_GRID = 'T.evaluate(T.call_extern("void", "grid_barrier", workspace_data))'
 
@@ -41,7 +35,7 @@ class KernelPrinter:
         """The function, a method of the script's module."""
         mapped, choices = self.mapped, self.mapped.choices
         self.kernel = KernelText(mapped, self.arguments, self.names)
-        dealer = Dealer("lane", choices.group, choices.is_grid)
+        dealer = Dealer("lane", choices.group, choices.is_grid, _QUOTIENT)
         body = [*self._places()]
         if mapped.once:
             body += [*self._parts(mapped.once, Dealer("thread", choices.block_threads)), WAIT_BLOCK]
@@ -49,7 +43,7 @@ class KernelPrinter:
         inner = self._parts(mapped.load, dealer) + self._parts(mapped.begin, dealer) + self._stamp("1")
         for step in mapped.steps:
             inner += self._step(step, dealer)
-        inner += self._parts(mapped.end, dealer) + self._stamp(str(mapped.program.iterations + 2))
+        inner += self._parts(mapped.end, dealer) + self._unstage() + self._stamp(str(mapped.program.iterations + 2))
         body += self._problems(inner)
         lines = [*self._head(), *self._scalars(), *body]
         return "\n".join(deeper([*self._signature(), *deeper(lines)])) + "\n"
@@ -146,8 +140,9 @@ class KernelPrinter:
                     _constant("problem", "T.Select(valid, first + group, batch - 1)"),
                 ]
         lines += self._stage()
+        staging = self.mapped.staging
         for name in (*program.inputs, *program.outputs):
-            if self.arguments.ports[name].batched:
+            if self.arguments.ports[name].batched and name not in (*staging.inputs, *staging.outputs):
                 size = program.buffers[name].size
                 array = self.arguments.array(name)
                 lines.append(f'first_{array}: T.let[T.int64] = T.Cast("int64", problem) * T.int64({size})')
@@ -155,24 +150,33 @@ class KernelPrinter:
 
     def _stage(self) -> list[str]:
         """The block's problems lie in a row: neighbouring threads bring neighbouring elements of them."""
+        staging = self.mapped.staging
+        lines = [WAIT_BLOCK] if staging.inputs or staging.outputs else []
+        for name in staging.inputs:
+            head, line, here, there = self._moved(name)
+            lines += [head, *deeper([line, f"{here} = {there}"])]
+        return [*lines, WAIT_BLOCK] if staging.inputs else lines
+
+    def _unstage(self) -> list[str]:
+        lines = [WAIT_BLOCK] if self.mapped.staging.outputs else []
+        for name in self.mapped.staging.outputs:
+            head, line, here, there = self._moved(name)
+            lines += [head, *deeper([line, f"{there} = {here}"])]
+        return lines
+
+    def _moved(self, name: str) -> tuple[str, str, str, str]:
+        """A loop over the elements of the block's problems; an element in shared memory, and in the caller's array."""
         choices, mapped = self.mapped.choices, self.mapped
-        if not mapped.staged:
-            return []
         first, count = "problem", "1"
         if choices.problems > 1:
             first, count = "first", f"T.min({choices.problems}, batch - first)"
-        lines = [WAIT_BLOCK]
-        for name in mapped.staged:
-            buffer, place = mapped.buffers[name], mapped.places[name if name not in mapped.copied else GIVEN + name]
-            dtype, size, threads = element_type(buffer.dtype), buffer.size, choices.block_threads
-            turn, head = self.kernel.loop("turn", f"T.truncdiv({count} * {size} - thread + {threads - 1}, {threads})")
-            at, line = self.kernel.constant("at", f"thread + {turn} * {threads}")
-            group = f"T.truncdiv({at}, {size}) * {mapped.shared.steps[dtype]} + T.truncmod({at}, {size})"
-            given = f'T.Cast("int64", {first}) * T.int64({size}) + T.Cast("int64", {at})'
-            array = self.arguments.array(name)
-            stored = f"shared_{dtype}[{group} + {place.offset}] = {array}[{given}]"
-            lines += [head, *deeper([line, stored])]
-        return [*lines, WAIT_BLOCK]
+        buffer, place = mapped.buffers[name], mapped.places[name if name not in mapped.copied else GIVEN + name]
+        dtype, size, threads = element_type(buffer.dtype), buffer.size, choices.block_threads
+        turn, head = self.kernel.loop("turn", f"T.truncdiv({count} * {size} - thread + {threads - 1}, {threads})")
+        at, line = self.kernel.constant("at", f"thread + {turn} * {threads}")
+        group = f"T.truncdiv({at}, {size}) * {mapped.shared.steps[dtype]} + T.truncmod({at}, {size})"
+        given = f'T.Cast("int64", {first}) * T.int64({size}) + T.Cast("int64", {at})'
+        return head, line, f"shared_{dtype}[{group} + {place.offset}]", f"{self.arguments.array(name)}[{given}]"
 
     def _step(self, step: MappedStep, dealer: Dealer) -> list[str]:
         """The loop over some iterations."""

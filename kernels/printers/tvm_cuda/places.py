@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from unfoldc.kernels.gpu.mapping import Mapped
 from unfoldc.kernels.gpu.places import GIVEN, element_type
 from unfoldc.kernels.loops import Binary, Cast, Const, Expr
 from unfoldc.kernels.printers.cuda.arguments import Arguments
-from unfoldc.kernels.printers.expressions import bounded, flatten, simplify
+from unfoldc.kernels.printers.expressions import bounded, flatten, simplify, strided
 from unfoldc.kernels.printers.python_text import Names
 
 
@@ -37,7 +37,7 @@ class Elements:
             return f"{self.names(buffer, 'buffer')}[{text(flatten(indices, facts.shape))}]"
         if place.kind == "given":
             return self._given(buffer, indices, text)
-        position = _sum(_strided(indices, place.strides), Const(place.offset, "int32"))
+        position = _sum(strided(indices, place.strides), Const(place.offset, "int32"))
         if place.kind == "work":
             return f"work_{dtype}[work_first_{dtype} + {text(simplify(Cast(position, 'int64')))}]"
         several = self.mapped.choices.problems > 1 and place.kind != "block"
@@ -56,14 +56,6 @@ class Elements:
         if not self.arguments.ports[name].batched:
             return f"{array}[{text(flat)}]"
         return f"{array}[first_{array} + {text(simplify(Cast(flat, 'int64')))}]"
-
-
-def _strided(indices: Sequence[Expr], strides: Sequence[int]) -> Expr:
-    dtype = "int64" if any(i.dtype == "int64" for i in indices) else "int32"
-    total: Expr = Const(0, dtype)
-    for index, stride in zip(indices, strides, strict=True):
-        total = Binary("add", total, Binary("mul", Cast(index, dtype), Const(stride, dtype), dtype), dtype)
-    return simplify(total)
 
 
 def _sum(a: Expr, b: Expr) -> Expr:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from unfoldc.kernels.gpu import map_program
 from unfoldc.kernels.loops import LoopProgram
-from unfoldc.kernels.printers.cuda import CudaForm, cuda_sources
 from unfoldc.kernels.printers.cuda.arguments import Arguments, arguments
+from unfoldc.kernels.printers.cuda.forms import PREFIXES, CudaForm, launch_text, mapped_forms
 from unfoldc.kernels.printers.python_text import Names
 from unfoldc.kernels.printers.tvm_cuda.kernel import KernelPrinter
 from unfoldc.kernels.printers.tvm_cuda.prelude import PRELUDE
@@ -20,7 +19,6 @@ _OWN = (
     "I T Module range print True False thread lane lanes group problem first valid memory batch iterations stride "
     "block blocks stamped workspace_data"
 )
-_PREFIXES = ("shared_", "work_", "weights_", "exchange_", "first_", "team_", "lane_", "solve_")
 
 
 def tvm_cuda_sources(
@@ -36,20 +34,16 @@ def tvm_cuda_sources(
     are as `cuda_sources` has them.
     """
     own = arguments(program, inputs, outputs)
-    unbatched = frozenset(n for n in program.inputs if not own.ports[n].batched)
-    kernels = []
-    for form in forms:
-        mapped = map_program(program, form.choices, unbatched)
-        kernels.append(KernelPrinter(mapped, own, _names(own), f"solve_{form.name}").text())
-    launch = f"{symbol}_launch.json"
+    found = mapped_forms(own, forms)
+    kernels = [KernelPrinter(f.mapped, own, _names(own), f.form.kernel).text() for f in found]
     head = f"# The solver {symbol}: begin, {program.iterations} iterations, end.\n@I.ir_module\nclass Module:\n"
     return {
         f"{symbol}.tir": head + "\n".join(kernels),
         f"{symbol}.cuh": PRELUDE,
-        launch: cuda_sources(symbol, program, inputs, outputs, forms)[launch],
+        f"{symbol}_launch.json": launch_text(own, found),
     }
 
 
 def _names(own: Arguments) -> Names:
     arrays = [f"{name}{end}" for name in own.names for end in ("", "_data")]
-    return Names({*_OWN.split(), *arrays}, _PREFIXES)
+    return Names({*_OWN.split(), *arrays}, PREFIXES)

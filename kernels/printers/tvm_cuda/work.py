@@ -7,41 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from unfoldc.kernels import build
 from unfoldc.kernels.gpu.choices import WARP
 from unfoldc.kernels.gpu.mapping import Mapped
-from unfoldc.kernels.gpu.parts import LANE, All, Combine, One, Settle, Share, Work
-from unfoldc.kernels.loops import Assign, Binary, Const, Expr, For, Let, Load, Local, Nest, Store, Var
+from unfoldc.kernels.gpu.parts import LANE, All, Combine, One, Settle, Share, Work, indexed_by, loop_level, nested_loops
+from unfoldc.kernels.loops import Assign, Binary, Const, Expr, For, Let, Local, Nest, Store, Var
 from unfoldc.kernels.printers.cuda.arguments import Arguments
+from unfoldc.kernels.printers.cuda.dealer import PAD, Dealer, deeper, guards_of
 from unfoldc.kernels.printers.python_text import Names
 from unfoldc.kernels.printers.tvm_cuda.expressions import KernelExpressions
 from unfoldc.kernels.printers.tvm_cuda.places import Elements
 
-PAD = "    "
 WAIT_WARP = 'T.evaluate(T.call_extern("void", "__syncwarp"))'
 WAIT_BLOCK = 'T.evaluate(T.tvm_storage_sync("shared"))'
 _ROUNDS = 16  # that are written out
 _TURN = "number of the round"  # no name of a program's variable
 _OTHER = "other"  # a scalar of another lane
-
-
-@dataclass(frozen=True)
-class Dealer:
-    """Among whom shared runs are dealt out: the name of a lane's number, and how many lanes there are (0: `lanes`)."""
-
-    lane: str
-    count: int
-    is_grid: bool = False
-
-    def team(self, size: int) -> str:
-        """The number of a lane's team."""
-        return self.lane if size == 1 else f"team_{size}"
-
-    def teams(self, size: int) -> str:
-        """The number of teams, as text."""
-        if self.is_grid:
-            return f"T.truncdiv(lanes, {size})" if size > 1 else "lanes"
-        return str(self.count // size)
 
 
 @dataclass
@@ -120,10 +100,7 @@ class WorkPrinter:
 
     def _share(self, part: Share) -> list[str]:
         if self.dealer.count == 1:
-            loops: tuple[Work, ...] = part.body
-            for variable, extent in reversed(list(zip(part.variables, part.extents, strict=True))):
-                loops = (For(variable, extent, loops),)  # type: ignore[arg-type]
-            return self.body(loops)
+            return self.body(nested_loops(part.loops, loop_level(part.body)))
         own = replace(self, own=f"lane_{part.team}") if part.team > 1 else self
         return own.rounds(part, any(isinstance(s, Combine | Settle) for s in part.body))
 
@@ -163,7 +140,7 @@ class WorkPrinter:
         lines: list[str] = []
         variables: dict[str, str] = {LANE: self.own}
         step = 1
-        for i, (variable, extent) in reversed(list(enumerate(zip(part.variables, part.extents, strict=True)))):
+        for i, (variable, extent) in reversed(list(enumerate(part.loops))):
             if len(part.variables) == 1:
                 variables[variable] = at
                 break
@@ -208,7 +185,7 @@ class WorkPrinter:
                 expressions.start()
                 text = self._stored(value)
                 line = f"{expressions.element(buffer, indices)} = {text}"
-                guards = self._guards(buffer)
+                guards = guards_of(self.kernel.mapped, buffer, self.guards)
                 lines = [*expressions.temporaries, line]
                 yield from [f"if {_both(guards)}:", *deeper(lines)] if guards else lines
             case For(variable, extent, inner):
@@ -229,24 +206,8 @@ class WorkPrinter:
 
     def _private_by(self, loop: For) -> bool:
         """Whether a loop's variable says which of a lane's own elements is meant: written out, they are registers."""
-        if not isinstance(loop.extent, int):
-            return False
         places = self.kernel.mapped.places
-        inside = build.statements(loop.body)
-        found = [(s.buffer, s.indices) for s in inside if isinstance(s, Store)]
-        read = [e for s in loop.body for top in build.expressions(s) for e in build.walk(top) if isinstance(e, Load)]
-        return any(
-            places[name].is_private and any(Var(loop.var) in build.walk(i) for i in indices)
-            for name, indices in (*found, *((e.buffer, e.indices) for e in read))
-        )
-
-    def _guards(self, buffer: str) -> list[str]:
-        """What must hold for a store: of a team the first lane makes it, if others can see it."""
-        mapped = self.kernel.mapped
-        guards = [] if mapped.places[buffer].is_private else list(self.guards)
-        if mapped.buffers[buffer].space == "output" and mapped.choices.problems > 1:
-            guards.append("valid")
-        return guards
+        return isinstance(loop.extent, int) and any(places[name].is_private for name in indexed_by(loop))
 
     def _combine(self, s: Combine) -> Iterator[str]:
         """Shuffles within a warp, then the warps' results through shared memory, in their order."""
@@ -282,8 +243,3 @@ def _both(conditions: Sequence[str]) -> str:
     for other in conditions[1:]:
         text = f"T.And({text}, {other})"
     return text
-
-
-def deeper(lines: Sequence[str]) -> list[str]:
-    """The lines one level further in."""
-    return [PAD + line for line in lines]

@@ -11,7 +11,7 @@ from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.gpu.choices import GRID, GpuChoices
 from unfoldc.kernels.gpu.defaults import default_gpu_choices
 from unfoldc.kernels.gpu.estimate import far_bytes, latency, private_words
-from unfoldc.kernels.gpu.mapping import map_program
+from unfoldc.kernels.gpu.mapping import Mapper, map_program
 from unfoldc.kernels.gpu_build import cuda_forms
 from unfoldc.kernels.loops import Binary, Buffer, For, Load, LoopProgram, Nest, Step, Store, Var
 from unfoldc.kernels.pipeline import compile_onnx
@@ -37,7 +37,7 @@ def port(size: int, batched: bool = True) -> list[Port]:
 
 def test_one_problem_gets_as_many_lanes_as_results_and_many_share_blocks() -> None:
     program = programs.lista(m=8, n=16, iterations=10)
-    few, many = (default_gpu_choices(program, port(8), batch) for batch in (1, 65536))
+    few, many = (default_gpu_choices(Mapper(program), batch) for batch in (1, 65536))
     assert few.group >= 16 and few.problems == 1
     assert many.group < few.group and many.problems > 1 and many.block_threads >= 32
 
@@ -59,27 +59,29 @@ def turning(n: int) -> LoopProgram:
     return LoopProgram(buffers, {}, ("y",), ("x",), begin, (Step(0, 2, (double, turn)),), end)
 
 
-def test_what_fits_no_block_takes_the_grid_for_one_problem() -> None:
-    assert default_gpu_choices(turning(500), port(500 * 500), 1).is_grid
-    assert not default_gpu_choices(turning(500), port(500 * 500), 65536).is_grid
-    assert not default_gpu_choices(turning(50), port(50 * 50), 1).is_grid
-    one, many = cuda_forms(turning(500), port(500 * 500))
-    assert one.choices.is_grid and 2 <= many.from_batch <= 132  # some are solved one by one before blocks take over
-    assert many.choices.problems == 1 and many.choices.group >= 256  # so that few problems have memory at once
+def test_what_fits_no_block_takes_the_grid_in_every_batch() -> None:
+    assert default_gpu_choices(Mapper(turning(500)), 1).is_grid
+    assert not default_gpu_choices(Mapper(turning(500)), 65536).is_grid
+    assert not default_gpu_choices(Mapper(turning(50)), 1).is_grid
+    (form,) = cuda_forms(turning(500), port(500 * 500), port(500 * 500))
+    assert form.choices.is_grid and form.from_batch == 1
 
 
 def test_large_weights_are_fetched_by_the_whole_grid_for_one_problem() -> None:
     large, small = (programs.lista(m=m, n=2 * m, iterations=2) for m in (250, 16))
-    assert default_gpu_choices(large, port(250), 1).is_grid
-    assert not default_gpu_choices(small, port(16), 1).is_grid
+    assert default_gpu_choices(Mapper(large), 1).is_grid
+    assert not default_gpu_choices(Mapper(small), 1).is_grid
+    one, many = cuda_forms(large, port(250), port(500))  # its state fits a block, so that a batch has its form
+    assert one.choices.is_grid and not many.choices.is_grid
+    assert 2 <= many.from_batch <= 132  # some are solved one by one before blocks take over
     mapped = map_program(large, GpuChoices(1024))
     assert far_bytes(mapped, mapped.steps[0]) == 4 * 500 * 500  # W2; a row of theta is in shared memory
 
 
 def test_forms_are_one_where_there_is_no_batch() -> None:
     program = programs.lista()
-    assert [form.name for form in cuda_forms(program, port(5, batched=False))] == ["one"]
-    names = {form.name: form for form in cuda_forms(program, port(5))}
+    assert [form.name for form in cuda_forms(program, port(5, batched=False), port(9))] == ["one"]
+    names = {form.name: form for form in cuda_forms(program, port(5), port(9))}
     assert names["many"].from_batch > 1
 
 

@@ -140,6 +140,20 @@ def lista(dtype: str = "float32", peeled: bool = False, m: int = 5, n: int = 9, 
     return _program(buffers, constants, begin, steps, end, scratch_offsets={"t": 0}, scratch_bytes=nbytes)
 
 
+def powers() -> LoopProgram:
+    """Sums of rows of A, and from each a row of its multiples, which is filled from left to right."""
+    i, j, acc = var("i"), var("j"), Local("acc", "float32")
+    buffers = [Buffer("A", "float32", (16, 9), "input"), Buffer("x", "float32", (16, 9), "output")]
+    buffers.append(Buffer("z", "float32", (16,), "state"))
+    start = Let("acc", Load("z", (i,), "float32"), mutable=True)
+    row = For("j", 9, (Assign("acc", add(acc, Load("A", (i, j), "float32"))),))
+    clear = For("i", 16, (Store("z", (i,), const(0.0, "float32")),))
+    sums = For("i", 16, (start, row, Store("z", (i,), acc)))
+    times = Assign("acc", mul(acc, const(1.5, "float32")))
+    fill = For("i", 16, (start, For("j", 9, (times, Store("x", (i, j), acc)))))
+    return _program(buffers, {}, (Nest((), (clear,)),), (Step(0, 2, (Nest((), (sums,)),)),), (Nest((), (fill,)),))
+
+
 def elementwise(inputs: dict[str, tuple[str, int]], results: dict[str, Callable[..., Expr]], n: int) -> LoopProgram:
     """Each result, a function of the inputs' elements, over all positions, in `end`; the one iteration is empty."""
     buffers = [Buffer(name, dtype, (size,), "input") for name, (dtype, size) in inputs.items()]

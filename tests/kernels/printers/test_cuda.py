@@ -124,6 +124,13 @@ def test_batches_that_do_not_fill_the_blocks(simulator: Simulator, choices: GpuC
     agree(simulator, programs.lista(), {"y": y[:1]}, choices, 2)
 
 
+@pytest.mark.parametrize("choices", [GpuChoices(1, 4), GpuChoices(2, 3), GpuChoices(8, 4, private=0)], ids=str)
+def test_answers_in_the_place_of_inputs(simulator: Simulator, choices: GpuChoices) -> None:
+    A = np.random.default_rng(0).normal(size=(9, 16, 9)).astype(np.float32)
+    agree(simulator, programs.powers(), {"A": A}, choices)
+    assert "] = shared_float32[" in sources(programs.powers(), choices)["solver.py"].partition("y0[")[2]
+
+
 def test_more_rounds_than_are_written_out(simulator: Simulator) -> None:
     y = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
     agree(simulator, programs.lista(m=3, n=70, iterations=2), {"y": y}, GpuChoices(4, private=400))

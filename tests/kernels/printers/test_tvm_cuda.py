@@ -83,6 +83,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
         prepared("overlaid", programs.overlaid()[0], GpuChoices(8, 2)),
         prepared("gather", programs.gather()[0], GpuChoices(4)),
         prepared("staged_gather", programs.gather()[0], GpuChoices(1, 3)),
+        prepared("powers", programs.powers(), GpuChoices(8, 4, private=0)),
+        prepared("staged_powers", programs.powers(), GpuChoices(2, 3)),
         prepared("floats", programs.float_operators("float32")[0], GpuChoices(4)),
         prepared("integers", programs.integer_operators("int32")[0], GpuChoices(4)),
         prepared("casts", programs.casts(TYPES)[0], GpuChoices(2)),
@@ -171,6 +173,13 @@ def test_no_index_leads_outside_an_array(library: Library, name: str) -> None:
     _, inputs, wanted = programs.gather()
     found, _ = library.launch(name, several(inputs, 4), 4)
     np.testing.assert_array_equal(found["x"], np.stack([wanted] * 4))
+
+
+@pytest.mark.parametrize("name", ["powers", "staged_powers"])
+def test_answers_in_the_place_of_inputs(library: Library, name: str) -> None:
+    A = np.random.default_rng(0).normal(size=(15, 16, 9)).astype(np.float32)
+    for order in ORDERS:
+        agree(library, name, {"A": A}, order=order)
 
 
 def test_operators_keep_nan_and_infinity(library: Library) -> None:
