@@ -55,6 +55,14 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         metavar="X",
         help="weight of the l1 norm (default: the best of some on training data)",
     )
+    _add_training(parser)
+    parser.add_argument("--log", metavar="FILE", help="write a line of JSON for each validation")
+    add_json(parser)
+    return parser
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    """What is made small, in which order, and for how long."""
     parser.add_argument(
         "--loss",
         choices=["last", "log"],
@@ -83,9 +91,6 @@ def add(commands: Subparsers) -> argparse.ArgumentParser:
         help="train for at most N steps within --seconds (default: 4500)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the choice of training problems (default: 0)")
-    parser.add_argument("--log", metavar="FILE", help="write a line of JSON for each validation")
-    add_json(parser)
-    return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
