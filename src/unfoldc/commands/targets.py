@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json([_facts(t) for t in targets])
         return
-    rows = [["target", "core", "flash", "RAM", "clock", "build and run", "QEMU", "GNU build", ""]]
+    rows = [["target", "core", "flash", "RAM", "clock", "build and run", "QEMU", "GNU build", "what it is"]]
     for t in targets:
         clock = f"{t.clock_hz / 1e6:g} MHz" if t.clock_hz else ""
         core = t.core.name if t.core else t.kind
