@@ -32,17 +32,22 @@ def main(module: str, launch: str, folder: str, *architectures: str) -> None:
     exec(compile(Path(module).read_text(encoding="utf-8"), Path(module).name, "exec"), namespace)
     wanted = sorted(map(int, architectures))
     # Numba takes most of the time. What it makes for the oldest is fit for the newer, whose own code nvJitLink makes.
-    texts = {name: _ptx(namespace, name, threads, facts["parameters"], wanted[0]) for name, threads in _kernels(facts)}
-    for architecture in wanted:
-        image, log = _link(texts, architecture)
-        (Path(folder) / f"sm_{architecture}.cubin").write_bytes(image)
-        (Path(folder) / f"sm_{architecture}.txt").write_text(log, encoding="utf-8")
+    texts = {name: _ptx(namespace, name, threads, facts["parameters"], wanted[0]) for name, threads in kernels(facts)}
+    assemble(texts, wanted, Path(folder), _TOOLS)
+
+
+def assemble(texts: dict[str, str], architectures: list[int], folder: Path, tools: tuple[str, ...], *more: str) -> None:
+    """Write the files that this program leaves, from PTX by name; `tools` made it, `more` are options for nvJitLink."""
+    for architecture in architectures:
+        image, log = _link(texts, architecture, *more)
+        (folder / f"sm_{architecture}.cubin").write_bytes(image)
+        (folder / f"sm_{architecture}.txt").write_text(log, encoding="utf-8")
     ptx_version = next((m[1] for text in texts.values() if (m := _VERSION.search(text))), "")
-    found = {"tools": _versions(_TOOLS), "ptx_version": ptx_version}
-    (Path(folder) / "compiled.json").write_text(json.dumps(found), encoding="utf-8")
+    found = {"tools": _versions(tools), "ptx_version": ptx_version}
+    (folder / "compiled.json").write_text(json.dumps(found), encoding="utf-8")
 
 
-def _kernels(facts: dict[str, Any]) -> list[tuple[str, int]]:
+def kernels(facts: dict[str, Any]) -> list[tuple[str, int]]:
     """The names of all kernels, each with the threads of its blocks."""
     found = {form["kernel"]: int(form["threads"]) for form in facts["forms"] if form["kernel"]}
     for form in facts["forms"]:
@@ -81,7 +86,7 @@ def _type(name: str) -> Any:
 
 
 def _link(texts: dict[str, str], architecture: int, *more: str) -> tuple[bytes, str]:
-    """All kernels in one image, and the assembler's report; `more` options for nvJitLink."""
+    """All kernels in one image, and the assembler's report."""
     from cuda.bindings import nvjitlink
 
     options = [f"-arch=sm_{architecture}", "-O3", "-Xptxas=-v", *more]

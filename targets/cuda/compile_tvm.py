@@ -10,14 +10,12 @@ it is read, so it is to be trusted like any other code. Neither a driver nor a G
 from __future__ import annotations
 
 import json
-import re
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_VERSION = re.compile(r"^\.version (\S+)", re.MULTILINE)
 _FIRST = 'extern "C" __global__'
 _TOOLS = ("apache-tvm", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-nvjitlink")
 _LONG = 300_000  # characters of PTX; with a few kernels that long ptxas at its best takes minutes and gigabytes
@@ -33,16 +31,10 @@ def main(script: str, functions: str, launch: str, folder: str, *architectures: 
     (Path(folder) / "kernels.cu").write_text(text, encoding="utf-8")
     ptx = _ptx(text, wanted[0])
     less = ("-Xptxas=-O1",) if len(ptx) > _LONG else ()
-    for architecture in wanted:
-        image, log = linker._link({"kernels": ptx}, architecture, *less)
-        (Path(folder) / f"sm_{architecture}.cubin").write_bytes(image)
-        (Path(folder) / f"sm_{architecture}.txt").write_text(log, encoding="utf-8")
-    lacking = [name for name, _ in linker._kernels(facts) if f".entry {name}(" not in ptx]
+    lacking = [name for name, _ in linker.kernels(facts) if f".entry {name}(" not in ptx]
     if lacking:
         raise SystemExit(f"the compiler made no entry for the kernel {lacking[0]}")
-    version = _VERSION.search(ptx)
-    found = {"tools": linker._versions(_TOOLS), "ptx_version": version[1] if version else ""}
-    (Path(folder) / "compiled.json").write_text(json.dumps(found), encoding="utf-8")
+    linker.assemble({"kernels": ptx}, wanted, Path(folder), _TOOLS, *less)
 
 
 def cuda_text(script: str, architecture: int) -> str:
