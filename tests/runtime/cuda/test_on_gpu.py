@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_artifact import crashing_artifact, cuda_artifact, problems, solution
+from gpu_kernels.shared_weights import K as K_LISTED
+from gpu_kernels.shared_weights import inputs
+from listed_artifact import listed_artifact
 
+from unfoldc.errors import ToolError
 from unfoldc.kernels.artifact import Artifact
 from unfoldc.runtime.artifact_folder import Build
 from unfoldc.runtime.cuda.engine import CudaEngine
@@ -112,6 +116,62 @@ def test_a_profile(solver: CudaSolver) -> None:
     profile = solver.profile({"b": b, "M": matrix}, repeats=50)
     assert profile.gpu is not None and profile.gpu.registers > 8
     assert profile.seconds_p50 is not None and 1e-7 < profile.seconds_p50 < 1e-2
+
+
+def test_a_list_of_launches(tmp_path: Path) -> None:
+    one, artifact = listed_artifact(tmp_path)
+    (code := tmp_path / "code").mkdir()
+    solver = solver_of(artifact, code_of("listed", artifact, code))
+    for batch in (1, 3, 300):
+        y = inputs(one, batch)
+        right = one.answer(y)
+        try:
+            found = solver(y)
+        except ToolError as error:
+            pytest.skip(str(error))  # no cuBLAS
+        assert np.linalg.norm(found - right) < 1e-5 * np.linalg.norm(right)
+    profile = solver.profile({"y": y}, repeats=20)
+    assert profile.gpu is not None and profile.gpu.form == "products" and profile.gpu.launches > K_LISTED
+    parts = [profile.begin, *profile.iterations, profile.end]
+    assert all(part.seconds_p50 is not None and part.seconds_p50 > 0 for part in parts)
+    assert sum(part.seconds_p50 or 0.0 for part in parts) == pytest.approx(profile.seconds_p50)
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        return
+    tensor = torch.from_numpy(y).cuda()
+    call = solver.bind([tensor])
+    call()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answer = call()
+    tensor.mul_(2)
+    graph.replay()
+    torch.cuda.synchronize()
+    twice = one.answer(2 * y)
+    assert np.linalg.norm(answer.cpu().numpy() - twice) < 1e-5 * np.linalg.norm(twice)
+
+
+def test_memory_of_answers_is_used_again(solver: CudaSolver) -> None:
+    """By way of the interface that libraries without names have; the GPU has more to do than the caller waits for."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+
+    class Array:
+        def __init__(self, tensor: Any) -> None:
+            self.__cuda_array_interface__ = tensor.__cuda_array_interface__
+
+    b, matrix = (torch.from_numpy(array).cuda() for array in problems(70))
+    right = solution(solver.artifact, *problems(70))
+    addresses = set()
+    for _ in range(20):
+        answer: Any = solver(Array(b), Array(matrix))
+        addresses.add(answer.address)
+        np.testing.assert_allclose(answer.numpy(), right, atol=1e-4)
+        taken = torch.from_dlpack(answer) * 1
+        np.testing.assert_allclose(taken.cpu(), right, atol=1e-4)
+        del answer, taken
+    assert len(addresses) <= 3
 
 
 CRASH = """
