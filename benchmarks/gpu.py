@@ -328,7 +328,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=450.0, help="time for everything; 450")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="builds side by side")
     parser.add_argument("--dry-run", action="store_true", help="build everything, measure nothing")
-    parser.add_argument("--plain", action="store_true", help="with --dry-run: the peers' ONNX files, too")
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="with --dry-run: the files of JAX and ONNX Runtime, too, for a build/gpu that is to travel",
+    )
     parser.add_argument("--again", action="store_true", help="build what is there already, too")
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run that are whole")
     parser.add_argument("--output", metavar="NAME", help="name of the file of results")

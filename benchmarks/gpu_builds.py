@@ -35,7 +35,7 @@ def build_all(names: list[str], again: bool, jobs: int, plain: bool, seconds: fl
     standard operators.
     """
     waiting = [name for name in names if again or not _is_there(name, plain)]
-    commands = {name: [sys.executable, __file__, name, str(int(plain))] for name in waiting}
+    commands = {name: [sys.executable, __file__, name, str(int(plain)), str(int(again))] for name in waiting}
     failed = {name: problem for name, problem, _ in side_by_side(commands, jobs, seconds) if problem}
     return {name: _row(name, failed.get(name, "")) for name in names}
 
@@ -50,8 +50,8 @@ def plain_file(name: str) -> Path:
     return FOLDER / name / "plain.onnx"
 
 
-def build_one(name: str, plain: bool) -> None:
-    """Export and compile one graph into its folder."""
+def build_one(name: str, plain: bool, again: bool) -> None:
+    """Export and compile one graph into its folder, as far as that does not hold it for these sources."""
     import torch
     from gpu_cases import GPU_GRAPHS
     from speed_files import export_ours, export_plain
@@ -61,28 +61,40 @@ def build_one(name: str, plain: bool) -> None:
     torch.set_num_threads(1)
     graph, folder = GPU_GRAPHS[name], FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    facts: Row = {"note": ""}
+    facts = {} if again else _facts(name)
+    if not facts:
+        start = time.perf_counter()
+        export_ours(graph, 1, folder / "ours.onnx")
+        exported = time.perf_counter()
+        solver = unfoldc.compile(folder / "ours.onnx", backend="cuda", batch=None if graph.dynamic else 1, cache=False)
+        solver.save(solver_folder(name))
+        facts = {"export_seconds": exported - start, "build_seconds": time.perf_counter() - exported, "note": ""}
+        _write(name, facts)
     if plain:
         try:
             export_plain(graph, 1, plain_file(name))
+            facts["plain"] = "made"
         except Exception as problem:  # JAX and ONNX Runtime are left out then
-            facts["no_plain"] = f"{type(problem).__name__}: {problem}"[:300]
-    export_ours(graph, 1, folder / "ours.onnx")
-    facts["export_seconds"] = time.perf_counter() - start
-    start = time.perf_counter()
-    solver = unfoldc.compile(folder / "ours.onnx", backend="cuda", batch=None if graph.dynamic else 1, cache=False)
-    solver.save(solver_folder(name))
-    facts["build_seconds"] = time.perf_counter() - start
-    (folder / "build.json").write_text(json.dumps({"sources": _digest(), **facts}))
+            facts["plain"] = f"{type(problem).__name__}: {problem}"[:300]
+        _write(name, facts)
+
+
+def _facts(name: str) -> Row:
+    """What the folder says of a solver made from these sources; nothing for any other."""
+    try:
+        found = dict(json.loads((FOLDER / name / "build.json").read_text()))
+    except (OSError, ValueError):
+        return {}
+    return found if found.pop("sources", "") == _digest() else {}
+
+
+def _write(name: str, facts: Row) -> None:
+    (FOLDER / name / "build.json").write_text(json.dumps({"sources": _digest(), **facts}))
 
 
 def _is_there(name: str, plain: bool) -> bool:
-    try:
-        facts = json.loads((FOLDER / name / "build.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return facts["sources"] == _digest() and (not plain or "no_plain" in facts or plain_file(name).is_file())
+    facts = _facts(name)
+    return bool(facts) and (not plain or "plain" in facts)
 
 
 def _row(name: str, problem: str) -> Row:
@@ -97,7 +109,7 @@ def _figures(name: str, facts: Row) -> Row:
     report = json.loads(next(solver_folder(name).glob("*_report.json")).read_text())
     launch = json.loads(next(solver_folder(name).glob("*_launch.json")).read_text())
     kernels = {a: found["kernels"] for a, found in report["architectures"].items()}
-    facts.pop("sources")
+    facts.pop("sources", "")
     return {**facts, "forms": launch["forms"], "kernels": kernels, "tools": report.get("tools", {})}
 
 
@@ -113,6 +125,6 @@ def _digest() -> str:
 if __name__ == "__main__":
     os.environ.pop("NUMBA_ENABLE_CUDASIM", None)
     try:
-        build_one(sys.argv[1], sys.argv[2] == "1")
+        build_one(sys.argv[1], *(flag == "1" for flag in sys.argv[2:]))
     except Exception as error:
         raise SystemExit(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]) from error

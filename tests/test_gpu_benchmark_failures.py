@@ -230,3 +230,21 @@ def test_processes_run_side_by_side_and_late_ones_are_ended(module: Module, tmp_
     size = log.stat().st_size
     time.sleep(0.5)
     assert log.stat().st_size == size > 0  # what a late one has started is ended, too
+
+
+def test_what_cannot_be_built_is_taken_as_it_is(
+    module: Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    builds = module("gpu_builds")
+    monkeypatch.setattr(builds, "FOLDER", tmp_path)
+    monkeypatch.setattr(builds, "side_by_side", lambda commands, *_: [(name, "no compiler", 1.0) for name in commands])
+    (folder := tmp_path / "brought" / "solver").mkdir(parents=True)
+    (folder.parent / "build.json").write_text(json.dumps({"sources": "others", "note": ""}))
+    (folder / "solver_report.json").write_text(json.dumps({"architectures": {"sm_90": {"kernels": {"solve_one": {}}}}}))
+    (folder / "solver_launch.json").write_text(json.dumps({"forms": []}))
+    found = builds.build_all(["brought", "lacking"], False, 1, True)
+    assert found["brought"]["note"] == "made before; not again: no compiler"
+    assert found["brought"]["kernels"] == {"sm_90": {"solve_one": {}}} and "failed" not in found["brought"]
+    assert found["lacking"] == {"failed": "no compiler"}
+    builds._write("brought", {"note": "", "plain": "made"})
+    assert builds.build_all(["brought"], False, 1, True)["brought"]["note"] == ""
