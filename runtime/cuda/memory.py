@@ -39,14 +39,14 @@ class Memory:
         if self._sizes.pop(address, None) is not None:
             self._driver.quietly("cuMemFree", address)
 
-    def lend(self, size: int) -> tuple[int, bool]:
+    def lend(self, size: int, fresh: bool = False) -> tuple[int, bool]:
         """The address of `size` bytes for an array that the caller keeps; whether they were lent before.
 
-        Then the GPU may still be reading them for whoever had them.
+        Then the GPU may still be reading them for whoever had them; `fresh` ones never were.
         """
         size = -(-max(size, 1) // _ALIGNMENT) * _ALIGNMENT
         try:
-            return self._lent[size].pop(), True
+            return self._lent[0 if fresh else size].pop(), True
         except (KeyError, IndexError):
             return self.allocate(size, "an array"), False
 
