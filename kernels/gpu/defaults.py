@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from unfoldc.kernels.gpu.choices import (
     ENOUGH_WARPS,
     GRID,
@@ -69,8 +71,9 @@ def filled(mapped: Mapped) -> GpuChoices:
     if choices.group > WARP:
         return choices
     problems = max(_BLOCK // choices.group, 1)
-    own = max(mapped.shared.nbytes, 1)
-    while problems > max(WARP // choices.group, 1) and problems * own > choices.shared:
+    own = sum(step * np.dtype(dtype).itemsize for dtype, step in mapped.shared.steps.items())
+    common = mapped.shared.nbytes - own
+    while problems > max(WARP // choices.group, 1) and common + problems * own > choices.shared:
         problems //= 2
     return replace(choices, problems=problems)
 

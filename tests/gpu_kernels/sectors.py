@@ -76,7 +76,7 @@ def traffic(
             arrays[name] = _Noted(np.dtype(kind[:-1]).itemsize)
             values.append(arrays[name])
         else:
-            empty = {"workspace": np.zeros(16, np.uint8), "ticks": np.zeros(0, np.int64)}
+            empty = {"workspace": np.zeros(max(form["workspace_bytes"], 16), np.uint8), "ticks": np.zeros(0, np.int64)}
             values.append(empty.get(role, {"batch": batch, "iterations": 1}.get(name)))
     sizes = {n: b.size * batch for n, b in program.buffers.items()}
     sizes |= {f"weights_{dtype}": elements for dtype, elements, _ in facts["weights"]}

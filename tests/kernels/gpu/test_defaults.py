@@ -9,7 +9,7 @@ import pytest
 
 from unfoldc.kernels.artifact import Port
 from unfoldc.kernels.gpu.choices import GRID, GpuChoices
-from unfoldc.kernels.gpu.defaults import default_gpu_choices
+from unfoldc.kernels.gpu.defaults import default_gpu_choices, filled
 from unfoldc.kernels.gpu.estimate import far_bytes, latency, private_words
 from unfoldc.kernels.gpu.mapping import Mapper, map_program
 from unfoldc.kernels.gpu_build import cuda_forms
@@ -92,6 +92,13 @@ def test_estimates_fall_with_lanes_and_count_what_a_lane_keeps() -> None:
     assert private_words(together) == 64 + 1  # a row of W2 and an element of b; t is used up at once
     assert latency(map_program(program, GpuChoices(64, shared=0))) > latency(together)
     assert latency(map_program(program, GpuChoices(GRID))) > latency(together)
+
+
+def test_weights_that_a_block_shares_count_once() -> None:
+    mapped = map_program(programs.lista(m=16, n=32), GpuChoices(1))
+    assert 32 * mapped.shared.nbytes > mapped.choices.shared  # so few problems would fit, each with its own weights
+    assert filled(mapped).problems == 128
+    assert filled(map_program(programs.lista(m=16, n=400), GpuChoices(1))).problems == 32  # at least a warp
 
 
 @pytest.mark.parametrize("name", ["ista_tied", "operator_per_call", "float64"])
