@@ -10,6 +10,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := export kernels runtime src/unfoldc targets unfold_train
 CHECKED := $(PACKAGES) $(wildcard tests benchmarks examples docs)
 WORKERS := 2
+# A file stays with one worker: what its tests share is built once.
+BY_FILE := -n $(WORKERS) --dist loadfile
 # Helpers reach tests through fixtures, which carry no exact types.
 LOOSER := --allow-untyped-calls --no-warn-return-any --no-warn-unused-ignores
 
@@ -28,7 +30,7 @@ demo: .venv/.demo build/.linked ## train, export, compile and run the example; t
 test: lint types imports pytest ## style, types, import contracts and all tests but the slow ones
 
 test-full: lint types imports ## the same with the slow tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m '' $(OPTIONS)
+	$(BIN)/python -m pytest $(BY_FILE) -m '' $(OPTIONS)
 
 lint: .venv/.dev ## ruff: mistakes and layout
 	$(BIN)/ruff check $(CHECKED)
@@ -42,7 +44,7 @@ imports: .venv/.dev build/.linked ## the import contracts in pyproject.toml
 	$(BIN)/lint-imports
 
 pytest: .venv/.dev build/.linked ## the tests alone; OPTIONS="-k name" chooses among them
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(OPTIONS)
+	$(BIN)/python -m pytest $(BY_FILE) $(OPTIONS)
 
 format: .venv/.dev ## rewrite the layout of the files, repair what ruff can
 	$(BIN)/ruff check --fix $(CHECKED)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 import importlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +93,20 @@ SLOW = ("numba", "tvm", "tvm-relax", "iree", "torch.compile")
 ALL = [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in (*peers.OURS, *peers.PEERS)]
 
 
+@pytest.fixture
+def floating_point_mode() -> Iterator[None]:
+    """Left as it was: libraries that gcc links with -ffast-math, as emx's, let the process flush small numbers to zero."""
+    name = ctypes.util.find_library("m")
+    if name is None:
+        yield
+        return
+    libm, before = ctypes.CDLL(name), ctypes.create_string_buffer(256)
+    libm.fegetenv(before)
+    yield
+    libm.fesetenv(before)
+
+
+@pytest.mark.usefixtures("floating_point_mode")
 @pytest.mark.parametrize("name", ALL)
 def test_a_peer_that_is_installed_is_right(name: str, tiny: Any) -> None:
     if not peers.installed(name):

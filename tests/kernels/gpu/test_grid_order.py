@@ -24,8 +24,6 @@ from unfoldc.kernels.passes.repeat_nests import repeat_nests
 from unfoldc.kernels.pipeline import load_program
 from unfoldc.unfold_train.solvers import RobustPcaFromFactors
 
-pytestmark = pytest.mark.xdist_group("grid_order")  # one worker builds the kernels for all
-
 N, RANK = 12, 3
 
 

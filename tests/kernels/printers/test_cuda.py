@@ -19,8 +19,6 @@ from unfoldc.kernels.interpret_loops import run
 from unfoldc.kernels.loops import Binary, LoopProgram
 from unfoldc.kernels.printers.cuda import CudaForm, cuda_sources
 
-pytestmark = pytest.mark.xdist_group("cuda")  # one worker builds the kernels for all
-
 
 def _load(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -22,8 +22,6 @@ from unfoldc.kernels.pipeline import optimise
 from unfoldc.kernels.printers.cuda import CudaForm, cuda_sources
 from unfoldc.kernels.printers.tvm_cuda import tvm_cuda_sources
 
-pytestmark = pytest.mark.xdist_group("tvm_cuda")  # one worker builds the kernels for all
-
 pytest.importorskip("tvm")
 
 
