@@ -141,8 +141,9 @@ def quiet() -> Iterator[None]:
     """
     import torch.onnx._internal.exporter._registration  # noqa: F401  makes the loggers
 
-    names = ["torch.onnx", *(n for n in logging.root.manager.loggerDict if n.startswith("torch"))]
-    loggers = [logging.getLogger(name) for name in names]
+    # Setting a level costs a walk over all loggers, hundreds of them; those without a level of their own inherit.
+    below = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("torch.")]
+    loggers = [logging.getLogger("torch"), *(logger for logger in below if logger.level != logging.NOTSET)]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

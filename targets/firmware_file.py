@@ -69,12 +69,13 @@ def read_firmware(elf: Path, symbol: str, target: Target) -> Firmware:
     processor = PROCESSORS[target.core.architecture, target.spec.word_bits]
     try:
         with elf.open("rb") as stream:
-            file = ELFFile(stream)
+            file: Any = ELFFile(stream)  # a section that is missing is an error of a damaged file, below
             segments = [s for s in file.iter_segments("PT_LOAD") if s["p_memsz"]]
             loads = [(s["p_paddr"], s["p_filesz"], s.data()) for s in segments if s["p_filesz"]]
             ends = [s["p_vaddr"] + s["p_memsz"] for s in segments if s["p_flags"] & P_FLAGS.PF_W]
-            symbols, functions = _symbols(file)
-            code = _code(file, processor, functions, loads)
+            entries = list(file.get_section_by_name(".symtab").iter_symbols())
+            symbols, functions = _symbols(entries, _frames(file))
+            code = _code(entries, processor, functions, loads)
     except OSError as e:
         raise _not_firmware(elf, symbol, f"it cannot be read ({e.strerror})") from e
     # A damaged file makes pyelftools fail in many ways, not with its own error only.
@@ -98,11 +99,10 @@ def read_firmware(elf: Path, symbol: str, target: Target) -> Firmware:
 
 
 def _code(
-    file: Any, processor: Processor, functions: Sequence[Function], loads: Sequence[tuple[int, int, bytes]]
+    entries: Sequence[Any], processor: Processor, functions: Sequence[Function], loads: Sequence[tuple[int, int, bytes]]
 ) -> dict[int, Code]:
     """The functions' instructions. Symbols `$t` or `$x` and `$d` say where code and where data starts."""
-    table = file.get_section_by_name(".symtab")
-    marks = sorted((s["st_value"] & ~1, s.name[1]) for s in table.iter_symbols() if s.name[:2] in ("$t", "$x", "$d"))
+    marks = sorted((s["st_value"] & ~1, s.name[1]) for s in entries if s.name[:2] in ("$t", "$x", "$d"))
     ends = [at for at, _ in marks[1:]] + [1 << 64]
     data = [(at, end) for (at, kind), end in zip(marks, ends, strict=True) if kind == "d"]
     found = {}
@@ -115,16 +115,14 @@ def _code(
     return found
 
 
-def _symbols(file: Any) -> tuple[dict[str, int], tuple[Function, ...]]:
-    table = file.get_section_by_name(".symtab")
-    entries = [s for s in table.iter_symbols() if s.name and s["st_info"]["type"] in _SYMBOL_TYPES]
-    frames = _frames(file)
+def _symbols(entries: Sequence[Any], frames: Mapping[int, int]) -> tuple[dict[str, int], tuple[Function, ...]]:
     functions = {}
-    for s in entries:
+    named = [s for s in entries if s.name and s["st_info"]["type"] in _SYMBOL_TYPES]
+    for s in named:
         if s["st_info"]["type"] == "STT_FUNC":
             start = s["st_value"] & ~1  # the lowest bit says that the code is Thumb
             functions[start] = Function(s.name, start, s["st_size"], frames.get(start))
-    names = {s.name: s["st_value"] for s in entries if not s.name.startswith("$")}
+    names = {s.name: s["st_value"] for s in named if not s.name.startswith("$")}
     return names, tuple(functions[start] for start in sorted(functions))
 
 

@@ -95,7 +95,7 @@ ALL = [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in (
 
 @pytest.fixture
 def floating_point_mode() -> Iterator[None]:
-    """Left as it was: libraries that gcc links with -ffast-math, as emx's, let the process flush small numbers to zero."""
+    """Left as it was: libraries that gcc links with -ffast-math make the process flush small numbers to zero."""
     name = ctypes.util.find_library("m")
     if name is None:
         yield

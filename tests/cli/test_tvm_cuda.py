@@ -35,7 +35,7 @@ class NoDriver:
 def on_processor(folder: Path, scratch: Path) -> FakeDriver:
     """A driver that runs the CUDA C of a build."""
     facts = json.loads((folder / "solver_launch.json").read_text())
-    names = [form[key] for form in facts["forms"] for key in ("kernel", "stamped")]
+    names = [form["kernel"] for form in facts["forms"]]
     text = (folder / "solver.cu").read_text()
     code = Code(text[text.index('extern "C"') :], {n: [row[1] for row in facts["parameters"]] for n in names}, scratch)
 
@@ -72,7 +72,7 @@ def _check_code(folder: Path) -> None:
 
     report = json.loads((folder / "solver_report.json").read_text())
     forms = json.loads((folder / "solver_launch.json").read_text())["forms"]
-    names = {form[key] for form in forms for key in ("kernel", "stamped")}
+    names = {form["kernel"] for form in forms}
     assert list(report["architectures"]) == ["sm_80", "sm_90"] and report["tools"]["apache-tvm"]
     for found in report["architectures"].values():
         symbols = ELFFile(BytesIO((folder / found["file"]).read_bytes())).get_section_by_name(".symtab")

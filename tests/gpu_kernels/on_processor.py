@@ -72,9 +72,9 @@ class Kernel:
     facts: Mapping[str, Any]
 
     @property
-    def stamped(self) -> str:
-        """The name of the kernel with stamps."""
-        return str(self.facts["forms"][0]["stamped"])
+    def entry(self) -> str:
+        """The name of the kernel."""
+        return str(self.facts["forms"][0]["kernel"])
 
 
 def kernel(
@@ -87,7 +87,7 @@ def kernel(
 
 @dataclass
 class Library:
-    """The stamped kernels of many programs; `change` alters their text."""
+    """The kernels of many programs; `change` alters their text."""
 
     kernels: Sequence[Kernel]
     folder: Path
@@ -100,7 +100,7 @@ class Library:
         head = "    @T.prim_func"
         functions = [head + k.script.split(head)[1] for k in self.kernels]
         self.text = self.change(cuda_text("@I.ir_module\nclass Module:\n" + "".join(functions), 80))
-        parameters = {k.stamped: [str(row[1]) for row in k.facts["parameters"]] for k in self.kernels}
+        parameters = {k.entry: [str(row[1]) for row in k.facts["parameters"]] for k in self.kernels}
         self._code = Code(self.text, parameters, self.folder)
 
     def launch(
@@ -117,7 +117,7 @@ class Library:
         ]
         words = [v.ctypes.data if isinstance(v, np.ndarray) else v for v in values]
         shape = blocks, form["threads"], form["shared_bytes"], form["cooperative"]
-        self._code.launch(own.stamped, words, *shape, order)
+        self._code.launch(own.entry, words, *shape, order)
         outputs = {}
         for (_, _, kind, *number), value in zip(own.facts["parameters"], values, strict=True):
             if isinstance(value, np.ndarray):

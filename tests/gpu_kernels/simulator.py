@@ -66,7 +66,7 @@ class Simulator:
             else:
                 values.append(scalars[kind])
         launch = blocks, form["threads"], 0, max(form["shared_bytes"], 16)
-        after = self._ask((sources["solver.py"], form["stamped"], launch, values))
+        after = self._ask((sources["solver.py"], form["kernel"], launch, values))
         outputs = {}
         for (_, _, kind, *number), value in zip(facts["parameters"], after, strict=True):
             if kind == "output":

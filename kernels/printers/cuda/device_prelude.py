@@ -165,21 +165,14 @@ def magnitude(typing, a):
 """
 
 _LANES = '''\
-def register(name):
-    def generate(context, builder, signature, arguments):
-        return builder.asm(ir.FunctionType(ir.IntType(64), []), f"mov.u64 $0, %{name};", "=l", [], True)
-
-    return generate
-
-@intrinsic
-def now(typing):
-    """Nanoseconds of the device, in steps of up to a microsecond."""
-    return types.int64(), register("globaltimer")
-
 @intrinsic
 def cycles(typing):
     """Cycles of the processor that the block is on; only what one block counts can be compared."""
-    return types.int64(), register("clock64")
+
+    def generate(context, builder, signature, arguments):
+        return builder.asm(ir.FunctionType(ir.IntType(64), []), "mov.u64 $0, %clock64;", "=l", [], True)
+
+    return types.int64(), generate
 
 @intrinsic
 def shuffled(typing, value, by):

@@ -65,7 +65,6 @@ def _facts(form: MappedForm) -> dict[str, object]:
         "name": form.form.name,
         "from_batch": form.form.from_batch,
         "kernel": form.form.kernel,
-        "stamped": form.form.kernel,
         "threads": choices.block_threads,
         "problems": choices.problems,
         "group": choices.group,

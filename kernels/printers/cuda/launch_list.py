@@ -42,8 +42,7 @@ class ListPrinter:
     def facts(self) -> dict[str, object]:
         """The form as `<symbol>_launch.json` has it; the kernels' texts are in `texts` then."""
         form = self.form
-        stamp = f"solve_{form.name}_stamp"
-        self.texts = [self._signature(stamp) + f"{PAD}ticks[{self.names(ITERATION, 'int32')}] = now()\n"]
+        self.texts = []
         begin = self._launches("begin", form.launches.begin)
         steps = [
             {"first": first, "count": count, "launches": self._launches(f"iterate{i or ''}", tasks)}
@@ -51,11 +50,11 @@ class ListPrinter:
         ]
         end = self._launches("end", form.launches.end)
         return {
-            "name": form.name, "from_batch": form.from_batch, "kernel": "", "stamped": "", "threads": THREADS,
+            "name": form.name, "from_batch": form.from_batch, "kernel": "", "threads": THREADS,
             "problems": ALL_PROBLEMS, "group": 1, "shared_bytes": 0, "workspace_bytes": self._workspace()[1],
             "cooperative": False,
             "list": {
-                "rows": ROWS, "stamp": stamp, "tf32": form.tf32, "buffers": self._buffers(),
+                "rows": ROWS, "tf32": form.tf32, "buffers": self._buffers(),
                 "begin": begin, "steps": steps, "end": end,
             },
         }  # fmt: skip
