@@ -190,9 +190,9 @@ ALWAYS = ("pgd compressed sensing", "pgd untied", "admm inpainting", "hqs sampli
 COMPILED = (*ALWAYS, "pgd mri", "pgd drunet", "admm blur", "hqs blur fft")
 
 
-def sampled(names: Iterable[str]) -> list[Any]:
+def sampled(names: Iterable[str], always: Iterable[str] = ALWAYS) -> list[Any]:
     """The names, all but a few of them for the full run of the tests."""
-    return [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return [name if name in always else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def made(name: str, dtype: torch.dtype, batch: int = 2) -> tuple[Any, Any, Tensor]:
@@ -264,7 +264,7 @@ def test_exports_in_float32_for_any_batch(name: str, exported: Any) -> None:
         assert apart(found, theirs) < 2e-5
 
 
-@pytest.mark.parametrize("name", sampled(COMPILED))
+@pytest.mark.parametrize("name", sampled(COMPILED, always=ALWAYS[2:]))
 def test_exports_in_float64(name: str, exported: Any) -> None:
     from onnx.reference import ReferenceEvaluator
 
@@ -278,8 +278,14 @@ def test_exports_in_float64(name: str, exported: Any) -> None:
         assert apart(found, theirs) < DOUBLE
 
 
-@pytest.mark.parametrize("backend", ["reference", "c"])
-@pytest.mark.parametrize("name", sampled(COMPILED))
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        pytest.param(n, b, marks=[] if n in (ALWAYS if b == "c" else ALWAYS[2:]) else pytest.mark.slow)
+        for n in COMPILED
+        for b in ("reference", "c")
+    ],
+)
 def test_compiled_iterates_are_deepinvs(name: str, backend: str, exported: Any) -> None:
     dtype = torch.float64 if backend == "reference" else torch.float32
     network, operator, y = made(name, dtype)

@@ -44,6 +44,7 @@ CASES: dict[str, tuple[type[Elementwise], dict[str, Any]]] = {
     "reciprocal, wide": (NewtonReciprocal, {"steps": 4, "low": 0.1, "high": 10.0, "guess": 2}),
 }
 EACH = pytest.mark.parametrize("name", CASES)
+COMPILED = ("exp", "sigmoid", "reciprocal")  # at each run of the tests: a polynomial, a clamped one, Newton steps
 ONE_OF_EACH = pytest.mark.parametrize("name", [n for n in CASES if "," not in n])
 
 
@@ -292,7 +293,10 @@ def export(module: nn.Module, x: Tensor, path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@ONE_OF_EACH
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in COMPILED else pytest.mark.slow) for n in CASES if "," not in n],
+)
 @pytest.mark.parametrize(
     ("dtype", "learn"),
     [(torch.float32, "none"), pytest.param(torch.float64, "scalar", marks=pytest.mark.slow)],
