@@ -235,7 +235,7 @@ def test_an_approximation_of_ones_own(tmp_path: Path) -> None:
         pytest.param(NonNegative, "solve", GaussSeidel(sweeps=2), marks=pytest.mark.slow),
         (ByInverse, "inverse", NewtonSchulz(steps=1, warm_start=True, first_steps=3)),
         (NonNegative, "solve", None),
-        (ByInverse, "inverse", None),
+        pytest.param(ByInverse, "inverse", None, marks=pytest.mark.slow),
     ],
 )
 def test_approximated_and_exact_networks_reach_the_device(

@@ -340,7 +340,7 @@ def test_exported_and_compiled_it_answers_the_same(name: str, dtype: torch.dtype
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 def test_clamping_exports(dtype: torch.dtype, tmp_path: Path) -> None:
     module = Repeated(make("tanh", outside="clamp")).to(dtype)
     x = torch.linspace(-9, 9, 20, dtype=dtype).reshape(5, 4)

@@ -157,7 +157,7 @@ def test_a_warm_neumann_network_learns_on_fresh_channels() -> None:
     assert len({round(float(c.detach()), 3) for c in (first, *later)}) == 4
 
 
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("order", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_compiled_it_agrees_at_every_iterate(order: int, tmp_path: Path) -> None:
     received = UPLINK.draw(7, seed=9)
     inputs = gram_inputs(received)

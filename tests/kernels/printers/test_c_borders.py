@@ -50,7 +50,9 @@ def case(seed: int) -> Any:
 CASES = {f"image{seed}": case(seed) for seed in SEEDS}
 
 
-@pytest.mark.parametrize("variant", build.VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(v, marks=[pytest.mark.slow] * (v in ("O0", "gcc"))) for v in build.VARIANTS]
+)
 def test_images_are_those_of_the_plain_loops(variant: str, tmp_path: Path) -> None:
     library = build.Library(CASES, variant, tmp_path)
     for name, own in CASES.items():

@@ -151,7 +151,7 @@ def test_scratch_buffers_in_the_same_place() -> None:
     agree(program, inputs, 2)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_float_operators_keep_nan_and_infinity(dtype: str) -> None:
     program, inputs = programs.float_operators(dtype)
     agree(program, inputs, 1, rtol=2e-6 if dtype == "float32" else 1e-14)
