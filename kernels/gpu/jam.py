@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unfoldc.kernels import build
-from unfoldc.kernels.loops import Assign, Expr, For, Let, Load, Local, Nest, Stmt, Store, Var
+from unfoldc.kernels.accesses import reads, writes
+from unfoldc.kernels.loops import Assign, Expr, For, Let, Local, Nest, Stmt, Store, Var
 
 _LONGEST = 8
 
@@ -30,9 +31,7 @@ def jammed(loop: For) -> tuple[Stmt, ...] | None:
     if any(isinstance(s, Assign) and s.name not in own for s in inside):
         return None
     runs = [[_run(s, loop.var, i, own) for s in loop.body] for i in range(loop.extent)]
-    read = (e for s in loop.body for top in build.expressions(s) for e in build.walk(top))
-    reads = {e.buffer for e in read if isinstance(e, Load)}
-    if reads & {s.buffer for s in inside if isinstance(s, Store)}:
+    if reads(loop.body) & writes(loop.body):
         return None
     return _together(runs)
 

@@ -23,7 +23,7 @@ class Products:
         """Where two products are added, the second is added to the first right away."""
         made = {s.name: s.value for s in body if isinstance(s, Let) and self._is_product(s.value)}
         for place, s in enumerate(body):
-            for e in (e for top in build.expressions(s) for e in build.walk(top)):
+            for e in build.within((s,)):
                 match e:
                     case Binary(("add" | "sub") as operator, Local(a), Local(b)) if {a, b} <= made.keys() and a != b:
                         first, second = made[a], made[b]
@@ -93,5 +93,4 @@ def _replacing(old: Expr, new: Expr) -> Callable[[Expr], Expr | None]:
 
 
 def _uses(body: Sequence[Stmt], name: str) -> int:
-    tops = [top for s in body for top in build.expressions(s)]
-    return sum(isinstance(e, Local) and e.name == name for top in tops for e in build.walk(top))
+    return sum(isinstance(e, Local) and e.name == name for e in build.within(body))

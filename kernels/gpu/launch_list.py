@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from unfoldc.kernels.accesses import accesses
+from unfoldc.kernels.accesses import touches
 from unfoldc.kernels.gpu.parallel import parallel_loops
 from unfoldc.kernels.gpu.product import Product, product_of
 from unfoldc.kernels.loops import Assign, Let, LoopProgram, Nest, Stmt
@@ -58,7 +58,7 @@ class Launches:
             if isinstance(task, Product):
                 found |= {task.weights.buffer, task.x.buffer, task.out.buffer}
             else:
-                found |= {a.buffer for a in accesses(task.body)}
+                found |= touches(task.body)
         return [name for name in self.program.buffers if name in found]
 
 

@@ -55,7 +55,7 @@ def _sums(loop: For) -> dict[str, tuple[str, str]] | None:
         operator = _operator(s)
         if operator is None or sums.setdefault(s.name, (operator, s.value.dtype)) != (operator, s.value.dtype):
             return None
-    read = [e for s in loop.body for top in build.expressions(s) for e in build.walk(top)]
+    read = build.within(loop.body)
     times = [sum(isinstance(e, Local) and e.name == name for e in read) for name in sums]
     assigned = [sum(isinstance(s, Assign) and s.name == name for s in inside) for name in sums]
     extents = [e for s in inside if isinstance(s, For) and not isinstance(s.extent, int) for e in build.walk(s.extent)]

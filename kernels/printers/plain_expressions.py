@@ -30,7 +30,7 @@ from unfoldc.kernels.numpy_meanings import BINARY, UNARY
 Function = Callable[[Mapping[str, Any], dict[str, Any]], Any]
 
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-_OF_INDICES = {**_SIGNS, "min": "min", "max": "max", "floordiv": "", "mod": ""}
+_OF_INDICES = _SIGNS.keys() | {"min", "max", "floordiv", "mod"}
 _KEEP_THEIR_TYPE = frozenset({"neg", "abs", "sqrt", "exp", "log", "tanh", "sin", "cos", "floor", "ceil", "round"})
 
 
